@@ -1,0 +1,74 @@
+"""The command `tft`: thin, the same code as the assets. Heavy libraries are imported by the commands that need them."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Temporal Fusion Transformers, walked forward.")
+
+ExperimentArgument = Annotated[Path, typer.Argument(help="experiment file, such as experiments/demo.yaml")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object for machines")]
+
+
+@app.callback()
+def _options() -> None:
+    """Results go to standard output, progress and errors to standard error."""
+
+
+@app.command()
+def run(
+    experiment: ExperimentArgument,
+    resume: Annotated[bool, typer.Option(help="run only what is missing or outdated")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the whole graph of an experiment, from raw bars to a released model."""
+    from tft_pipeline.pipeline.commands import run_experiment
+
+    _finish(run_experiment(experiment, resume=resume, report=_progress), as_json)
+
+
+@app.command()
+def materialize(
+    experiment: ExperimentArgument,
+    asset: Annotated[str, typer.Argument(help="asset name, such as production_fold")],
+    partition: Annotated[str | None, typer.Option(help="fold, such as f2016-03-01")] = None,
+    downstream: Annotated[bool, typer.Option(help="also everything downstream of it")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compute one asset, or one fold of it, again."""
+    from tft_pipeline.pipeline.commands import materialise_asset
+
+    _finish(materialise_asset(experiment, asset, partition=partition, downstream=downstream, report=_progress), as_json)
+
+
+def _progress(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _finish(result: dict[str, object], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(result, indent=1))
+    else:
+        for name, value in result.items():
+            shown = "\n".join(f"  - {item}" for item in value) if isinstance(value, list) else value
+            typer.echo(f"{name}:\n{shown}" if isinstance(value, list) else f"{name}: {shown}")
+    if result.get("failed"):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point; expected failures are one message and exit code 1 or 2, not a traceback."""
+    from tft_pipeline.domain.experiment import ConfigurationError
+
+    try:
+        app()
+    except ConfigurationError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""What raw bars must be before anything is computed from them. Not here: reading files, features.
+
+Long format: `timestamp, symbol, close`, optionally `open, high, low, volume`, `available_at`, and ready-made features.
+A bar's timestamp names its close; a decision is taken after it.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+REQUIRED = ("timestamp", "symbol", "close")
+PRICES = ("open", "high", "low", "close")
+RESERVED = (*REQUIRED, "open", "high", "low", "volume", "available_at")
+TIMESTAMP = pl.Datetime("us", "UTC")
+
+
+class BarsError(ValueError):
+    """Bars that cannot be used; the message gives the column, an example, the consequence and the remedy."""
+
+
+def user_columns(columns: Sequence[str]) -> tuple[str, ...]:
+    """The source's own feature columns: all that are not reserved, in their order."""
+    return tuple(name for name in columns if name not in RESERVED)
+
+
+def normalise_bars(
+    frame: pl.DataFrame,
+    *,
+    timezone: str | None,
+    symbols: Sequence[str] | None,
+    start: date | None,
+    end: date | None,
+    min_bars: int,
+) -> pl.DataFrame:
+    """Check and canonicalise bars: UTC microseconds, Float64, sorted by symbol and timestamp.
+
+    Shuffled rows give the same frame as sorted ones. Values are never repaired: what is wrong raises.
+
+    Args:
+        frame: raw rows.
+        timezone: time zone of naive timestamps; without it they are refused.
+        symbols: keep only these; each must be present.
+        start, end: first and last date kept, UTC.
+        min_bars: fewest bars a symbol may bring within the period.
+    Raises:
+        BarsError: a missing column, naive or mixed time zones, a duplicate (timestamp, symbol), a non-finite or
+            non-positive price, a negative volume, a feature that is not a number, an empty period, too few bars.
+    """
+    missing = [name for name in REQUIRED if name not in frame.columns]
+    if missing:
+        raise BarsError(f"columns {missing} are missing; bars need {list(REQUIRED)}; rename yours: {frame.columns}")
+    frame = frame.with_columns(_utc(frame["timestamp"], timezone), frame["symbol"].cast(pl.String))
+    if "available_at" in frame.columns:
+        frame = frame.with_columns(_utc(frame["available_at"], timezone))
+    for name in ("timestamp", "symbol"):
+        if nulls := frame[name].null_count():
+            raise BarsError(f"{name} is null in {nulls} of {frame.height} rows: a bar needs its key; remove these rows")
+    if symbols is not None:
+        absent = sorted(set(symbols) - set(frame["symbol"].unique()))
+        if absent:
+            raise BarsError(f"symbols {absent} of data.symbols are not in the source; correct the list or add bars")
+        frame = frame.filter(pl.col("symbol").is_in(list(symbols)))
+    span = _describe_span(frame)
+    if start is not None:
+        frame = frame.filter(pl.col("timestamp").dt.date() >= start)
+    if end is not None:
+        frame = frame.filter(pl.col("timestamp").dt.date() <= end)
+    if frame.is_empty():
+        raise BarsError(f"no bar between {start or 'the beginning'} and {end or 'the end'}: the source has {span}")
+    frame = _numbers(frame)
+    _refuse_bad_prices(frame)
+    _refuse_duplicates(frame)
+    counts = frame.group_by("symbol").len().filter(pl.col("len") < min_bars).sort("symbol")
+    if counts.height:
+        few = ", ".join(f"{row['symbol']} {row['len']}" for row in counts.iter_rows(named=True))
+        raise BarsError(
+            f"too few bars: {few}; data.min_bars is {min_bars}: features and labels of such a symbol would be mostly "
+            "missing; leave it out with data.symbols, bring more bars, or lower data.min_bars"
+        )
+    ordered = [name for name in RESERVED if name in frame.columns]
+    return frame.select(*ordered, *user_columns(frame.columns)).sort("symbol", "timestamp")
+
+
+def publish_in_time(bars: pl.DataFrame) -> pl.DataFrame:
+    """Replace each user feature by the latest value published before the decision; point in time by `available_at`.
+
+    `available_at` says when a row's feature columns were published (its prices are known at the close). The decision at
+    bar t is taken before the next bar of the calendar, so a value counts if `available_at` < that bar's timestamp; the
+    last bar's decision is one ordinary bar later. Without feature columns `available_at` speaks of the prices.
+
+    Raises:
+        BarsError: `available_at` is null, before its timestamp, or a price was not published by its own decision.
+    """
+    if "available_at" not in bars.columns:
+        return bars
+    if bars["available_at"].null_count():
+        raise BarsError("available_at is null in some rows: say when each row was published, or drop the column")
+    early = bars.filter(pl.col("available_at") < pl.col("timestamp"))
+    if early.height:
+        raise BarsError(
+            f"available_at is before its timestamp in {early.height} rows ({_example(early)}): a bar cannot be known "
+            "before it closed; correct the column"
+        )
+    calendar = bars.select(pl.col("timestamp").unique().sort())
+    calendar = calendar.with_columns(
+        decision=pl.col("timestamp")
+        .shift(-1)
+        .fill_null(pl.col("timestamp").max() + pl.col("timestamp").diff().median())
+    )
+    framed = bars.join(calendar, on="timestamp", how="left")
+    late = framed.filter(pl.col("available_at") >= pl.col("decision"))
+    if late.height and not user_columns(bars.columns):
+        raise BarsError(
+            f"{late.height} prices were published after the next bar ({_example(late)}): a decision cannot use them; "
+            "use a later timestamp for these bars"
+        )
+    features = user_columns(bars.columns)
+    if not features:
+        return bars
+    published = bars.select("symbol", known="available_at", of="timestamp", **{n: n for n in features})
+    # a later row published no later than an older one wins: order by publication, then by the bar it describes
+    published = published.sort("symbol", "known", "of")
+    joined = (
+        framed.drop(features)
+        .sort("decision")
+        .join_asof(
+            published.sort("known", "of"),
+            left_on="decision",
+            right_on="known",
+            by="symbol",
+            strategy="backward",
+            allow_exact_matches=False,
+            check_sortedness=False,
+        )
+    )
+    return joined.select(bars.columns).sort("symbol", "timestamp")
+
+
+def quality(bars: pl.DataFrame) -> dict[str, Any]:
+    """Counts for the manifest: rows a symbol, gaps against the common calendar, nulls and NaN by feature."""
+    calendar = bars["timestamp"].n_unique()
+    per_symbol = bars.group_by("symbol").agg(
+        rows=pl.len(), first=pl.col("timestamp").min(), last=pl.col("timestamp").max()
+    )
+    ticks = bars.select(pl.col("timestamp").unique().sort())["timestamp"]
+    gaps = {}
+    for row in per_symbol.sort("symbol").iter_rows(named=True):
+        inside = ticks.is_between(row["first"], row["last"]).sum()
+        gaps[row["symbol"]] = int(inside) - int(row["rows"])
+    floats = [name for name in user_columns(bars.columns)]
+    return {
+        "calendar_bars": int(calendar),
+        "rows_per_symbol": {r["symbol"]: r["rows"] for r in per_symbol.sort("symbol").iter_rows(named=True)},
+        "gaps_per_symbol": gaps,
+        "duplicates": 0,
+        "nulls": {name: int(bars[name].null_count()) for name in floats},
+        "non_finite": {name: int(bars[name].is_infinite().sum()) + int(bars[name].is_nan().sum()) for name in floats},
+    }
+
+
+def _utc(column: pl.Series, timezone: str | None) -> pl.Series:
+    if column.dtype == pl.Date:
+        column = column.cast(pl.Datetime("us"))
+    if column.dtype == pl.String:
+        column = _parse_times(column)
+    if not isinstance(column.dtype, pl.Datetime):
+        raise BarsError(f"{column.name} has type {column.dtype}; give timestamps, as ISO 8601 text or a datetime type")
+    if column.dtype.time_zone is not None:
+        return column.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
+    if timezone is None:
+        raise BarsError(
+            f"{column.name} has no time zone (first value {column[0]}): bars of different places would be aligned "
+            "wrongly; write an offset into each timestamp, or set data.timezone"
+        )
+    try:
+        return column.dt.replace_time_zone(timezone).dt.convert_time_zone("UTC").dt.cast_time_unit("us")
+    except pl.exceptions.PolarsError as error:
+        raise BarsError(f"{column.name} cannot be placed in data.timezone {timezone!r}: {error}") from error
+
+
+def _parse_times(column: pl.Series) -> pl.Series:
+    aware = column.str.contains(r"(Z|[+-]\d{2}:?\d{2})$")
+    n_aware = int(aware.sum())
+    if 0 < n_aware < len(column.drop_nulls()):
+        naive = column.filter(~aware)
+        raise BarsError(
+            f"{column.name} mixes time zones: {n_aware} of {len(column)} values carry an offset and others, such as "
+            f"{naive[0]!r}, do not; give every timestamp an offset"
+        )
+    try:
+        if n_aware:
+            return column.str.to_datetime(time_unit="us", time_zone="UTC", strict=True)
+        return column.str.to_datetime(time_unit="us", strict=True)
+    except pl.exceptions.PolarsError as error:
+        raise BarsError(f"{column.name} is not ISO 8601: {error}") from error
+
+
+def _numbers(frame: pl.DataFrame) -> pl.DataFrame:
+    columns = [name for name in frame.columns if name not in ("timestamp", "symbol", "available_at")]
+    for name in columns:
+        if not (frame[name].dtype.is_numeric() or frame[name].dtype == pl.Boolean or frame[name].dtype == pl.Null):
+            raise BarsError(f"{name} has type {frame[name].dtype}; all but timestamp and symbol are numbers")
+    return frame.with_columns(pl.col(columns).cast(pl.Float64))
+
+
+def _refuse_bad_prices(frame: pl.DataFrame) -> None:
+    for name in PRICES:
+        if name not in frame.columns:
+            continue
+        bad = frame.filter(pl.col(name).is_null() | ~pl.col(name).is_finite() | (pl.col(name) <= 0))
+        if bad.height:
+            raise BarsError(
+                f"{name} is missing, non-finite or not positive in {bad.height} of {frame.height} rows "
+                f"({_example(bad)}, value {bad[name][0]}): returns would be undefined; correct or remove these bars"
+            )
+    if "volume" in frame.columns:
+        bad = frame.filter(pl.col("volume").is_null() | ~pl.col("volume").is_finite() | (pl.col("volume") < 0))
+        if bad.height:
+            raise BarsError(
+                f"volume is missing, non-finite or negative in {bad.height} rows ({_example(bad)}); "
+                "correct it, or drop the column"
+            )
+
+
+def _refuse_duplicates(frame: pl.DataFrame) -> None:
+    repeated = frame.group_by("timestamp", "symbol").len().filter(pl.col("len") > 1).sort("timestamp", "symbol")
+    if repeated.height:
+        raise BarsError(
+            f"{repeated.height} duplicate (timestamp, symbol) keys ({_example(repeated)}, {repeated['len'][0]} rows): "
+            "which price is right cannot be known; keep one row a key"
+        )
+
+
+def _example(frame: pl.DataFrame) -> str:
+    return f"first at {frame['timestamp'][0].isoformat()} {frame['symbol'][0]!s}"
+
+
+def _describe_span(frame: pl.DataFrame) -> str:
+    if frame.is_empty():
+        return "no rows"
+    return f"bars from {frame['timestamp'].min()!s} to {frame['timestamp'].max()!s}"

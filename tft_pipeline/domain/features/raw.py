@@ -1,0 +1,25 @@
+"""`close` and `volume` as they came. Levels drift, so only their names bring them in; no group does."""
+
+from functools import partial
+
+from tft_pipeline.domain.features.feature import Feature, PerSymbol
+from tft_pipeline.domain.features.history import History
+from tft_pipeline.domain.features.windows import Array
+
+
+def raw_column(history: History, *, name: str) -> Array:
+    """The raw column itself."""
+    return history.column(name)
+
+
+RAW = tuple(
+    Feature(
+        name=name,
+        formula=f"{name} as it came",
+        lookback=1,
+        inputs=(name,),
+        source=PerSymbol(partial(raw_column, name=name)),
+        on_request=True,
+    )
+    for name in ("close", "volume")
+)

@@ -1,0 +1,48 @@
+"""What a snapshot says of itself. Not here: writing it."""
+
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from tft_pipeline.domain.bars import quality
+from tft_pipeline.domain.content import frame_sha256
+
+SCHEMA_VERSION = 1
+
+
+def snapshot_manifest(
+    bars: pl.DataFrame, *, created_at: datetime, interval: str, source: dict[str, Any], environment: dict[str, Any]
+) -> dict[str, Any]:
+    """The manifest; its id is made of the time the snapshot was taken and of its content.
+
+    Args:
+        bars: normalised bars.
+        created_at: UTC.
+        interval: length of a bar.
+        source: name and hash of what was read, without machine paths.
+        environment: versions of code and writers.
+    """
+    content = frame_sha256(bars)
+    first, last = bars["timestamp"].min(), bars["timestamp"].max()
+    known = bars["available_at"].max() if "available_at" in bars.columns else last
+    assert isinstance(first, datetime)
+    assert isinstance(last, datetime)
+    assert isinstance(known, datetime)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "snapshot_id": f"{created_at:%Y-%m-%dT%H-%M-%SZ}-{content[:12]}",
+        "content_sha256": content,
+        "created_at": created_at.isoformat(),
+        "as_of": last.isoformat(),
+        "event_range": {"start": first.isoformat(), "end": last.isoformat()},
+        "knowledge_time_max": known.isoformat(),
+        "symbols": bars["symbol"].unique().sort().to_list(),
+        "columns": {name: str(dtype) for name, dtype in bars.schema.items()},
+        "rows": bars.height,
+        "tz": "UTC",
+        "interval": interval,
+        "source": source,
+        "environment": environment,
+        "quality": quality(bars),
+    }

@@ -1,0 +1,128 @@
+"""The dense view of a long frame that models read: symbols x bars x features, with what is absent marked.
+
+Here: the arrays and how they are cut. Not here: how features or targets are computed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """Axes: S symbols, N bars of the calendar, V features. Arrays are read only.
+
+    Attributes:
+        calendar: (N,) timestamps, UTC, sorted.
+        symbols: (S,) sorted names.
+        features: (V,) names.
+        values: (S, N, V) float32, NaN where a value is missing.
+        observed: (S, N) the symbol has a bar there and enough history for every built feature.
+        next_return: (S, N) return of the following bar; NaN where unknown.
+        volatility: (S, N) ex-ante annual volatility known at the bar; NaN where unknown.
+        label: (S, N) forward return over the horizon in units of expected risk; NaN where unknown.
+        close: (S, N) price; NaN where the symbol has no bar.
+    """
+
+    calendar: tuple[datetime, ...]
+    symbols: tuple[str, ...]
+    features: tuple[str, ...]
+    values: np.ndarray
+    observed: np.ndarray
+    next_return: np.ndarray
+    volatility: np.ndarray
+    label: np.ndarray
+    close: np.ndarray
+
+    @property
+    def n_bars(self) -> int:
+        """N."""
+        return len(self.calendar)
+
+    @property
+    def scored(self) -> np.ndarray:
+        """(S, N) bars with everything a loss needs: observed, finite next return, volatility and label."""
+        finite = np.isfinite(self.next_return) & np.isfinite(self.volatility) & np.isfinite(self.label)
+        return self.observed & finite
+
+    def between(self, start: int, stop: int) -> "Panel":
+        """Bars start .. stop-1 as views."""
+        if not 0 <= start < stop <= self.n_bars:
+            raise ValueError(f"bars {start}..{stop} are not inside the panel's 0..{self.n_bars}")
+        cut = slice(start, stop)
+        return replace(
+            self,
+            calendar=self.calendar[cut],
+            values=self.values[:, cut],
+            observed=self.observed[:, cut],
+            next_return=self.next_return[:, cut],
+            volatility=self.volatility[:, cut],
+            label=self.label[:, cut],
+            close=self.close[:, cut],
+        )
+
+    def with_features(self, names: Sequence[str]) -> "Panel":
+        """Only some features, in the order given (a copy)."""
+        missing = [name for name in names if name not in self.features]
+        if missing:
+            raise ValueError(f"features {missing} are not in the panel ({len(self.features)} features)")
+        index = [self.features.index(name) for name in names]
+        values = np.ascontiguousarray(self.values[:, :, index])
+        return replace(self, features=tuple(names), values=values)
+
+
+def build_panel(features: pl.DataFrame, targets: pl.DataFrame, *, names: Sequence[str], min_history: int) -> Panel:
+    """Put long frames on one grid.
+
+    Args:
+        features: timestamp, symbol and the named Float32 columns.
+        targets: columns of `targets.TARGET_COLUMNS`.
+        names: features to take, in this order.
+        min_history: bars of a symbol before which it is not observed (longest lookback of the built features).
+    Raises:
+        ValueError: the two frames do not have the same (timestamp, symbol) rows.
+    """
+    keys = ["timestamp", "symbol"]
+    targets = targets.sort(keys)
+    features = features.sort(keys)
+    if not targets.select(keys).equals(features.select(keys)):
+        raise ValueError(
+            f"features ({features.height} rows) and targets ({targets.height} rows) differ in their (timestamp, "
+            "symbol) rows: they come from different snapshots; materialise both again"
+        )
+    calendar = targets["timestamp"].unique().sort()
+    symbols = targets["symbol"].unique().sort()
+    bar = targets.select(pl.col("timestamp").rank("dense").cast(pl.Int64) - 1).to_series().to_numpy()
+    row = targets.select(pl.col("symbol").rank("dense").cast(pl.Int64) - 1).to_series().to_numpy()
+    shape = (len(symbols), len(calendar))
+
+    values = np.full((*shape, len(names)), np.nan, dtype=np.float32)
+    for v, name in enumerate(names):
+        values[row, bar, v] = features[name].fill_null(float("nan")).to_numpy()
+
+    def grid(column: str) -> np.ndarray:
+        out = np.full(shape, np.nan)
+        out[row, bar] = targets[column].fill_null(float("nan")).to_numpy()
+        out.setflags(write=False)
+        return out
+
+    present = np.zeros(shape, dtype=bool)
+    present[row, bar] = True
+    history = np.cumsum(present, axis=1)
+    observed = present & (history >= min_history)
+    values.setflags(write=False)
+    observed.setflags(write=False)
+    return Panel(
+        calendar=tuple(calendar.to_list()),
+        symbols=tuple(symbols.to_list()),
+        features=tuple(names),
+        values=values,
+        observed=observed,
+        next_return=grid("next_return"),
+        volatility=grid("volatility"),
+        label=grid("label"),
+        close=grid("close"),
+    )

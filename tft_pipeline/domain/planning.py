@@ -1,0 +1,210 @@
+"""From a panel to fold specs: which bars each fold of a phase may see, content-addressed. Not here: fitting, storage.
+
+Two periods: phases 1-4 see only the research period, which ends a purge before the first production bar; phase 5 walks
+forward over the production period.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tft_pipeline.domain.content import array_sha256, json_sha256
+from tft_pipeline.domain.experiment import (
+    Experiment,
+    FoldsSection,
+    NetworkSection,
+    PositionSection,
+    TrainingSection,
+)
+from tft_pipeline.domain.folds import Fold, plan_folds
+from tft_pipeline.domain.panel import Panel
+from tft_pipeline.domain.reports import FoldSpec
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Periods:
+    """Bars first .. research_stop-1 are research; production starts at production_start."""
+
+    first: int
+    research_stop: int
+    production_start: int
+
+
+def split_periods(panel: Panel, experiment: Experiment) -> Periods:
+    """Where research ends and production begins.
+
+    Raises:
+        ValueError: no bar has a complete label, or production starts outside the bars.
+    """
+    scored = panel.scored.any(axis=0)
+    if not scored.any():
+        raise ValueError(
+            f"no bar of {panel.n_bars} has features, volatility and a label: the longest lookback or volatility_span is "
+            "longer than the data; bring more bars or fewer feature groups"
+        )
+    dates = np.array([stamp.date() for stamp in panel.calendar])
+    after = np.flatnonzero(dates >= experiment.periods.production_start)
+    if not after.size or after[0] == 0:
+        raise ValueError(
+            f"periods.production_start {experiment.periods.production_start} is not inside the bars "
+            f"({dates[0]} to {dates[-1]}): one of the two periods would be empty; choose a date between them"
+        )
+    production_start = int(after[0])
+    return Periods(
+        first=int(np.argmax(scored)),
+        research_stop=production_start - experiment.periods.purge,
+        production_start=production_start,
+    )
+
+
+def research_folds(panel: Panel, experiment: Experiment, section: FoldsSection) -> tuple[Fold, ...]:
+    """Walk-forward folds inside the research period; see `folds.plan_folds` for errors."""
+    periods = split_periods(panel, experiment)
+    return plan_folds(
+        panel.calendar,
+        section.plan(purge=experiment.periods.purge, horizon=experiment.target.horizon),
+        first_bar=periods.first,
+        stop_bar=periods.research_stop,
+        intraday=experiment.data.interval != "1d",
+        max_folds=section.max_folds,
+    )
+
+
+def production_folds(panel: Panel, experiment: Experiment) -> tuple[Fold, ...]:
+    """Walk-forward folds whose scored bars tile the production period; see `folds.plan_folds` for errors."""
+    periods = split_periods(panel, experiment)
+    section = experiment.production.folds
+    return plan_folds(
+        panel.calendar,
+        section.plan(purge=experiment.periods.purge, horizon=experiment.target.horizon),
+        first_bar=periods.first,
+        stop_bar=panel.n_bars,
+        first_test=periods.production_start,
+        intraday=experiment.data.interval != "1d",
+    )
+
+
+def panel_sha256(panel: Panel) -> str:
+    """Content of everything a fit may see in a panel."""
+    names = json_sha256([[stamp.isoformat() for stamp in panel.calendar], list(panel.symbols), list(panel.features)])
+    arrays = array_sha256(panel.values, panel.observed, panel.next_return, panel.volatility, panel.label, panel.close)
+    return json_sha256([names, arrays])
+
+
+def fold_specs(
+    panel: Panel,
+    folds: Sequence[Fold],
+    experiment: Experiment,
+    *,
+    network: NetworkSection,
+    training: TrainingSection,
+    position: PositionSection,
+    epochs: int,
+    n_seeds: int,
+    shadow_features: int,
+    min_history: int,
+    production: bool,
+) -> tuple[FoldSpec, ...]:
+    """Specs of folds: each with its own slice of the panel, from one lookback before its training to its last test bar.
+
+    Nothing after the last test bar is in the slice (labels of test bars are, for they are scored), so more data changes
+    no spec.
+    """
+    boosting = (experiment.ensemble.lightgbm_rounds, experiment.ensemble.lightgbm_leaves)
+    specs = []
+    for fold in folds:
+        start = max(0, fold.train.start - training.lookback)
+        cut = panel.between(start, fold.test.stop)
+        local = fold.shifted(-start)
+        dates: dict[str, Any] = fold.to_dict(panel.calendar)
+        specs.append(
+            FoldSpec(
+                key=fold.key,
+                spans={"train": local.train, "validation": local.validation, "test": local.test},
+                first=cut.calendar[0].isoformat(),
+                last=cut.calendar[-1].isoformat(),
+                dates={part: {name: dates[part][name] for name in ("first", "last", "n_bars")} for part in PARTS},
+                features=panel.features,
+                shadow_features=shadow_features,
+                min_history=min_history,
+                data_sha256=panel_sha256(cut),
+                network=network,
+                training=training,
+                position=position,
+                target_volatility=experiment.target.target_volatility,
+                horizon=experiment.target.horizon,
+                bars_per_year=experiment.data.bars_per_year,
+                epochs=epochs,
+                seeds=tuple(experiment.seed + k for k in range(n_seeds)),
+                boosting=boosting if production else None,
+                momentum_lookback=experiment.evaluation.momentum_lookback if production else None,
+            )
+        )
+    return tuple(specs)
+
+
+class SliceChangedError(RuntimeError):
+    """The stored features are not those a fold was planned on."""
+
+
+def slice_for(panel: Panel, spec: FoldSpec) -> Panel:
+    """The bars a spec speaks of, verified by content.
+
+    Raises:
+        SliceChangedError: the bars are not there any more or differ; plan again.
+    """
+    stamps = [stamp.isoformat() for stamp in panel.calendar]
+    if spec.first not in stamps or spec.last not in stamps:
+        raise SliceChangedError(
+            f"fold {spec.key}: its bars {spec.first} to {spec.last} are not in the stored features ({stamps[0]} to "
+            f"{stamps[-1]}); materialise the fold plan again"
+        )
+    cut = panel.between(stamps.index(spec.first), stamps.index(spec.last) + 1)
+    found = panel_sha256(cut)
+    if found != spec.data_sha256:
+        raise SliceChangedError(
+            f"fold {spec.key}: the features of {spec.first} to {spec.last} have content {found[:12]}, the plan was "
+            f"made on {spec.data_sha256[:12]}; the fold would learn from other data; materialise the fold plan again"
+        )
+    return cut
+
+
+def with_shadow_features(panel: Panel, n_shadows: int, *, seed: int) -> Panel:
+    """Append time-permuted copies of features: the same values, no relation to any label.
+
+    Each copy takes one feature (drawn without replacement while there are enough) and permutes it over the observed bars
+    of each symbol. Their names start with `shadow_`.
+
+    Raises:
+        ValueError: a feature's own name starts with `shadow_`.
+    """
+    clash = [name for name in panel.features if name.startswith("shadow_")]
+    if clash:
+        raise ValueError(f"features {clash} start with shadow_, which names shadow features; rename them")
+    rng = np.random.default_rng(seed)
+    n_features = len(panel.features)
+    chosen = rng.permutation(n_features)[:n_shadows]
+    if n_shadows > n_features:
+        chosen = np.concatenate([chosen, rng.integers(0, n_features, n_shadows - n_features)])
+    shadows = np.full((*panel.values.shape[:2], n_shadows), np.nan, dtype=np.float32)
+    for k, v in enumerate(chosen):
+        for s in range(len(panel.symbols)):
+            bars = np.flatnonzero(panel.observed[s])
+            shadows[s, bars, k] = panel.values[s, rng.permutation(bars), v]
+    values = np.concatenate([panel.values, shadows], axis=2)
+    names = tuple(f"shadow_{k}_{panel.features[v]}" for k, v in enumerate(chosen))
+    return Panel(
+        calendar=panel.calendar,
+        symbols=panel.symbols,
+        features=(*panel.features, *names),
+        values=values,
+        observed=panel.observed,
+        next_return=panel.next_return,
+        volatility=panel.volatility,
+        label=panel.label,
+        close=panel.close,
+    )

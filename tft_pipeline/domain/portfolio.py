@@ -1,0 +1,240 @@
+"""What a book of positions earns: weights, portfolio returns net of costs, and the baselines every model is held
+against.
+
+Axes: S symbols, N bars of the calendar. Not here: how positions are made (`positions`), statistics of the series
+(`sharpe`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.signal import lfilter
+
+BPS = 1e-4
+
+VARIANCE_ROUNDING = 1e-12
+"""A variance below this share of the mean square is rounding, not movement."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortfolioSeries:
+    """One value a decision bar t; what is decided at the close of t is earned over bar t+1.
+
+    Attributes:
+        gross: (N,) return before costs; NaN at bars without any symbol (the last bar of a panel is one).
+        cost: (N,) cost as a return, not negative.
+        net: (N,) gross - cost.
+        turnover: (N,) mean |change of weight| over the symbols, the amount `cost` is charged on.
+        n_symbols: (N,) symbols the mean is taken over.
+    """
+
+    gross: np.ndarray
+    cost: np.ndarray
+    net: np.ndarray
+    turnover: np.ndarray
+    n_symbols: np.ndarray
+
+    def between(self, start: int, stop: int) -> "PortfolioSeries":
+        """Decision bars start .. stop-1."""
+        cut = slice(start, stop)
+        return PortfolioSeries(
+            gross=self.gross[cut],
+            cost=self.cost[cut],
+            net=self.net[cut],
+            turnover=self.turnover[cut],
+            n_symbols=self.n_symbols[cut],
+        )
+
+
+def portfolio_weights(positions: np.ndarray, volatility: np.ndarray, *, target_volatility: float) -> np.ndarray:
+    """w = z * s_tgt / s, the fraction of capital in a symbol; 0 where its volatility is not known.
+
+    Args:
+        positions: z (S, N), share of the risk budget.
+        volatility: s (S, N), annual, known at the bar; NaN where unknown.
+        target_volatility: s_tgt, annual, in the same unit (0.15 is 15 %).
+    Raises:
+        ValueError: target or a volatility that is not positive, a position that is not finite where the volatility
+            is known.
+    """
+    if not target_volatility > 0.0:
+        raise ValueError(f"target_volatility {target_volatility} is not positive: every weight would be 0")
+    positions, volatility = _same_shape(positions, volatility)
+    known = np.isfinite(volatility)
+    if (volatility[known] <= 0.0).any():
+        raise ValueError(
+            f"volatility {volatility[known].min():g} is not positive: its weight would be infinite; "
+            "set it to NaN so that the symbol counts as absent there"
+        )
+    if not np.isfinite(positions[known]).all():
+        raise ValueError(
+            "a position is not finite at a bar whose volatility is known: "
+            "pass raw positions through hold_positions first"
+        )
+    return np.where(known, positions * target_volatility / np.where(known, volatility, 1.0), 0.0)
+
+
+def portfolio_returns(
+    positions: np.ndarray,
+    volatility: np.ndarray,
+    next_return: np.ndarray,
+    *,
+    target_volatility: float,
+    cost_bps: float | np.ndarray,
+    previous_weights: np.ndarray | None = None,
+    delay_bars: int = 0,
+) -> PortfolioSeries:
+    """Equal mean over symbols of weight times next return, less the cost of getting there.
+
+        w_t     = z_t * s_tgt / s_t
+        R_{t+1} = mean_i [ w_i,t * r_i,t+1 - c_i * |w_i,t - w_i,t-1| ]      over the symbols present at t
+
+    A symbol is present at t when its volatility and its next return are both known; elsewhere it holds nothing.
+    One that leaves (present at t, absent at t+1, while the book goes on) pays for closing, c * |w_t|, at t, its
+    last bar; coming back it pays for opening. A previous weight whose symbol is absent at the first bar is closed
+    there. Nothing is closed at the end of the panel. Weights do not drift with prices between two bars.
+
+    Args:
+        positions: z (S, N), finite where the volatility is known.
+        volatility: s (S, N), ex-ante annual standard deviation known at t; NaN where unknown.
+        next_return: (S, N) simple return of bar t+1; NaN where unknown.
+        target_volatility: s_tgt, annual.
+        cost_bps: c, basis points of the weight traded; one number, or (S,) one a symbol.
+        previous_weights: (S,) weights held before the first bar; none when not given.
+        delay_bars: Bars between decision and trade: the weight decided at t is held from t + delay_bars. Until the
+            first one arrives the previous weights stand. The series stays indexed by the bar after which the
+            weight earns.
+    Raises:
+        ValueError: shapes that do not fit, a negative cost or delay, and what `portfolio_weights` raises.
+    """
+    weights = portfolio_weights(positions, volatility, target_volatility=target_volatility)
+    volatility, next_return = _same_shape(volatility, next_return)
+    n_symbols, n_bars = weights.shape
+    cost = np.asarray(cost_bps, dtype=np.float64)
+    if cost.shape not in ((), (n_symbols,)) or not (np.isfinite(cost) & (cost >= 0.0)).all():
+        raise ValueError(f"cost_bps {cost_bps!r}: expected one number or {n_symbols}, finite and not negative")
+    before = np.zeros(n_symbols) if previous_weights is None else np.asarray(previous_weights, dtype=np.float64)
+    if before.shape != (n_symbols,) or not np.isfinite(before).all():
+        raise ValueError(
+            f"previous_weights {before.shape}: expected {n_symbols} finite weights, 0.0 for a symbol without one"
+        )
+    if not 0 <= delay_bars < max(n_bars, 1):
+        raise ValueError(f"delay_bars {delay_bars} is outside 0..{n_bars - 1}: no decision would be traded")
+
+    present = np.isfinite(volatility) & np.isfinite(next_return)
+    if delay_bars:
+        late = np.repeat(before[:, None], delay_bars, axis=1)
+        weights = np.concatenate([late, weights[:, : n_bars - delay_bars]], axis=1)
+    weights = np.where(present, weights, 0.0)
+    change = np.abs(np.diff(weights, axis=1, prepend=before[:, None]))
+    traded = np.where(present, change, 0.0)
+    traded[:, 0] = change[:, 0]
+    traded[:, :-1] += np.where(_leaves(present), np.abs(weights[:, :-1]), 0.0)
+
+    count = present.sum(axis=0)
+    share = np.where(count > 0, 1.0 / np.maximum(count, 1), np.nan)
+    earned = np.where(present, weights * np.where(present, next_return, 0.0), 0.0)
+    gross = earned.sum(axis=0) * share
+    paid = (np.broadcast_to(cost[..., None], traded.shape) * BPS * traded).sum(axis=0) * share
+    return PortfolioSeries(
+        gross=gross, cost=paid, net=gross - paid, turnover=traded.sum(axis=0) * share, n_symbols=count
+    )
+
+
+def _leaves(present: np.ndarray) -> np.ndarray:
+    """(S, N-1) symbols at their last bar before an absence, as long as any symbol is present later."""
+    book_goes_on = np.flip(np.logical_or.accumulate(np.flip(present.any(axis=0))))[1:]
+    return present[:, :-1] & ~present[:, 1:] & book_goes_on
+
+
+def break_even_cost_bps(series: PortfolioSeries) -> float:
+    """The cost per unit of weight traded at which the mean net return is 0: 1e4 * mean(gross) / mean(turnover).
+
+    Negative when the book loses before costs.
+
+    Raises:
+        ValueError: no bar with a symbol, or nothing was ever traded.
+    """
+    scored = series.n_symbols > 0
+    if not scored.any():
+        raise ValueError("no bar of the series has a symbol: there is nothing to break even on")
+    turnover = float(series.turnover[scored].mean())
+    if turnover <= 0.0:
+        raise ValueError("turnover is 0: without trades no cost changes the return")
+    return float(series.gross[scored].mean()) / turnover / BPS
+
+
+def long_only_positions(present: np.ndarray) -> np.ndarray:
+    """Baseline: the full risk budget, always. present (S, N) bool -> positions (S, N), 1 where present, else 0."""
+    return np.asarray(present, dtype=bool).astype(np.float64)
+
+
+def momentum_positions(close: np.ndarray, lookback: int = 252) -> np.ndarray:
+    """Baseline: time-series momentum, z_t = sign(P_t / P_{t-lookback} - 1); 0 where either price is unknown.
+
+    Args:
+        close: (S, N) prices, NaN where the symbol has no bar.
+        lookback: Bars.
+    Raises:
+        ValueError: lookback < 1.
+    Source: Moskowitz, Ooi & Pedersen (2012), JFE 104(2).
+    """
+    if lookback < 1:
+        raise ValueError(f"lookback {lookback} < 1: momentum compares with an earlier bar")
+    close = np.asarray(close, dtype=np.float64)
+    positions = np.zeros(close.shape)
+    if close.shape[1] > lookback:
+        positions[:, lookback:] = np.sign(close[:, lookback:] / close[:, :-lookback] - 1.0)
+    return np.nan_to_num(positions, nan=0.0)
+
+
+def ewm_volatility(close: np.ndarray, *, span: int = 60, min_periods: int = 60, bars_per_year: float) -> np.ndarray:
+    """Annual exponentially weighted standard deviation of simple returns, from returns up to and including bar t.
+
+        u_k = (1 - a)^k, a = 2 / (span + 1), k bars back
+        s^2 = [ sum(u r^2)/sum(u) - (sum(u r)/sum(u))^2 ] * sum(u)^2 / (sum(u)^2 - sum(u^2)) * bars_per_year
+
+    The weights are those of pandas' `ewm(span).std()`: adjusted, bias corrected, decaying over missing returns
+    too. Every value is computed from the past alone, to the bit.
+
+    Args:
+        close: (S, N) prices, NaN where the symbol has no bar.
+        span: Of the weights, > 1.
+        min_periods: Fewest returns for a value, >= 2.
+        bars_per_year: Annualisation.
+    Returns:
+        (S, N), NaN with fewer returns, and where the variance is not positive: a price that does not move offers
+        nothing to scale a position with, so the symbol counts as absent.
+    """
+    if not span > 1 or min_periods < 2 or not bars_per_year > 0:
+        raise ValueError(
+            f"span {span}, min_periods {min_periods}, bars_per_year {bars_per_year}: need span > 1, min_periods >= 2 "
+            "and bars_per_year > 0 for a variance"
+        )
+    close = np.asarray(close, dtype=np.float64)
+    returns = np.full(close.shape, np.nan)
+    returns[:, 1:] = close[:, 1:] / close[:, :-1] - 1.0
+    seen = np.isfinite(returns)
+    filled = np.where(seen, returns, 0.0)
+    decay = 1.0 - 2.0 / (span + 1.0)
+
+    def discounted(x: np.ndarray, rate: float) -> np.ndarray:
+        return np.asarray(lfilter([1.0], [1.0, -rate], x, axis=1))
+
+    mass = discounted(seen.astype(np.float64), decay)
+    mass_of_squares = discounted(seen.astype(np.float64), decay**2)
+    enough = (np.cumsum(seen, axis=1) >= min_periods) & (mass**2 > mass_of_squares)
+    safe_mass = np.where(enough, mass, 1.0)
+    second_moment = discounted(filled**2, decay) / safe_mass
+    variance = second_moment - (discounted(filled, decay) / safe_mass) ** 2
+    unbias = safe_mass**2 / np.where(enough, mass**2 - mass_of_squares, 1.0)
+    usable = enough & (variance > VARIANCE_ROUNDING * second_moment)
+    return np.where(usable, np.sqrt(np.where(usable, variance * unbias, 1.0) * bars_per_year), np.nan)
+
+
+def _same_shape(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float64, (S, N) of one shape."""
+    first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if first.ndim != 2 or first.shape != second.shape:
+        raise ValueError(f"shapes {first.shape} and {second.shape} do not fit: expected (symbols, bars) for each")
+    return first, second

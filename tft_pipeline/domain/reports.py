@@ -1,0 +1,259 @@
+"""What assets hand each other besides frames and checkpoints: frozen, typed records that are stored as JSON.
+
+`volatile` fields (times, durations, latencies) are kept and shown but do not count as content, so that a re-run that
+finds the same things counts as unchanged.
+"""
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from tft_pipeline.domain.content import json_sha256
+from tft_pipeline.domain.experiment import NetworkSection, PositionSection, TrainingSection
+from tft_pipeline.domain.folds import Fold, Span
+
+
+class Report(BaseModel):
+    """One record."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    volatile: ClassVar[frozenset[str]] = frozenset()
+
+    def content_sha256(self) -> str:
+        """Hash of everything but the volatile fields."""
+        return json_sha256(self.model_dump(mode="json", exclude=set(self.volatile)))
+
+
+class FeatureRow(Report):
+    """One built feature."""
+
+    name: str
+    group: str
+    formula: str
+    lookback: int
+    inputs: tuple[str, ...]
+    version: str
+
+
+class FeatureCatalogue(Report):
+    """Which features are built, which are left out and why."""
+
+    used: tuple[FeatureRow, ...]
+    skipped: dict[str, str]
+    user_columns: tuple[str, ...]
+    max_lookback: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Built features, then the user's own."""
+        return (*(row.name for row in self.used), *self.user_columns)
+
+
+class PrefilteredFeatures(Report):
+    """Phase 1: what was kept, and each drop with its reason."""
+
+    kept: tuple[str, ...]
+    dropped: tuple[dict[str, Any], ...]
+    first: str
+    last: str
+    n_rows: int
+
+
+class FoldSpec(Report):
+    """Everything one fold is made of; equal specs give equal models.
+
+    Attributes:
+        key: partition key.
+        spans: train, validation, test as (start, stop) within the fold's own slice of the panel.
+        first, last: timestamps of the slice's first and last bar.
+        dates: for people: first and last timestamp and bar count of each part.
+        features: inputs, in order.
+        shadow_features: how many time-permuted copies train along.
+        min_history: bars of a symbol before it is observed.
+        data_sha256: content of the slice.
+        seeds: one fit each.
+        boosting: rounds and leaves of LightGBM, in production.
+        momentum_lookback: bars of the momentum baseline, in production.
+    """
+
+    key: str
+    spans: dict[str, tuple[int, int]]
+    first: str
+    last: str
+    dates: dict[str, Any]
+    features: tuple[str, ...]
+    shadow_features: int
+    min_history: int
+    data_sha256: str
+    network: NetworkSection
+    training: TrainingSection
+    position: PositionSection
+    target_volatility: float
+    horizon: int
+    bars_per_year: float
+    epochs: int
+    seeds: tuple[int, ...]
+    boosting: tuple[int, int] | None
+    momentum_lookback: int | None
+
+    @property
+    def fold(self) -> Fold:
+        """The fold, counted from the slice's first bar."""
+        spans = {name: Span(*span) for name, span in self.spans.items()}
+        return Fold(key=self.key, train=spans["train"], validation=spans["validation"], test=spans["test"])
+
+
+class FoldPlanReport(Report):
+    """The folds of one phase, oldest first."""
+
+    volatile: ClassVar[frozenset[str]] = frozenset({"snapshot_id"})
+
+    phase: str
+    snapshot_id: str
+    purge: int
+    specs: tuple[FoldSpec, ...]
+
+    def spec(self, key: str) -> FoldSpec:
+        """The spec of a fold.
+
+        Raises:
+            KeyError: the plan has no such fold.
+        """
+        for spec in self.specs:
+            if spec.key == key:
+                return spec
+        raise KeyError(f"fold {key} is not in the {self.phase} plan ({[spec.key for spec in self.specs]})")
+
+
+class ExplorationFold(Report):
+    """Phase 2, one fold: Variable Selection Network weights, mean over seeds, validation bars and symbols."""
+
+    volatile: ClassVar[frozenset[str]] = frozenset({"seconds"})
+
+    key: str
+    spec_sha256: str
+    weights: dict[str, float]
+    shadow_weights: dict[str, float]
+    weights_by_seed: tuple[dict[str, float], ...]
+    best_epochs: tuple[int, ...]
+    validation_losses: tuple[float, ...]
+    missing: dict[str, int]
+    seconds: float
+
+
+class SelectedFeatures(Report):
+    """Phase 3: the features that stay, the two tables, and how stable the choice is."""
+
+    features: tuple[str, ...]
+    rows: tuple[dict[str, Any], ...]
+    groups: tuple[dict[str, Any], ...]
+    thresholds: dict[str, float]
+    nogueira: float | None
+    nogueira_ci: tuple[float, float] | None
+    kendall_w: float | None
+
+
+class TrialRow(Report):
+    """One Optuna trial."""
+
+    number: int
+    state: str
+    params: dict[str, Any]
+    sharpe_annual: float | None
+    fold_sharpes: tuple[float, ...]
+    returns: tuple[float, ...]
+
+
+class TunedHyperparameters(Report):
+    """Phase 4: the chosen sections and every trial that was started."""
+
+    volatile: ClassVar[frozenset[str]] = frozenset({"seconds"})
+
+    network: NetworkSection
+    training: TrainingSection
+    position: PositionSection
+    best_trial: int
+    best_sharpe_annual: float
+    study: str
+    n_trials_started: int
+    n_pruned: int
+    fold_keys: tuple[str, ...]
+    trials: tuple[TrialRow, ...]
+    seconds: float
+
+
+class OosPerformance(Report):
+    """Out-of-sample performance of the production walk forward and the verdict on it."""
+
+    volatile: ClassVar[frozenset[str]] = frozenset({"snapshot_id"})
+
+    snapshot_id: str
+    verdict: str
+    reasons: tuple[str, ...]
+    net: dict[str, Any]
+    gross: dict[str, Any]
+    baselines: dict[str, dict[str, Any]]
+    costs: dict[str, Any]
+    folds: tuple[dict[str, Any], ...]
+    research: dict[str, Any]
+    looks: int
+    direction: dict[str, Any]
+
+
+class LatencyBenchmark(Report):
+    """Latency of the released model; the figures are volatile, the model and settings are content."""
+
+    volatile: ClassVar[frozenset[str]] = frozenset({"latency_ms", "environment"})
+
+    fold: str
+    weights_sha256: str
+    latency_ms: dict[str, Any]
+    environment: dict[str, Any]
+    warmup: int
+    n: int
+    max_p95_ms: float
+
+
+class DriftRecord(Report):
+    """Drift of recent bars against the newest fold's training bars."""
+
+    fold: str
+    verdict: str
+    n_reference: int
+    n_recent: int
+    rows: tuple[dict[str, Any], ...]
+    detail: dict[str, Any]
+
+
+class EnsembleWeights(Report):
+    """Convex blend of probabilities, scored forward."""
+
+    weights: dict[str, float]
+    available: dict[str, bool]
+    metrics: dict[str, Any]
+    folds: tuple[dict[str, Any], ...]
+    calibration: dict[str, Any]
+
+
+class ModelCard(Report):
+    """Model card v2: the guide's JSON is a subset of `card`."""
+
+    volatile: ClassVar[frozenset[str]] = frozenset({"card"})
+
+    content: str
+    card: dict[str, Any]
+
+
+class ReleaseRecord(Report):
+    """What `current` points at."""
+
+    volatile: ClassVar[frozenset[str]] = frozenset({"path", "card_path", "created_at", "release_id"})
+
+    release_id: str
+    created_at: str
+    verdict: str
+    fold: str
+    path: str
+    card_path: str
+    files: dict[str, str]
+    content: str

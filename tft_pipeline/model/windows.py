@@ -1,0 +1,171 @@
+"""A fold as contiguous tensors, and the date blocks that are cut from them by index. Not here: scaling, losses.
+
+Axes: S symbols, N bars, V variables, B blocks, T bars of a block (the lookback). A block is T consecutive bars of all
+symbols, so that a batch has portfolio returns.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tft_pipeline.domain.panel import Panel
+from tft_pipeline.domain.scaling import Scaler
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcomes:
+    """What positions earn and forecasts are scored on; tensors of one shape, zero where a symbol is absent.
+
+    Attributes:
+        present: bool, observed and with a finite return, volatility and label: `Panel.scored`.
+        leverage: target volatility / volatility, the weight of a full position.
+        next_return: return of the following bar.
+        label: forward return over the horizon in units of expected risk.
+    """
+
+    present: Tensor
+    leverage: Tensor
+    next_return: Tensor
+    label: Tensor
+
+    def at(self, bars: Tensor) -> "Outcomes":
+        """Bars `bars` (B, T) of (S, N) tensors -> (S, B, T)."""
+        return Outcomes(**{field.name: getattr(self, field.name)[:, bars] for field in fields(self)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PanelTensors:
+    """Consecutive bars of a panel, scaled, missing values at the train mean (zero after scaling).
+
+    Attributes:
+        first_bar: panel bar of index 0; negative where the front is padding.
+        values: (S, N, V) float32; zero where missing or not observed.
+        observed: (S, N) bool.
+        outcomes: of (S, N).
+        missing: (V,) number of values that were missing among observed bars.
+    """
+
+    first_bar: int
+    values: Tensor
+    observed: Tensor
+    outcomes: Outcomes
+    missing: np.ndarray
+
+    def index(self, bar: int) -> int:
+        """Position of a panel bar in these tensors."""
+        return bar - self.first_bar
+
+    def to(self, device: torch.device) -> "PanelTensors":
+        """The same on a device."""
+        outcomes = {field.name: getattr(self.outcomes, field.name).to(device) for field in fields(Outcomes)}
+        return PanelTensors(
+            first_bar=self.first_bar,
+            values=self.values.to(device),
+            observed=self.observed.to(device),
+            outcomes=Outcomes(**outcomes),
+            missing=self.missing,
+        )
+
+
+def panel_tensors(panel: Panel, scaler: Scaler, *, start: int, stop: int, target_volatility: float) -> PanelTensors:
+    """Bars start .. stop-1 as tensors; a negative start pads the front with bars that are not observed.
+
+    Raises:
+        ValueError: an infinite value among observed bars, by feature.
+    """
+    padding = max(0, -start)
+    cut = panel.between(max(start, 0), stop)
+    refuse_infinite(cut)
+    scaled = scaler.transform(cut.values)
+    absent = np.isnan(scaled)
+    missing = (absent & cut.observed[..., None]).sum(axis=(0, 1))
+    scaled = np.where(absent | ~cut.observed[..., None], np.float32(0.0), scaled).astype(np.float32, copy=False)
+    present = cut.scored
+    leverage = np.divide(target_volatility, cut.volatility, out=np.zeros(present.shape), where=present)
+
+    def padded(array: np.ndarray) -> Tensor:
+        front = np.zeros((array.shape[0], padding, *array.shape[2:]), dtype=array.dtype)
+        return torch.from_numpy(np.ascontiguousarray(np.concatenate((front, array), axis=1)))
+
+    return PanelTensors(
+        first_bar=start,
+        values=padded(scaled),
+        observed=padded(cut.observed),
+        outcomes=Outcomes(
+            present=padded(present),
+            leverage=padded(leverage.astype(np.float32)),
+            next_return=padded(np.where(present, cut.next_return, 0.0).astype(np.float32)),
+            label=padded(np.where(present, cut.label, 0.0).astype(np.float32)),
+        ),
+        missing=missing,
+    )
+
+
+def refuse_infinite(panel: Panel) -> None:
+    """Raise ValueError naming each feature with infinite values among observed bars, and how many."""
+    infinite = (np.isinf(panel.values) & panel.observed[..., None]).sum(axis=(0, 1))
+    if infinite.any():
+        found = ", ".join(f"{panel.features[v]} ({infinite[v]})" for v in np.flatnonzero(infinite))
+        raise ValueError(
+            f"infinite values in features {found} among {int(panel.observed.sum())} observed bars: every output after "
+            "them would be NaN; correct the feature, or make the value missing where it is undefined"
+        )
+
+
+def training_starts(n_bars: int, *, lookback: int, warmup: int, generator: torch.Generator) -> Tensor:
+    """First bars of the blocks of one epoch, in random order; blocks stay inside 0 .. n_bars-1.
+
+    Blocks start every lookback - warmup bars from a random offset, so that an epoch scores each bar about once: not the
+    first `warmup` bars, and not the rest at the end that no whole block reaches, which the offset moves about.
+
+    Raises:
+        ValueError: not one block fits.
+    """
+    if n_bars < lookback:
+        raise ValueError(
+            f"{n_bars} training bars < lookback {lookback}: no window fits; lengthen train or shorten lookback"
+        )
+    stride = lookback - warmup
+    offset = int(torch.randint(min(stride, n_bars - lookback + 1), (1,), generator=generator))
+    starts = torch.arange(offset, n_bars - lookback + 1, stride)
+    return starts[torch.randperm(len(starts), generator=generator)]
+
+
+def covering_starts(first: int, stop: int, *, lookback: int, warmup: int) -> tuple[Tensor, Tensor]:
+    """Blocks that score each bar of first .. stop-1 once, with `warmup` or more bars of the block before it.
+
+    Returns:
+        starts (B,) and picked (B, T) bool: the bars of each block that count, in time order when flattened.
+    """
+    stride = lookback - warmup
+    n_blocks = math.ceil((stop - first) / stride)
+    ends = torch.clamp(first + stride * torch.arange(1, n_blocks + 1), max=stop)
+    starts = ends - lookback
+    bars = starts[:, None] + torch.arange(lookback)
+    from_bar = first + stride * torch.arange(n_blocks)
+    return starts, bars >= from_bar[:, None]
+
+
+def block_bars(starts: Tensor, lookback: int) -> Tensor:
+    """starts (B,) -> (B, T) index of every bar of every block."""
+    return starts[:, None] + torch.arange(lookback, device=starts.device)
+
+
+class BlockBatches:
+    """Batches of block starts; each pass over it is one epoch with its own offset and order.
+
+    The blocks of an epoch are dealt to ceil(n / batch_blocks) batches of sizes that differ by one at most: a small last batch
+    would give a Sharpe ratio of few bars.
+    """
+
+    def __init__(self, n_bars: int, *, lookback: int, warmup: int, batch_blocks: int, seed: int) -> None:
+        self.n_bars, self.lookback, self.warmup, self.batch_blocks = n_bars, lookback, warmup, batch_blocks
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        starts = training_starts(self.n_bars, lookback=self.lookback, warmup=self.warmup, generator=self.generator)
+        yield from starts.tensor_split(math.ceil(len(starts) / self.batch_blocks))

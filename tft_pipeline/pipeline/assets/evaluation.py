@@ -1,0 +1,340 @@
+"""What the walk forward earned and whether it means anything; latency, drift and the blend of the newest model."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+import numpy as np
+import polars as pl
+
+from tft_pipeline.domain.backtest import BASELINES, backtest, break_even_bps
+from tft_pipeline.domain.content import frame_sha256, json_sha256
+from tft_pipeline.domain.drift import drift_report as compare_drift
+from tft_pipeline.domain.reports import (
+    DriftRecord,
+    EnsembleWeights,
+    FeatureCatalogue,
+    FoldPlanReport,
+    LatencyBenchmark,
+    OosPerformance,
+    TunedHyperparameters,
+)
+from tft_pipeline.domain.sharpe import annualise, describe_returns, sharpe_ratio
+from tft_pipeline.domain.verdict import (
+    GO,
+    NO_GO,
+    deflated_by_looks,
+    json_ready,
+    reasons_against,
+    research_evidence,
+    validation_gap,
+)
+from tft_pipeline.pipeline.assets.blend import blend_probabilities, direction_statistics
+from tft_pipeline.pipeline.automation import on_all_folds
+from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.outputs import content_output, table
+from tft_pipeline.pipeline.panels import panel_of
+from tft_pipeline.pipeline.partitions import planned_folds
+from tft_pipeline.pipeline.plots import bar_picture, histogram_picture, line_picture
+from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
+from tft_pipeline.storage.looks import record_look
+
+
+def all_production_folds(graph: ExperimentGraph) -> dg.AssetIn:
+    """Input: every production fold, refused when one is absent."""
+    return dg.AssetIn(
+        graph.key("production_fold"), partition_mapping=dg.AllPartitionMapping(), metadata={"all_folds": True}
+    )
+
+
+def newest_fold(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> FoldBundle:
+    """The fold whose model is released: the one with the latest test dates."""
+    return planned_folds(plan, folds)[plan.specs[-1].key]
+
+
+def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
+    """`oos_portfolio`, `oos_performance`, `latency_benchmark`, `drift_report`, `ensemble_weights`."""
+    experiment = graph.experiment
+    group = f"{graph.name}_6_evaluation"
+    plan_in = dg.AssetIn(graph.key("production_plan"))
+
+    @dg.asset(
+        key=graph.key("oos_portfolio"),
+        ins={"plan": plan_in, "folds": all_production_folds(graph)},
+        io_manager_key="frames",
+        group_name=group,
+        code_version="1",
+        automation_condition=on_all_folds(),
+        kinds={"polars", "parquet"},
+    )
+    def oos_portfolio(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> dg.Output[pl.DataFrame]:
+        """Out-of-sample portfolio returns, net of costs, with baselines on the same bars; one row a bar."""
+        used = planned_folds(plan, folds)
+        newest = plan.specs[-1]
+        series = backtest(
+            pl.concat([fold.predictions for fold in used.values()]),
+            newest.position,
+            target_volatility=newest.target_volatility,
+        )
+        stamps = series["timestamp"].to_list()
+        lines = {
+            name: (stamps, np.cumsum(np.nan_to_num(series[column].to_numpy())).tolist())
+            for name, column in {"model, net": "net", **{name: f"{name}_net" for name in BASELINES}}.items()
+        }
+        return content_output(
+            series,
+            {
+                "n_bars": series.height,
+                "mean_turnover": float(series["turnover"].fill_nan(None).mean() or 0.0),
+                "equity": line_picture(
+                    lines, title="cumulative out-of-sample return, net of costs", label="sum of returns"
+                ),
+            },
+        )
+
+    @dg.asset(
+        key=graph.key("oos_performance"),
+        ins={
+            "plan": plan_in,
+            "folds": all_production_folds(graph),
+            "portfolio": dg.AssetIn(graph.key("oos_portfolio")),
+            "tuned": dg.AssetIn(graph.key("tuned_hyperparameters")),
+        },
+        io_manager_key="reports",
+        group_name=group,
+        code_version=graph.code_version("1", "evaluation", "position", "data"),
+        automation_condition=on_all_folds(),
+    )
+    def oos_performance(
+        plan: FoldPlanReport, folds: dict[str, FoldBundle], portfolio: pl.DataFrame, tuned: TunedHyperparameters
+    ) -> dg.Output[OosPerformance]:
+        """Sharpe ratio with its error, deflated, against baselines, and the verdict; one row a fold."""
+        record = _performance(graph, plan, planned_folds(plan, folds), portfolio, tuned)
+        ratios = {fold["fold"]: fold["oos_sharpe_annual"] for fold in record.folds}
+        return content_output(
+            record,
+            {
+                "verdict": record.verdict,
+                "reasons": dg.MetadataValue.md("\n".join(f"* {reason}" for reason in record.reasons) or "none"),
+                "sharpe_annual": record.net["sharpe_annual"],
+                "se_annual": record.net["se_annual"],
+                "looks": record.looks,
+                "folds": table([dict(row) for row in record.folds]),
+                "picture": bar_picture(ratios, title="net out-of-sample Sharpe a year, by fold", label="Sharpe"),
+            },
+        )
+
+    @dg.asset(
+        key=graph.key("latency_benchmark"),
+        ins={"plan": plan_in, "folds": all_production_folds(graph)},
+        io_manager_key="reports",
+        group_name=group,
+        code_version=graph.code_version("1", "latency"),
+        automation_condition=on_all_folds(),
+        pool="fits",
+    )
+    def latency_benchmark(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> dg.Output[LatencyBenchmark]:
+        """Latency of one decision of the newest model, batch of one; one record."""
+        from tft_pipeline.model.latency import benchmark_latency
+
+        fold = newest_fold(plan, folds)
+        settings = experiment.latency
+        measured = json_ready(
+            benchmark_latency(fold.fitted, warmup=settings.warmup, n=settings.n, seed=experiment.seed)
+        )
+        samples = measured.pop("samples_ms")
+        environment = {name: measured.pop(name) for name in ("device", "threads", "torch", "cold_start_ms", "load_ms")}
+        record = LatencyBenchmark(
+            fold=fold.key,
+            weights_sha256=weights_sha256(fold.fitted),
+            latency_ms=measured,
+            environment=environment,
+            warmup=settings.warmup,
+            n=settings.n,
+            max_p95_ms=settings.max_p95_ms,
+        )
+        return content_output(
+            record,
+            {
+                "p50_ms": measured["p50"],
+                "p95_ms": measured["p95"],
+                "within_limit": bool(measured["p95"] <= settings.max_p95_ms),
+                "picture": histogram_picture(
+                    samples,
+                    title="latency of one decision",
+                    label="milliseconds",
+                    marks={"p50": measured["p50"], "p95": measured["p95"], "p99": measured["p99"]},
+                ),
+            },
+        )
+
+    @dg.asset(
+        key=graph.key("drift_report"),
+        ins={
+            "plan": plan_in,
+            "folds": all_production_folds(graph),
+            "features": dg.AssetIn(graph.key("features")),
+            "targets": dg.AssetIn(graph.key("targets")),
+            "catalogue": dg.AssetIn(graph.key("feature_catalogue")),
+        },
+        io_manager_key="reports",
+        group_name=group,
+        code_version=graph.code_version("1", "drift"),
+        automation_condition=on_all_folds(),
+    )
+    def drift_report(
+        plan: FoldPlanReport,
+        folds: dict[str, FoldBundle],
+        features: pl.LazyFrame,
+        targets: pl.DataFrame,
+        catalogue: FeatureCatalogue,
+    ) -> dg.Output[DriftRecord]:
+        """Recent bars against the newest fold's training bars, as the model sees them; one row a feature."""
+        record = _drift(graph, plan, newest_fold(plan, folds), features, targets, catalogue)
+        shown = {str(row["feature"]): float(row["psi"] or 0.0) for row in record.rows}
+        largest = dict(sorted(shown.items(), key=lambda item: -item[1])[:20])
+        return content_output(
+            record,
+            {
+                "verdict": record.verdict,
+                "n_recent": record.n_recent,
+                "features": table([{k: v for k, v in row.items() if k != "reason"} for row in record.rows]),
+                "picture": bar_picture(
+                    largest, title="PSI by feature", label="PSI", line=experiment.drift.psi_threshold
+                ),
+            },
+        )
+
+    @dg.asset(
+        key=graph.key("ensemble_weights"),
+        ins={"plan": plan_in, "folds": all_production_folds(graph)},
+        io_manager_key="reports",
+        group_name=group,
+        code_version=graph.code_version("1", "ensemble"),
+        automation_condition=on_all_folds(),
+    )
+    def ensemble_weights(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> dg.Output[EnsembleWeights]:
+        """Convex weights of the model and LightGBM, fitted on earlier folds and scored forward; one row a fold."""
+        record = blend_probabilities(planned_folds(plan, folds), l2=experiment.ensemble.l2)
+        return content_output(
+            record,
+            {
+                "weights": dg.MetadataValue.json(record.weights),
+                "metrics": dg.MetadataValue.json(record.metrics),
+                "picture": bar_picture(record.weights, title="ensemble weights", label="weight"),
+            },
+        )
+
+    return [oos_portfolio, oos_performance, latency_benchmark, drift_report, ensemble_weights]
+
+
+def _performance(
+    graph: ExperimentGraph,
+    plan: FoldPlanReport,
+    folds: dict[str, FoldBundle],
+    portfolio: pl.DataFrame,
+    tuned: TunedHyperparameters,
+) -> OosPerformance:
+    experiment = graph.experiment
+    bars_per_year, seed = experiment.data.bars_per_year, experiment.seed
+
+    def describe(column: str) -> dict[str, object]:
+        return describe_returns(portfolio[column].to_numpy(), bars_per_year=bars_per_year, seed=seed)
+
+    net, gross = describe("net"), describe("gross")
+    baselines = {name: describe(f"{name}_net") for name in BASELINES}
+    symbols = sorted(set().union(*(fold.predictions["symbol"].unique().to_list() for fold in folds.values())))
+    looks = record_look(
+        graph.layout.looks_ledger,
+        {
+            "market": json_sha256([symbols, experiment.data.interval]),
+            "first": portfolio["timestamp"].min().isoformat(),  # type: ignore[union-attr]
+            "last": portfolio["timestamp"].max().isoformat(),  # type: ignore[union-attr]
+            "content": frame_sha256(portfolio.select("timestamp", "net")),
+            "experiment": graph.name,
+            "at": datetime.now(UTC).isoformat(),
+        },
+    )
+    research = research_evidence(tuned, bars_per_year=bars_per_year)
+    psr_after_looks = deflated_by_looks(net, looks)
+    reasons = reasons_against(
+        statistics=net,
+        psr_after_looks=psr_after_looks,
+        looks=looks,
+        research=research,
+        baselines=baselines,
+        limits=experiment.evaluation,
+    )
+    rows = []
+    for key, fold in folds.items():
+        returns = portfolio.filter(pl.col("fold") == key)["net"].to_numpy()
+        validation = fold.fitted.history[fold.fitted.best_epoch]["validation_sharpe"]
+        rows.append(
+            {
+                "fold": key,
+                "best_epoch": fold.fitted.best_epoch,
+                "epochs": len(fold.fitted.history),
+                "n_validation_bars": plan.spec(key).dates["validation"]["n_bars"],
+                "validation_sharpe_annual": None if validation is None else annualise(validation, bars_per_year),
+                "n_oos_bars": len(returns),
+                "oos_sharpe_annual": annualise(sharpe_ratio(returns), bars_per_year),
+            }
+        )
+    costs = {
+        "cost_bps": plan.specs[-1].position.cost_bps,
+        "break_even_bps": break_even_bps(portfolio),
+        "mean_turnover": float(portfolio["turnover"].mean() or 0.0),  # type: ignore[arg-type]
+        "sharpe_annual_at_0x": gross["sharpe_annual"],
+        "sharpe_annual_at_1x": net["sharpe_annual"],
+        "sharpe_annual_at_2x": describe("net_at_2x_cost")["sharpe_annual"],
+        "sharpe_annual_one_bar_late": describe("net_one_bar_late")["sharpe_annual"],
+    }
+    return OosPerformance(
+        snapshot_id=plan.snapshot_id,
+        verdict=NO_GO if reasons else GO,
+        reasons=reasons,
+        net=json_ready({**net, "psr_after_looks": psr_after_looks}),
+        gross=json_ready(gross),
+        baselines=json_ready(baselines),
+        costs=json_ready(costs),
+        folds=tuple(json_ready(row) for row in rows),
+        research=json_ready({**research, "validation_gap": validation_gap(rows)}),
+        looks=looks,
+        direction=json_ready(direction_statistics(folds)),
+    )
+
+
+def _drift(
+    graph: ExperimentGraph,
+    plan: FoldPlanReport,
+    fold: FoldBundle,
+    features: pl.LazyFrame,
+    targets: pl.DataFrame,
+    catalogue: FeatureCatalogue,
+) -> DriftRecord:
+    settings = graph.experiment.drift
+    names = fold.fitted.scaler.names
+    panel = panel_of(features, targets, catalogue, names)
+    seen = np.where(panel.observed[:, :, None], panel.values, np.nan)
+    scaled = fold.fitted.scaler.transform(seen)  # (S, N, V), what the model is given
+    stamps = [stamp.isoformat() for stamp in panel.calendar]
+    dates = plan.spec(fold.key).dates
+    train = slice(stamps.index(dates["train"]["first"]), stamps.index(dates["train"]["last"]) + 1)
+    recent = slice(max(panel.n_bars - settings.recent_bars, train.stop), panel.n_bars)
+    report = compare_drift(
+        {name: scaled[:, train, v].T for v, name in enumerate(names)},
+        {name: scaled[:, recent, v].T for v, name in enumerate(names)},
+        n_bins=settings.n_bins,
+        psi_threshold=settings.psi_threshold,
+        js_threshold=settings.js_threshold,
+        alpha=settings.alpha,
+    )
+    detail = json_ready(report.to_dict())
+    rows = detail.pop("features")
+    return DriftRecord(
+        fold=fold.key,
+        verdict=report.verdict,
+        n_reference=report.n_reference,
+        n_recent=report.n_recent,
+        rows=tuple(rows),
+        detail=detail,
+    )

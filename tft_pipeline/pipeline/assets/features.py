@@ -1,0 +1,225 @@
+"""Snapshot to features and targets, then phase 1: the degenerate ones are dropped."""
+
+import dagster as dg
+import polars as pl
+
+from tft_pipeline.domain.bars import user_columns
+from tft_pipeline.domain.features import build_features, first_causality_violation, resolve_features
+from tft_pipeline.domain.planning import research_folds
+from tft_pipeline.domain.prefilter import prefilter
+from tft_pipeline.domain.reports import FeatureCatalogue, FeatureRow, PrefilteredFeatures
+from tft_pipeline.domain.targets import build_targets
+from tft_pipeline.pipeline.automation import on_content_change
+from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.outputs import content_output, table
+from tft_pipeline.pipeline.panels import panel_of
+from tft_pipeline.pipeline.plots import bar_picture, histogram_picture
+from tft_pipeline.storage.snapshots import Snapshot
+
+CAUSALITY_TAIL_BARS = 700
+CAUSALITY_CUTS = 3
+
+
+def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
+    """`feature_catalogue`, `features`, `targets`, `prefiltered_features`."""
+    experiment = graph.experiment
+    data = experiment.data
+    group = f"{graph.name}_2_features"
+
+    @dg.asset(
+        key=graph.key("feature_catalogue"),
+        ins={"snapshot": dg.AssetIn(graph.key("snapshot"))},
+        io_manager_key="reports",
+        group_name=group,
+        code_version=graph.code_version("1", "features", "data"),
+        automation_condition=on_content_change(),
+    )
+    def feature_catalogue(snapshot: Snapshot) -> dg.Output[FeatureCatalogue]:
+        """Which features the bars allow, with formula and lookback; one row a feature."""
+        chosen = resolve_features(
+            snapshot.bars.columns,
+            groups=experiment.features.groups,
+            names=experiment.features.names,
+            has_market=data.market_symbol is not None,
+        )
+        own = user_columns(snapshot.bars.columns) if experiment.features.user_columns else ()
+        clash = sorted(set(own) & {feature.name for feature in chosen.features})
+        if clash:
+            raise dg.Failure(
+                f"columns {clash} of the source carry names of the catalogue: rename them, for which is meant is unclear",
+                allow_retries=False,
+            )
+        record = FeatureCatalogue(
+            used=tuple(
+                FeatureRow(
+                    name=feature.name,
+                    group=feature.group,
+                    formula=feature.formula,
+                    lookback=feature.lookback,
+                    inputs=tuple(feature.inputs),
+                    version=feature.version,
+                )
+                for feature in chosen.features
+            ),
+            skipped=dict(chosen.skipped),
+            user_columns=own,
+            max_lookback=max(chosen.max_lookback, 1),
+        )
+        if not record.names:
+            raise dg.Failure(
+                "not one feature can be built from these columns: there is nothing to learn from; choose other groups",
+                allow_retries=False,
+            )
+        skipped = [{"feature": name, "reason": reason} for name, reason in record.skipped.items()]
+        rows = [row.model_dump() for row in record.used]
+        metadata = {"n_features": len(record.names), "features": table(rows)}
+        if skipped:
+            metadata["left_out"] = table(skipped)
+        return content_output(record, metadata)
+
+    @dg.asset(
+        key=graph.key("features"),
+        ins={
+            "snapshot": dg.AssetIn(graph.key("snapshot")),
+            "catalogue": dg.AssetIn(graph.key("feature_catalogue")),
+        },
+        io_manager_key="frames",
+        group_name=group,
+        code_version=graph.code_version("1", "features", "data"),
+        automation_condition=on_content_change(),
+        kinds={"polars", "parquet"},
+    )
+    def features(snapshot: Snapshot, catalogue: FeatureCatalogue) -> dg.Output[pl.DataFrame]:
+        """Causal features; one row a traded symbol and bar, one Float32 column a feature."""
+        frame = _build(snapshot.bars, catalogue)
+        present = {name: 1.0 - frame[name].null_count() / frame.height for name in catalogue.names}
+        shown = dict(sorted(present.items(), key=lambda item: item[1])[:20])
+        return content_output(
+            frame,
+            {
+                "n_features": len(catalogue.names),
+                "present": bar_picture(shown, title="share of bars with a value (lowest 20)", label="share"),
+            },
+        )
+
+    def _build(bars: pl.DataFrame, catalogue: FeatureCatalogue) -> pl.DataFrame:
+        chosen = resolve_features(
+            bars.columns,
+            groups=(),
+            names=[row.name for row in catalogue.used] or None,
+            has_market=data.market_symbol is not None,
+        )
+        return build_features(
+            bars,
+            chosen,
+            market_symbol=data.market_symbol,
+            user_columns=catalogue.user_columns,
+            bars_per_year=data.bars_per_year,
+        )
+
+    @dg.asset_check(
+        asset=graph.key("features"),
+        additional_ins={
+            "snapshot": dg.AssetIn(graph.key("snapshot")),
+            "catalogue": dg.AssetIn(graph.key("feature_catalogue")),
+        },
+        blocking=True,
+        name="features_do_not_see_later_bars",
+    )
+    def causal(features: pl.LazyFrame, snapshot: Snapshot, catalogue: FeatureCatalogue) -> dg.AssetCheckResult:
+        """Removing or perturbing the bars after a cut leaves every feature up to it as it was, to the bit."""
+        ticks = snapshot.bars["timestamp"].unique().sort()
+        tail = ticks[-min(len(ticks), CAUSALITY_TAIL_BARS)]
+        bars = snapshot.bars.filter(pl.col("timestamp") >= tail)
+        inside = bars["timestamp"].unique().sort()
+        cuts = [inside[len(inside) * (k + 1) // (CAUSALITY_CUTS + 1)] for k in range(CAUSALITY_CUTS)]
+        violation = first_causality_violation(lambda frame: _build(frame, catalogue), bars, cuts)
+        return dg.AssetCheckResult(
+            passed=violation is None,
+            description="no feature depends on later bars" if violation is None else str(violation),
+            metadata={"bars": len(inside), "cuts": len(cuts), "user_columns": "not verifiable: computed elsewhere"},
+        )
+
+    @dg.asset(
+        key=graph.key("targets"),
+        ins={"snapshot": dg.AssetIn(graph.key("snapshot"))},
+        io_manager_key="frames",
+        group_name=group,
+        code_version=graph.code_version("1", "target", "data"),
+        automation_condition=on_content_change(),
+        kinds={"polars", "parquet"},
+    )
+    def targets(snapshot: Snapshot) -> dg.Output[pl.DataFrame]:
+        """Next return, ex-ante volatility and label; one row a traded symbol and bar."""
+        frame = build_targets(
+            snapshot.bars,
+            horizon=experiment.target.horizon,
+            volatility_span=experiment.target.volatility_span,
+            bars_per_year=data.bars_per_year,
+            market_symbol=data.market_symbol,
+        )
+        labels = frame["label"].drop_nulls()
+        shown = labels.filter(labels.is_between(-6, 6)).to_list()
+        return content_output(
+            frame,
+            {
+                "n_labels": len(labels),
+                "share_up": float((labels > 0).mean() or 0.0),
+                "labels": histogram_picture(shown, title="labels, in units of expected risk", label="label"),
+            },
+        )
+
+    @dg.asset(
+        key=graph.key("prefiltered_features"),
+        ins={
+            "features": dg.AssetIn(graph.key("features")),
+            "targets": dg.AssetIn(graph.key("targets")),
+            "catalogue": dg.AssetIn(graph.key("feature_catalogue")),
+        },
+        io_manager_key="reports",
+        group_name=group,
+        code_version=graph.code_version("1", "prefilter", "periods", "target", "exploration", "tuning", "data"),
+        automation_condition=on_content_change(),
+    )
+    def prefiltered_features(
+        features: pl.LazyFrame, targets: pl.DataFrame, catalogue: FeatureCatalogue
+    ) -> dg.Output[PrefilteredFeatures]:
+        """Phase 1: features that are not degenerate, judged on bars that every later fold trains on; one row a drop."""
+        panel = panel_of(features, targets, catalogue, catalogue.names)
+        try:
+            folds = [
+                *research_folds(panel, experiment, experiment.exploration.folds),
+                *research_folds(panel, experiment, experiment.tuning.folds),
+            ]
+        except ValueError as error:
+            raise dg.Failure(f"research period: {error}", allow_retries=False) from error
+        first = min(fold.train.start for fold in folds)
+        stop = min(fold.train.stop for fold in folds)
+        judged = panel.between(first, stop)
+        result = prefilter(
+            judged.values[judged.observed],
+            catalogue.names,
+            max_missing=experiment.prefilter.max_missing,
+            max_correlation=experiment.prefilter.max_correlation,
+        )
+        record = PrefilteredFeatures(
+            kept=tuple(result.kept),
+            dropped=tuple(dict(row) for row in result.dropped),
+            first=judged.calendar[0].isoformat(),
+            last=judged.calendar[-1].isoformat(),
+            n_rows=int(judged.observed.sum()),
+        )
+        metadata: dict[str, object] = {
+            "n_kept": len(record.kept),
+            "n_dropped": len(record.dropped),
+            "judged_to": record.last,
+        }
+        if record.dropped:
+            metadata["dropped"] = table([dict(row) for row in record.dropped])
+        reasons: dict[str, float] = {"kept": float(len(record.kept))}
+        for row in record.dropped:
+            reasons[str(row["reason"])] = reasons.get(str(row["reason"]), 0.0) + 1.0
+        metadata["counts"] = bar_picture(reasons, title="features kept and dropped, by reason", label="features")
+        return content_output(record, metadata)
+
+    return [feature_catalogue, features, causal, targets, prefiltered_features]

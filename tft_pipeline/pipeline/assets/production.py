@@ -1,0 +1,192 @@
+"""Phase 5: the walk forward over the production period, one partition a fold."""
+
+import time
+
+import dagster as dg
+import numpy as np
+import polars as pl
+
+from tft_pipeline.domain.panel import Panel
+from tft_pipeline.domain.planning import SliceChangedError, fold_specs, production_folds
+from tft_pipeline.domain.portfolio import momentum_positions
+from tft_pipeline.domain.reports import (
+    FeatureCatalogue,
+    FoldPlanReport,
+    FoldSpec,
+    SelectedFeatures,
+    TunedHyperparameters,
+)
+from tft_pipeline.pipeline.assets.exploration import plan_metadata
+from tft_pipeline.pipeline.automation import on_content_change
+from tft_pipeline.pipeline.graph import PRODUCTION, ExperimentGraph
+from tft_pipeline.pipeline.outputs import content_output
+from tft_pipeline.pipeline.panels import fold_panel, panel_of
+from tft_pipeline.pipeline.partitions import group_of, publish_specs, spec_asset
+from tft_pipeline.pipeline.plots import line_picture
+from tft_pipeline.pipeline.tracking import FoldJournal
+from tft_pipeline.storage.fold_bundles import FoldBundle
+from tft_pipeline.storage.snapshots import Snapshot
+
+
+def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """`production_plan`, `production_spec`, `production_fold`."""
+    experiment = graph.experiment
+    group = group_of(graph, PRODUCTION)
+
+    @dg.asset(
+        key=graph.key("production_plan"),
+        ins={
+            "snapshot": dg.AssetIn(graph.key("snapshot")),
+            "features": dg.AssetIn(graph.key("features")),
+            "targets": dg.AssetIn(graph.key("targets")),
+            "catalogue": dg.AssetIn(graph.key("feature_catalogue")),
+            "selected": dg.AssetIn(graph.key("selected_features")),
+            "tuned": dg.AssetIn(graph.key("tuned_hyperparameters")),
+        },
+        io_manager_key="reports",
+        group_name=group,
+        code_version=graph.code_version("1", "production", "periods", "target", "data", "ensemble", "evaluation"),
+        automation_condition=on_content_change(graph.key("snapshot")),
+    )
+    def production_plan(
+        context: dg.AssetExecutionContext,
+        snapshot: Snapshot,
+        features: pl.LazyFrame,
+        targets: pl.DataFrame,
+        catalogue: FeatureCatalogue,
+        selected: SelectedFeatures,
+        tuned: TunedHyperparameters,
+    ) -> dg.Output[FoldPlanReport]:
+        """Folds that tile the production period, with the chosen features and hyper-parameters; one row a fold."""
+        panel = panel_of(features, targets, catalogue, selected.features)
+        try:
+            specs = fold_specs(
+                panel,
+                production_folds(panel, experiment),
+                experiment,
+                network=tuned.network,
+                training=tuned.training,
+                position=tuned.position,
+                epochs=experiment.production.epochs,
+                n_seeds=1,
+                shadow_features=0,
+                min_history=catalogue.max_lookback,
+                production=True,
+            )
+        except ValueError as error:
+            raise dg.Failure(f"production plan: {error}", allow_retries=False) from error
+        plan = FoldPlanReport(
+            phase=PRODUCTION, snapshot_id=snapshot.snapshot_id, purge=experiment.periods.purge, specs=specs
+        )
+        publish_specs(context, graph, plan)
+        return content_output(plan, plan_metadata(plan))
+
+    @dg.asset(
+        key=graph.key("production_fold"),
+        ins={"spec": dg.AssetIn(graph.key("production_spec"))},
+        partitions_def=graph.folds(PRODUCTION),
+        io_manager_key="fold_bundles",
+        group_name=group,
+        code_version="1",
+        automation_condition=on_content_change(),
+        pool="fits",
+        kinds={"pytorch", "lightgbm"},
+    )
+    def production_fold(context: dg.AssetExecutionContext, spec: FoldSpec) -> dg.Output[FoldBundle]:
+        """One trained fold: weights, trees and out-of-sample predictions, one row a test bar and symbol."""
+        try:
+            bundle = _fit(graph, spec, context)
+        except (ValueError, FloatingPointError, SliceChangedError) as error:
+            raise dg.Failure(f"production fold {spec.key}: {error}", allow_retries=False) from error
+        epochs = [row["epoch"] for row in bundle.fitted.history]
+        lines = {
+            name: (epochs, [row[name] for row in bundle.fitted.history]) for name in ("train_loss", "validation_loss")
+        }
+        best = bundle.fitted.history[bundle.fitted.best_epoch]
+        return content_output(
+            bundle,
+            {
+                "spec_sha256": bundle.spec_sha256,
+                "best_epoch": bundle.fitted.best_epoch,
+                "validation_loss": float(best["validation_loss"]),
+                "n_parameters": bundle.fitted.n_parameters,
+                "n_train_labels": bundle.fitted.n_train_labels,
+                "imputed_values": dg.MetadataValue.json(bundle.fitted.missing),
+                "seconds": bundle.seconds,
+                "losses": line_picture(lines, title=f"losses, fold {spec.key}", label="loss"),
+            },
+        )
+
+    return [production_plan, spec_asset(graph, PRODUCTION), production_fold]
+
+
+def _fit(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionContext) -> FoldBundle:
+    from tft_pipeline.model.boosting import boosting_probability, fit_boosting
+    from tft_pipeline.model.fit import fit_fold
+    from tft_pipeline.model.inference import predict
+
+    began = time.monotonic()
+    panel, fold = fold_panel(graph, spec), spec.fold
+    journal = FoldJournal(graph.layout, graph.name, spec, run_id=context.run_id)
+    fitted = fit_fold(
+        panel,
+        fold,
+        network=spec.network,
+        training=spec.training,
+        position=spec.position,
+        target_volatility=spec.target_volatility,
+        horizon=spec.horizon,
+        bars_per_year=spec.bars_per_year,
+        epochs=spec.epochs,
+        seed=spec.seeds[0],
+        on_epoch=journal.epoch,
+    )
+    predicted = predict(fitted, panel, fold.test)
+    assert spec.boosting is not None
+    assert spec.momentum_lookback is not None
+    rounds, leaves = spec.boosting
+    boosting = fit_boosting(panel, fold, rounds=rounds, leaves=leaves, seed=spec.seeds[0])
+    momentum = momentum_positions(panel.close, spec.momentum_lookback)
+    columns = {
+        "raw_position": predicted.raw_position,
+        "mean": predicted.mean,
+        "scale": predicted.scale,
+        "probability": predicted.probability,
+        "lightgbm_probability": boosting_probability(boosting, panel, fold.test),
+        "momentum_position": momentum[:, slice(*fold.test)],
+    }
+    train = panel.between(*fold.train)
+    labels = train.label[train.scored]
+    bundle = FoldBundle(
+        key=spec.key,
+        spec_sha256=spec.content_sha256(),
+        fitted=fitted,
+        class_balance={"pos": int((labels > 0).sum()), "neg": int((labels <= 0).sum())},
+        boosting=boosting,
+        predictions=_prediction_frame(spec.key, panel.between(*fold.test), columns),
+        seconds=time.monotonic() - began,
+    )
+    unmirrored = journal.finish(bundle)
+    if unmirrored is not None:
+        context.log.warning(f"MLflow did not take this fold ({unmirrored}); {journal.path} keeps it for the next one")
+    return bundle
+
+
+def _prediction_frame(key: str, test: Panel, columns: dict[str, np.ndarray]) -> pl.DataFrame:
+    """One row a test bar and symbol that is observed there, sorted by bar and symbol."""
+    symbol, bar = np.nonzero(test.observed)
+    order = np.lexsort((symbol, bar))
+    symbol, bar = symbol[order], bar[order]
+    grids = columns | {
+        "next_return": test.next_return,
+        "volatility": test.volatility,
+        "label": test.label,
+    }
+    return pl.DataFrame(
+        {
+            "fold": [key] * len(bar),
+            "timestamp": pl.Series([test.calendar[b] for b in bar], dtype=pl.Datetime("us", "UTC")),
+            "symbol": [test.symbols[s] for s in symbol],
+            **{name: grid[symbol, bar].astype(np.float64) for name, grid in grids.items()},
+        }
+    )

@@ -1,0 +1,165 @@
+"""The model card and the release of the newest fold's model."""
+
+from typing import Any
+
+import dagster as dg
+
+from tft_pipeline.domain.content import json_sha256
+from tft_pipeline.domain.model_card import build_card
+from tft_pipeline.domain.reports import (
+    DriftRecord,
+    EnsembleWeights,
+    FeatureCatalogue,
+    FoldPlanReport,
+    LatencyBenchmark,
+    ModelCard,
+    OosPerformance,
+    PrefilteredFeatures,
+    ReleaseRecord,
+    SelectedFeatures,
+    TunedHyperparameters,
+)
+from tft_pipeline.pipeline.assets.evaluation import all_production_folds, newest_fold
+from tft_pipeline.pipeline.automation import on_all_folds
+from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.outputs import content_output
+from tft_pipeline.pipeline.partitions import planned_folds
+from tft_pipeline.pipeline.plots import bar_picture
+from tft_pipeline.storage.artifacts import read_artifact
+from tft_pipeline.storage.environment import environment_record, utc_now
+from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
+from tft_pipeline.storage.releases import CARD_FILE, write_release
+from tft_pipeline.storage.snapshots import Snapshot
+
+
+def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
+    """`model_card`, `release`."""
+    group = f"{graph.name}_7_release"
+
+    @dg.asset(
+        key=graph.key("model_card"),
+        ins={
+            "snapshot": dg.AssetIn(graph.key("snapshot")),
+            "catalogue": dg.AssetIn(graph.key("feature_catalogue")),
+            "prefiltered": dg.AssetIn(graph.key("prefiltered_features")),
+            "selected": dg.AssetIn(graph.key("selected_features")),
+            "tuned": dg.AssetIn(graph.key("tuned_hyperparameters")),
+            "plan": dg.AssetIn(graph.key("production_plan")),
+            "folds": all_production_folds(graph),
+            "performance": dg.AssetIn(graph.key("oos_performance")),
+            "latency": dg.AssetIn(graph.key("latency_benchmark")),
+            "drift": dg.AssetIn(graph.key("drift_report")),
+            "ensemble": dg.AssetIn(graph.key("ensemble_weights")),
+        },
+        io_manager_key="reports",
+        group_name=group,
+        code_version=graph.code_version("1", "target", "periods", "data"),
+        automation_condition=on_all_folds(),
+    )
+    def model_card(
+        snapshot: Snapshot,
+        catalogue: FeatureCatalogue,
+        prefiltered: PrefilteredFeatures,
+        selected: SelectedFeatures,
+        tuned: TunedHyperparameters,
+        plan: FoldPlanReport,
+        folds: dict[str, FoldBundle],
+        performance: OosPerformance,
+        latency: LatencyBenchmark,
+        drift: DriftRecord,
+        ensemble: EnsembleWeights,
+    ) -> dg.Output[ModelCard]:
+        """Everything a reader must know before using the model; one record, every figure from this run."""
+        used = planned_folds(plan, folds)
+        card = build_card(
+            experiment=graph.experiment,
+            created_at=utc_now(),
+            manifest=snapshot.manifest,
+            catalogue=catalogue,
+            prefiltered=prefiltered,
+            selected=selected,
+            tuned=tuned,
+            plan=plan,
+            folds={key: _fold_facts(fold) for key, fold in used.items()},
+            performance=performance,
+            latency=latency,
+            drift=drift,
+            ensemble=ensemble,
+            environment=environment_record(),
+        )
+        sources = (catalogue, prefiltered, selected, tuned, plan, performance, latency, drift, ensemble)
+        content = json_sha256([snapshot.content_sha256(), *(source.content_sha256() for source in sources)])
+        ratios = {"model": performance.net["sharpe_annual"]} | {
+            name: row["sharpe_annual"] for name, row in performance.baselines.items()
+        }
+        return content_output(
+            ModelCard(content=content, card=card),
+            {
+                "verdict": card["verdict"],
+                "reasons": dg.MetadataValue.md("\n".join(f"* {reason}" for reason in card["reasons"]) or "none"),
+                "card": dg.MetadataValue.json(card),
+                "picture": bar_picture(ratios, title="net out-of-sample Sharpe a year", label="Sharpe"),
+            },
+        )
+
+    @dg.asset(
+        key=graph.key("release"),
+        ins={
+            "plan": dg.AssetIn(graph.key("production_plan")),
+            "folds": all_production_folds(graph),
+            "card": dg.AssetIn(graph.key("model_card")),
+        },
+        io_manager_key="reports",
+        group_name=group,
+        code_version="1",
+        automation_condition=on_all_folds(),
+    )
+    def release(
+        context: dg.AssetExecutionContext, plan: FoldPlanReport, folds: dict[str, FoldBundle], card: ModelCard
+    ) -> dg.Output[ReleaseRecord]:
+        """The newest fold's bundle with its card behind the `current` link; one record. NO-GO is released as a candidate."""
+        fold = newest_fold(plan, folds)
+        bundle = read_artifact(graph.layout.artifact(graph.name, "production_fold", fold.key))
+        created_at = utc_now()
+        content = json_sha256([card.content, bundle.files["weights.safetensors"]])
+        release_id = f"{created_at:%Y-%m-%dT%H-%M-%SZ}-{content[:8]}"
+        models = graph.layout.models(graph.name)
+        released = write_release(models, release_id=release_id, bundle=bundle, card=card.card)
+        context.log.info(f"released {release_id}, verdict {card.card['verdict']}")
+        return content_output(
+            ReleaseRecord(
+                release_id=release_id,
+                created_at=created_at.isoformat(),
+                verdict=card.card["verdict"],
+                fold=fold.key,
+                path=str(released.folder),
+                card_path=str(released.folder / CARD_FILE),
+                files=released.files,
+                content=content,
+            ),
+            {
+                "verdict": card.card["verdict"],
+                "release": dg.MetadataValue.path(str(released.folder)),
+                "model_card": dg.MetadataValue.path(str(models / "best_tft_model_card.json")),
+            },
+        )
+
+    return [model_card, release]
+
+
+def _fold_facts(fold: FoldBundle) -> dict[str, Any]:
+    fitted = fold.fitted
+    return {
+        "best_epoch": fitted.best_epoch,
+        "epochs": len(fitted.history),
+        "validation_loss": float(fitted.history[fitted.best_epoch]["validation_loss"]),
+        "n_train_labels": fitted.n_train_labels,
+        "train_rows": sum(fold.class_balance.values()),
+        "n_parameters": fitted.n_parameters,
+        "imputed_values": sum(fitted.missing.values()),
+        "weights_sha256": weights_sha256(fitted),
+        "seconds": fold.seconds,
+        "seed": fitted.seed,
+        "checkpoint_status": "SAVED",
+        "class_balance": fold.class_balance,
+    }

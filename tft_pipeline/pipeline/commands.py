@@ -1,0 +1,128 @@
+"""What the commands `tft run` and `tft materialize` do, and what they answer. Not here: options and printing."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from tft_pipeline.domain.experiment import ConfigurationError
+from tft_pipeline.domain.reports import OosPerformance, ReleaseRecord
+from tft_pipeline.pipeline.driver import Driver, PipelineFailedError
+from tft_pipeline.pipeline.factory import build_definitions
+from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.io_managers import REPORT_FILE
+from tft_pipeline.pipeline.runs import RunOutcome, materialise, open_instance
+from tft_pipeline.storage.artifacts import read_artifact
+from tft_pipeline.storage.experiments import read_experiment
+from tft_pipeline.storage.layout import default_layout
+
+Progress = Callable[[str], None]
+
+
+def run_experiment(path: Path, *, resume: bool, report: Progress) -> dict[str, Any]:
+    """Run everything; answers the verdict, the Sharpe ratio with its error and where things are.
+
+    Raises:
+        ConfigurationError: the experiment file does not validate.
+    """
+    graph = _graph(path)
+    with open_instance(graph.layout) as instance:
+        definitions = build_definitions([graph.file], graph.layout)
+        driver = Driver(graph=graph, definitions=definitions, instance=instance, report=report, resume=resume)
+        try:
+            driver.run()
+        except PipelineFailedError as error:
+            return _failure(error.failed, error.resume)
+    return summary(graph)
+
+
+def materialise_asset(
+    path: Path, asset: str, *, partition: str | None, downstream: bool, report: Progress
+) -> dict[str, Any]:
+    """Compute one asset again, with its downstream if wanted, in one run.
+
+    Raises:
+        ConfigurationError: no such asset, or a partition too many or too few.
+    """
+    graph = _graph(path)
+    with open_instance(graph.layout) as instance:
+        definitions = build_definitions([graph.file], graph.layout)
+        assets = definitions.resolve_asset_graph()
+        key = graph.key(asset)
+        runnable = {node.key for node in assets.asset_nodes if node.is_executable and node.is_materializable}
+        if key not in runnable:
+            names = sorted(one.path[-1] for one in runnable)
+            raise ConfigurationError(f"{asset!r} is not an asset of {graph.name}; choose from {', '.join(names)}")
+        partitioned = assets.get(key).is_partitioned
+        if partitioned != (partition is not None):
+            raise ConfigurationError(
+                f"{asset} {'has folds: name one with --partition' if partitioned else 'has no folds: leave --partition out'}"
+            )
+        if partition is not None and partition not in instance.get_dynamic_partitions(_partitions_name(assets, key)):
+            raise ConfigurationError(
+                f"{partition!r} is not a fold of {asset}; choose from "
+                f"{', '.join(instance.get_dynamic_partitions(_partitions_name(assets, key)))}"
+            )
+        selection = dg.AssetSelection.assets(key)
+        if downstream:
+            selection = selection.downstream()
+        chosen = [one for one in assets.toposorted_asset_keys if one in selection.resolve(assets) and one in runnable]
+        chosen = _within_partition(assets, chosen, key)
+        report("runs: " + ", ".join(one.path[-1] for one in chosen))
+        outcome = materialise(definitions, instance, chosen, partition=partition)
+    if not outcome.ok:
+        return _failure([outcome], f"tft run {graph.file.path} --resume")
+    return {"run_id": outcome.run_id, "assets": [one.path[-1] for one in chosen], "partition": partition, "failed": []}
+
+
+def summary(graph: ExperimentGraph) -> dict[str, Any]:
+    """The end of a run in a few values."""
+    folder = graph.layout.artifact
+    performance = OosPerformance.model_validate_json(
+        read_artifact(folder(graph.name, "oos_performance")).path(REPORT_FILE).read_text()
+    )
+    release = ReleaseRecord.model_validate_json(
+        read_artifact(folder(graph.name, "release")).path(REPORT_FILE).read_text()
+    )
+    return {
+        "experiment": graph.name,
+        "verdict": release.verdict,
+        "reasons": list(performance.reasons),
+        "sharpe_annual": performance.net["sharpe_annual"],
+        "sharpe_se_annual": performance.net["se_annual"],
+        "n_bars": performance.net["n"],
+        "model_card": release.card_path,
+        "release": release.path,
+        "failed": [],
+    }
+
+
+def _graph(path: Path) -> ExperimentGraph:
+    return ExperimentGraph(read_experiment(path), default_layout())
+
+
+def _failure(failed: list[RunOutcome], resume: str) -> dict[str, Any]:
+    rows = [
+        {"asset": one.asset, "partition": one.partition, "reason": one.reason, "run_id": one.run_id} for one in failed
+    ]
+    return {"failed": rows, "resume": resume}
+
+
+def _partitions_name(assets: Any, key: dg.AssetKey) -> str:
+    return str(assets.get(key).partitions_def.name)
+
+
+def _within_partition(assets: Any, chosen: list[dg.AssetKey], key: dg.AssetKey) -> list[dg.AssetKey]:
+    """Drop folds of another phase and what depends on them: they belong to plans of their own, run by the driver."""
+    own = assets.get(key).partitions_def
+    kept: list[dg.AssetKey] = []
+    dropped: set[dg.AssetKey] = set()
+    for one in chosen:
+        node = assets.get(one)
+        foreign = one != key and node.is_partitioned and node.partitions_def != own
+        if foreign or (node.parent_keys & dropped):
+            dropped.add(one)
+        else:
+            kept.append(one)
+    return kept

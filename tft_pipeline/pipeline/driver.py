@@ -1,0 +1,203 @@
+"""The whole graph in one go: nested runs, one a stage or fold, folds in as many processes as there are cores.
+
+Dagster plans the partitions of a run at its launch, so a run that creates folds cannot also train them; this driver
+launches one run after the other instead. Every nested run appears in the UI below its parent. Not here: assets.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from tft_pipeline.model.processes import n_workers, process_pool
+from tft_pipeline.pipeline.graph import EXPLORATION, PRODUCTION, ExperimentGraph
+from tft_pipeline.pipeline.runs import RunOutcome, materialise, open_instance
+from tft_pipeline.pipeline.staleness import needs_run
+from tft_pipeline.storage.layout import Layout
+
+PREPARE = ("snapshot", "feature_catalogue", "features", "targets", "prefiltered_features", "exploration_plan")
+CHOOSE = ("selected_features", "tuned_hyperparameters", "production_plan")
+CONCLUDE = (
+    "oos_portfolio",
+    "oos_performance",
+    "latency_benchmark",
+    "drift_report",
+    "ensemble_weights",
+    "model_card",
+    "release",
+)
+
+
+class PipelineFailedError(RuntimeError):
+    """A stage failed; what was finished stays and the message says how to go on."""
+
+    def __init__(self, failed: list[RunOutcome], resume: str) -> None:
+        self.failed = failed
+        self.resume = resume
+        lines = [
+            f"{one.asset}{'' if one.partition is None else f' [{one.partition}]'}: {one.reason} (run {one.run_id[:8]})"
+            for one in failed
+        ]
+        super().__init__("\n".join([*lines, f"everything that was finished is kept; resume with: {resume}"]))
+
+
+@dataclass(frozen=True)
+class Driver:
+    """Runs one experiment.
+
+    Attributes:
+        definitions: of this experiment alone or of all.
+        report: told a line of progress after every run.
+        resume: skip what is current, and run only what is missing or outdated.
+        parent_run_id: tag of every nested run.
+    """
+
+    graph: ExperimentGraph
+    definitions: dg.Definitions
+    instance: dg.DagsterInstance
+    report: Callable[[str], None]
+    resume: bool = False
+    parent_run_id: str | None = None
+
+    @property
+    def resume_command(self) -> str:
+        """What a person types to go on after a failure."""
+        return f"tft run {self.graph.file.path} --resume"
+
+    def run(self) -> None:
+        """All stages in order.
+
+        Raises:
+            PipelineFailedError: a stage failed; stages after it did not start.
+        """
+        self._stage(PREPARE)
+        self._folds(EXPLORATION)
+        self._stage(CHOOSE)
+        self._folds(PRODUCTION)
+        self._stage(CONCLUDE)
+
+    def _stage(self, assets: Iterable[str]) -> None:
+        for asset in assets:
+            key = self.graph.key(asset)
+            if self.resume and not needs_run(self.definitions, self.instance, key):
+                self.report(f"{asset}: current")
+                continue
+            outcome = materialise(self.definitions, self.instance, [key], parent_run_id=self.parent_run_id)
+            self._tell(outcome)
+            if not outcome.ok:
+                raise PipelineFailedError([outcome], self.resume_command)
+
+    def _folds(self, phase: str) -> None:
+        key = self.graph.key(f"{phase}_fold")
+        name = self.graph.folds(phase).name
+        assert name is not None
+        keys = sorted(self.instance.get_dynamic_partitions(name))
+        waiting = [k for k in keys if not self.resume or needs_run(self.definitions, self.instance, key, partition=k)]
+        if len(waiting) < len(keys):
+            self.report(f"{phase}_fold: {len(keys) - len(waiting)} of {len(keys)} folds are current")
+        failed = [outcome for outcome in self._in_processes(key, waiting) if not outcome.ok]
+        if failed:
+            raise PipelineFailedError(sorted(failed, key=lambda one: one.partition or ""), self.resume_command)
+
+    def _in_processes(self, key: dg.AssetKey, partitions: list[str]) -> list[RunOutcome]:
+        """Newest folds first, for they train longest where the window expands."""
+        if not partitions:
+            return []
+        workers = n_workers(len(partitions))
+        arguments = (str(self.graph.file.path), str(self.graph.layout.home))
+        outcomes: list[RunOutcome] = []
+        with process_pool(workers, _load_worker, arguments) as pool:
+            futures = {
+                pool.submit(_run_fold, list(key.path), partition, self.parent_run_id): partition
+                for partition in sorted(partitions, reverse=True)
+            }
+            for future in as_completed(futures):
+                outcome = _outcome(future, key, futures[future])
+                outcomes.append(outcome)
+                self._tell(outcome, done=len(outcomes), of=len(partitions))
+        return outcomes
+
+    def _tell(self, outcome: RunOutcome, done: int = 0, of: int = 0) -> None:
+        where = outcome.asset.split("/")[-1] + ("" if outcome.partition is None else f" [{outcome.partition}]")
+        count = f" ({done}/{of})" if of else ""
+        state = "done" if outcome.ok else f"FAILED: {outcome.reason}"
+        self.report(f"{where}{count}: {state}, {outcome.seconds:.1f} s")
+
+
+def _outcome(future: Future[RunOutcome], key: dg.AssetKey, partition: str) -> RunOutcome:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        reason = f"its worker process died ({error}); memory may have run out"
+        return RunOutcome("", False, key.to_user_string(), partition, reason, 0.0)
+
+
+_WORKER: dict[str, Any] = {}
+
+
+def _load_worker(experiment_file: str, home: str) -> None:
+    from tft_pipeline.pipeline.factory import build_definitions
+    from tft_pipeline.storage.experiments import read_experiment
+
+    layout = Layout(Path(home))
+    _WORKER["definitions"] = build_definitions([read_experiment(Path(experiment_file))], layout)
+    _WORKER["instance"] = open_instance(layout)
+
+
+def _run_fold(key: list[str], partition: str, parent_run_id: str | None) -> RunOutcome:
+    return materialise(
+        _WORKER["definitions"],
+        _WORKER["instance"],
+        [dg.AssetKey(key)],
+        partition=partition,
+        parent_run_id=parent_run_id,
+    )
+
+
+def full_run_job(graph: ExperimentGraph) -> dg.JobDefinition:
+    """The job for the UI and for `tft run`: everything, one shot."""
+
+    @dg.op(
+        name=f"{graph.name}_drive",
+        description="Runs every stage and every fold as nested runs; needs no folds to be registered before.",
+        config_schema={"resume": dg.Field(bool, default_value=False, description="run only what is outdated")},
+    )
+    def drive(context: dg.OpExecutionContext) -> None:
+        from tft_pipeline.pipeline.factory import build_definitions
+
+        lines = graph.layout.experiment(graph.name) / "progress.jsonl"
+        lines.parent.mkdir(parents=True, exist_ok=True)
+
+        def report(line: str) -> None:
+            context.log.info(line)
+            with lines.open("a") as stream:
+                stream.write(json.dumps({"run": context.run_id, "at": time.time(), "line": line}) + "\n")
+
+        driver = Driver(
+            graph=graph,
+            definitions=build_definitions([graph.file], graph.layout),
+            instance=context.instance,
+            report=report,
+            resume=context.op_config["resume"],
+            parent_run_id=context.run_id,
+        )
+        try:
+            driver.run()
+        except PipelineFailedError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+
+    @dg.job(
+        name=f"{graph.name}_full_run",
+        executor_def=dg.in_process_executor,
+        description=f"The whole graph of {graph.name}, from raw bars to a release, folds included.",
+    )
+    def full_run() -> None:
+        drive()
+
+    return full_run

@@ -1,0 +1,45 @@
+"""From experiment files to Dagster definitions: one graph a file, side by side. Not here: any asset's work."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from tft_pipeline.pipeline.assets.evaluation import evaluation_assets
+from tft_pipeline.pipeline.assets.exploration import exploration_assets
+from tft_pipeline.pipeline.assets.features import feature_assets
+from tft_pipeline.pipeline.assets.production import production_assets
+from tft_pipeline.pipeline.assets.release import release_assets
+from tft_pipeline.pipeline.assets.snapshot import snapshot_assets
+from tft_pipeline.pipeline.assets.tuning import tuning_assets
+from tft_pipeline.pipeline.driver import full_run_job
+from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.io_managers import io_managers
+from tft_pipeline.pipeline.schedules import jobs, schedules_and_sensors
+from tft_pipeline.storage.experiments import ExperimentFile
+from tft_pipeline.storage.layout import Layout
+
+FACTORIES = (
+    snapshot_assets,
+    feature_assets,
+    exploration_assets,
+    tuning_assets,
+    production_assets,
+    evaluation_assets,
+    release_assets,
+)
+
+
+def build_definitions(files: Sequence[ExperimentFile], layout: Layout) -> dg.Definitions:
+    """Everything Dagster loads for some experiments."""
+    parts = [_experiment_definitions(ExperimentGraph(file, layout)) for file in files]
+    shared = dg.Definitions(resources=dict(io_managers(layout)), executor=dg.in_process_executor)
+    return dg.Definitions.merge(shared, *parts)
+
+
+def _experiment_definitions(graph: ExperimentGraph) -> dg.Definitions:
+    made = [item for factory in FACTORIES for item in factory(graph)]
+    checks = [item for item in made if isinstance(item, dg.AssetChecksDefinition)]
+    assets = [item for item in made if not isinstance(item, dg.AssetChecksDefinition)]
+    all_jobs = [full_run_job(graph), *jobs(graph)]
+    schedules, sensors = schedules_and_sensors(graph, {job.name: job for job in all_jobs})
+    return dg.Definitions(assets=assets, asset_checks=checks, jobs=all_jobs, schedules=schedules, sensors=sensors)

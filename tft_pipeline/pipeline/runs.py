@@ -1,0 +1,111 @@
+"""One run inside this process, recorded in the instance like any other, and what became of it.
+
+Not here: which runs make a whole pipeline (`pipeline.driver`).
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+
+from tft_pipeline.storage.layout import Layout
+
+PARENT_TAGS = ("dagster/parent_run_id", "dagster/root_run_id")
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """What became of a run.
+
+    Attributes:
+        asset: the asset that failed, else the last one asked for.
+        reason: empty when the run succeeded.
+    """
+
+    run_id: str
+    ok: bool
+    asset: str
+    partition: str | None
+    reason: str
+    seconds: float
+
+
+def materialise(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    assets: Sequence[dg.AssetKey],
+    *,
+    partition: str | None = None,
+    parent_run_id: str | None = None,
+) -> RunOutcome:
+    """Run some assets in one run of this process; a failure is an outcome, not an exception."""
+    began = time.monotonic()
+    tags = {} if parent_run_id is None else dict.fromkeys(PARENT_TAGS, parent_run_id)
+    result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=instance,
+        asset_selection=list(assets),
+        partition_key=partition,
+        run_config=QUIET,
+        raise_on_error=False,
+        tags=tags,
+    )
+    asset, reason = assets[-1].to_user_string(), ""
+    if not result.success:
+        asset, reason = failure_of(result, asset)
+    return RunOutcome(
+        run_id=result.run_id,
+        ok=result.success,
+        asset=asset,
+        partition=partition,
+        reason=reason,
+        seconds=time.monotonic() - began,
+    )
+
+
+def failure_of(result: dg.ExecuteInProcessResult, default: str) -> tuple[str, str]:
+    """The first asset that failed and why, in the words of the innermost error."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            if data.user_failure_data is not None and data.user_failure_data.description:
+                reason = data.user_failure_data.description
+            else:
+                error = data.error
+                while error is not None and error.cause is not None:
+                    error = error.cause
+                reason = "unknown error" if error is None else error.message.strip()
+            return (event.step_key or default).replace("__", "/"), reason
+        if event.is_failure and event.is_run_event and event.pipeline_failure_data.error is not None:
+            return default, event.pipeline_failure_data.error.message.strip()
+    failed = [
+        f"{e.asset_key.to_user_string()}: check {e.check_name}: {e.description}"
+        for e in result.get_asset_check_evaluations()
+        if not e.passed
+    ]
+    return default, "; ".join(failed) or "the run failed without an error"
+
+
+def open_instance(layout: Layout) -> dg.DagsterInstance:
+    """The instance whose databases lie in `layout`, set up on first use.
+
+    `dagster.yaml` of the checkout is linked into the home, so that every process reads the same settings.
+    """
+    prepare_dagster_home(layout)
+    return dg.DagsterInstance.get()
+
+
+def prepare_dagster_home(layout: Layout) -> Path:
+    """Create `DAGSTER_HOME` with the project's `dagster.yaml`, and set the variable for this process."""
+    from tft_pipeline.storage.layout import PROJECT_ROOT
+
+    home = layout.dagster_home
+    home.mkdir(parents=True, exist_ok=True)
+    settings, link = PROJECT_ROOT / "dagster.yaml", home / "dagster.yaml"
+    if settings.is_file() and not link.exists():
+        link.symlink_to(settings)
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home

@@ -1,0 +1,122 @@
+"""A local journal of each production fold, mirrored to MLflow as well as it goes.
+
+Training writes JSON lines to a file and nothing else, so a slow or dead MLflow costs it nothing. After the fit the journal
+is copied to MLflow; when that fails the file stays in place and the next fold of the experiment copies it too.
+"""
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from tft_pipeline.domain.reports import FoldSpec
+from tft_pipeline.storage.atomic import append_line
+from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
+from tft_pipeline.storage.layout import Layout
+
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+CLIENT_LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+
+
+class FoldJournal:
+    """The journal of one fit: a line an epoch, a last line with the result."""
+
+    def __init__(self, layout: Layout, experiment: str, spec: FoldSpec, *, run_id: str) -> None:
+        self._layout = layout
+        self._experiment = experiment
+        self._spec = spec
+        self._run_id = run_id
+        self.path = layout.tracking(experiment) / f"{spec.key}-{run_id[:8]}.jsonl"
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Append one epoch."""
+        append_line(self.path, {"kind": "epoch", "at_ms": int(time.time() * 1000), **row})
+
+    def finish(self, bundle: FoldBundle) -> str | None:
+        """Append the result and mirror every journal that waits; returns why MLflow did not take it, or None."""
+        append_line(
+            self.path,
+            {
+                "kind": "fold",
+                "at_ms": int(time.time() * 1000),
+                "fold": self._spec.key,
+                "dagster_run": self._run_id,
+                "spec_sha256": bundle.spec_sha256,
+                "weights_sha256": weights_sha256(bundle.fitted),
+                "params": {
+                    **{f"network.{k}": v for k, v in bundle.fitted.network.model_dump().items()},
+                    **{f"training.{k}": v for k, v in bundle.fitted.training.model_dump().items()},
+                    **{f"position.{k}": v for k, v in bundle.fitted.position.model_dump().items()},
+                    "n_features": len(self._spec.features),
+                    "seed": bundle.fitted.seed,
+                },
+                "metrics": {
+                    "best_epoch": bundle.fitted.best_epoch,
+                    "n_parameters": bundle.fitted.n_parameters,
+                    "seconds": bundle.seconds,
+                },
+            },
+        )
+        return mirror_waiting(self._layout, self._experiment)
+
+
+def mirror_waiting(layout: Layout, experiment: str) -> str | None:
+    """Copy finished journals to MLflow, oldest first; the first failure stops and leaves the rest waiting.
+
+    Returns:
+        The reason of a failure, None when nothing waits any more.
+    """
+    folder = layout.tracking(experiment)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for path in sorted(folder.glob("*.jsonl")):
+            rows = _rows(path)
+            if not rows or rows[-1].get("kind") != "fold":
+                continue
+            try:
+                _mirror(layout, experiment, rows)
+            except Exception as error:  # MLflow raises anything from its stores; the journal keeps the data
+                return f"{type(error).__name__}: {error}"
+            path.rename(path.with_suffix(".mirrored"))
+    return None
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    import json
+
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _mirror(layout: Layout, experiment: str, rows: list[dict[str, Any]]) -> None:
+    for name, value in CLIENT_LIMITS.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param, RunTag
+
+    uri = os.environ.get(URI_VARIABLE)
+    if uri is None:
+        layout.mlflow_database.parent.mkdir(parents=True, exist_ok=True)
+        uri = f"sqlite:///{layout.mlflow_database}"
+    with (layout.home / ".mlflow.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # first use migrates the database; two processes at once would break it
+        client = MlflowClient(tracking_uri=uri)
+        found = client.get_experiment_by_name(experiment)
+        identifier = (
+            found.experiment_id
+            if found is not None
+            else client.create_experiment(experiment, artifact_location=layout.mlflow_artifacts.as_uri())
+        )
+    result = rows[-1]
+    run = client.create_run(identifier, start_time=rows[0]["at_ms"], run_name=result["fold"])
+    metrics = [
+        Metric(name, float(value), row["at_ms"], int(row["epoch"]))
+        for row in rows[:-1]
+        for name, value in row.items()
+        if name not in ("kind", "at_ms", "epoch") and value is not None
+    ]
+    metrics += [Metric(name, float(value), result["at_ms"], 0) for name, value in result["metrics"].items()]
+    params = [Param(name, str(value)) for name, value in result["params"].items()]
+    tags = [RunTag(name, str(result[name])) for name in ("fold", "dagster_run", "spec_sha256", "weights_sha256")]
+    client.log_batch(run.info.run_id, metrics=metrics, params=params, tags=tags)
+    client.set_terminated(run.info.run_id, "FINISHED", end_time=result["at_ms"])

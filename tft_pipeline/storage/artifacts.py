@@ -1,0 +1,169 @@
+"""Versioned artifacts: one folder a version, its manifest with every file's hash, `current` naming the valid version.
+
+    <artifact>/<version>/{files..., manifest.json}      written once, never changed
+    <artifact>/current -> <version>                     swapped in one step
+
+Here: writing, finding and verifying. Not here: what the files mean.
+"""
+
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tft_pipeline.storage.atomic import canonical_json, fsync_folder, fsync_tree, replace_link, stage_beside
+
+MANIFEST = "manifest.json"
+CURRENT = "current"
+_IDENTIFIER = re.compile(r"^[A-Za-z0-9][\w.-]{0,127}$")
+
+
+class IntegrityError(RuntimeError):
+    """A stored file is missing, unlisted or not the bytes that were written; nothing of it was parsed."""
+
+
+class ArtifactMissingError(FileNotFoundError):
+    """No version of an artifact has been written yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One verified version.
+
+    Attributes:
+        folder: its resolved folder.
+        version: name of the folder.
+        files: SHA-256 of each file's bytes by relative name.
+        n_bytes: size of all files.
+    """
+
+    folder: Path
+    version: str
+    files: dict[str, str]
+    n_bytes: int
+
+    def path(self, name: str) -> Path:
+        """Path of a listed file.
+
+        Raises:
+            IntegrityError: the manifest does not list it.
+        """
+        if name not in self.files:
+            raise IntegrityError(f"{self.folder}: {name} is not listed in {MANIFEST}")
+        return self.folder / name
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_artifact(root: Path, write: Callable[[Path], None], *, version: str | None = None) -> Artifact:
+    """Write a version and make it current.
+
+    Args:
+        root: the artifact's folder.
+        write: fills an empty folder with files.
+        version: its name; by default made of the files' hashes, so that equal bytes are one version.
+    Raises:
+        FileExistsError: a version of this name holds other bytes.
+    """
+    if version is not None and not _IDENTIFIER.match(version):
+        raise ValueError(f"version {version!r} is not a plain name ({_IDENTIFIER.pattern})")
+    with stage_beside(root) as stage:
+        write(stage)
+        files = _hash_folder(stage)
+        name = version or _version_name(files)
+        body = {"schema_version": 1, "files": files}
+        (stage / MANIFEST).write_text(canonical_json({**body, "manifest_sha256": _manifest_hash(body)}))
+        fsync_tree(stage)
+        _settle(stage, root / name, {path: entry["sha256"] for path, entry in files.items()})
+    replace_link(root / CURRENT, name)
+    return read_artifact(root)
+
+
+def _settle(stage: Path, target: Path, files: dict[str, str]) -> None:
+    """Rename the finished stage to its version; an intact equal version stays, a damaged one is set aside."""
+    if target.exists():
+        try:
+            existing = read_version(target)
+        except IntegrityError:
+            os.rename(target, target.with_name(f".damaged-{target.name}-{uuid.uuid4().hex[:8]}"))
+        else:
+            if existing.files != files:
+                raise FileExistsError(f"{target} exists with other content; versions are never overwritten")
+            return
+    os.rename(stage, target)
+    fsync_folder(target.parent)
+
+
+def read_artifact(root: Path) -> Artifact:
+    """The current version, verified.
+
+    Raises:
+        ArtifactMissingError: nothing was written yet.
+        IntegrityError: a file is missing, unlisted or changed.
+    """
+    link = root / CURRENT
+    if not link.is_symlink():
+        raise ArtifactMissingError(f"{root}: no version was written yet; materialise this asset first")
+    name = os.readlink(link)
+    if not _IDENTIFIER.match(name):
+        raise IntegrityError(f"{link} points at {name!r}, which is not a version of this artifact")
+    return read_version(root / name)
+
+
+def read_version(folder: Path) -> Artifact:
+    """One version, every byte verified against its manifest before anyone parses it.
+
+    Raises:
+        IntegrityError: see `read_artifact`.
+    """
+    path = folder / MANIFEST
+    if not path.is_file() or path.is_symlink():
+        raise IntegrityError(f"{path} is missing: the version is incomplete; write it again")
+    try:
+        body = json.loads(path.read_bytes())
+        stated = body.pop("manifest_sha256")
+        listed: dict[str, Any] = body["files"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IntegrityError(f"{path} is not a manifest ({error}); restore it or write the artifact again") from error
+    if stated != _manifest_hash(body):
+        raise IntegrityError(f"{path}: manifest_sha256 {stated} does not match its own content {_manifest_hash(body)}")
+    found = {str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir() or p.is_symlink()} - {MANIFEST}
+    if found != set(listed):
+        raise IntegrityError(
+            f"{folder}: missing files {sorted(set(listed) - found)}, unlisted files {sorted(found - set(listed))}"
+        )
+    for name, entry in listed.items():
+        if (folder / name).is_symlink():
+            raise IntegrityError(f"{folder / name} is a link; artifacts hold plain files")
+        actual = sha256_file(folder / name)
+        if actual != entry["sha256"]:
+            raise IntegrityError(f"{folder / name}: SHA-256 is {actual}, the manifest says {entry['sha256']}")
+    return Artifact(
+        folder=folder,
+        version=folder.name,
+        files={name: entry["sha256"] for name, entry in listed.items()},
+        n_bytes=sum(entry["bytes"] for entry in listed.values()),
+    )
+
+
+def _hash_folder(folder: Path) -> dict[str, dict[str, Any]]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(p.relative_to(folder)): {"bytes": p.stat().st_size, "sha256": sha256_file(p)} for p in paths}
+
+
+def _version_name(files: dict[str, dict[str, Any]]) -> str:
+    text = "".join(f"{name}\0{entry['sha256']}\n" for name, entry in sorted(files.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _manifest_hash(body: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(body).encode()).hexdigest()

@@ -1,0 +1,80 @@
+"""Writes that are either complete or absent: stage in the same parent, fsync, one rename. Not here: what is written."""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+STAGE_PREFIX = ".stage-"
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames inside a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_tree(folder: Path) -> None:
+    """Make a folder and every file below it durable."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        else:
+            fsync_folder(path)
+    fsync_folder(folder)
+
+
+@contextmanager
+def stage_beside(parent: Path) -> Iterator[Path]:
+    """Yield an empty folder inside `parent`, removed afterwards unless it was renamed away."""
+    parent.mkdir(parents=True, exist_ok=True)
+    stage = parent / f"{STAGE_PREFIX}{uuid.uuid4().hex[:12]}"
+    stage.mkdir()
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def replace_link(link: Path, target: str) -> None:
+    """Point a relative symbolic link at `target` in one atomic step; readers see the old or the new one."""
+    temporary = link.parent / f"{STAGE_PREFIX}{link.name}-{uuid.uuid4().hex[:12]}"
+    os.symlink(target, temporary)
+    try:
+        os.replace(temporary, link)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_folder(link.parent)
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no NaN: equal values give equal bytes.
+
+    Raises:
+        ValueError: a non-finite number; it has no JSON form and must be null with a reason.
+    """
+    return json.dumps(value, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def append_line(path: Path, value: dict[str, Any]) -> None:
+    """Append one JSON line durably; a single write, so that concurrent writers do not interleave."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps(value, sort_keys=True, allow_nan=False) + "\n"
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, line.encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,59 @@
+"""Reading experiment files: YAML text to a validated `Experiment`, with its source path resolved."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from tft_pipeline.domain.experiment import ConfigurationError, Experiment, parse_experiment
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentFile:
+    """An experiment and where it came from.
+
+    Attributes:
+        path: absolute path of the YAML file.
+        experiment: its content.
+        source: absolute path of the bars, relative names resolved against the YAML file's folder.
+    """
+
+    path: Path
+    experiment: Experiment
+    source: Path
+
+
+def read_experiment(path: Path) -> ExperimentFile:
+    """Read and validate one experiment file.
+
+    Raises:
+        ConfigurationError: the file is missing, is not YAML, or does not validate.
+    """
+    path = path.expanduser().resolve()
+    if not path.is_file():
+        raise ConfigurationError(f"{path}: no such experiment file; pass the path of a YAML file such as demo.yaml")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: not readable as YAML: {error}") from error
+    experiment = parse_experiment(raw, origin=str(path))
+    return ExperimentFile(path=path, experiment=experiment, source=(path.parent / experiment.data.source).resolve())
+
+
+def read_experiments(paths: list[Path]) -> list[ExperimentFile]:
+    """Read several files whose names must differ, for they prefix assets and folders.
+
+    Raises:
+        ConfigurationError: see `read_experiment`; or two files carry one name.
+    """
+    read: dict[str, ExperimentFile] = {}
+    for path in paths:
+        found = read_experiment(path)
+        name = found.experiment.name
+        if name in read:
+            raise ConfigurationError(
+                f"{read[name].path} and {found.path} are both named {name!r}: their assets and files would collide; "
+                "give one another name"
+            )
+        read[name] = found
+    return list(read.values())

@@ -1,0 +1,116 @@
+"""The folder of one production fold: safetensors weights, JSON, LightGBM text, predictions. No pickle anywhere.
+
+    weights.safetensors   the best epoch's weights
+    network.json          everything else of the fitted fold: sections, scaler, history
+    lightgbm.txt          the boosted trees of the same fold
+    predictions.parquet   out-of-sample predictions, one row a test bar and symbol
+    fold.json             key, spec hash, durations
+
+Not here: training, releases.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import polars as pl
+
+from tft_pipeline.domain.content import frame_sha256, json_sha256
+from tft_pipeline.storage.artifacts import Artifact
+from tft_pipeline.storage.atomic import canonical_json
+
+if TYPE_CHECKING:
+    from tft_pipeline.model.fit import FittedFold
+
+SECTIONS = ("network", "training", "position")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldBundle:
+    """One production fold.
+
+    Attributes:
+        class_balance: training labels above zero (pos) and not (neg).
+        predictions: fold, timestamp, symbol, raw_position, mean, scale, probability, lightgbm_probability.
+        seconds: duration of the fit; not content.
+    """
+
+    files: ClassVar[tuple[str, ...]] = ("weights.safetensors", "network.json", "lightgbm.txt", "predictions.parquet")
+
+    key: str
+    spec_sha256: str
+    fitted: "FittedFold"
+    class_balance: dict[str, int]
+    boosting: str
+    predictions: pl.DataFrame
+    seconds: float
+
+    def content_sha256(self) -> str:
+        """Hash of weights, configuration, trees and predictions; durations left out."""
+        parts = [self.key, self.spec_sha256, weights_sha256(self.fitted), _network_json(self.fitted), self.boosting]
+        return json_sha256([*parts, frame_sha256(self.predictions)])
+
+
+def weights_sha256(fitted: "FittedFold") -> str:
+    """Hash of the weights as safetensors bytes."""
+    import hashlib
+
+    from safetensors.torch import save
+
+    return hashlib.sha256(save(dict(fitted.state))).hexdigest()
+
+
+def write_fold_bundle(bundle: FoldBundle, folder: Path) -> None:
+    """Fill an empty folder."""
+    from safetensors.torch import save
+
+    (folder / "weights.safetensors").write_bytes(save(dict(bundle.fitted.state)))
+    (folder / "network.json").write_text(_network_json(bundle.fitted))
+    (folder / "lightgbm.txt").write_text(bundle.boosting)
+    bundle.predictions.write_parquet(folder / "predictions.parquet")
+    names = ("key", "spec_sha256", "class_balance", "seconds")
+    about = {name: getattr(bundle, name) for name in names}
+    (folder / "fold.json").write_text(canonical_json(about))
+
+
+def read_fold_bundle(artifact: Artifact) -> FoldBundle:
+    """Read a verified folder back; equal to what was written."""
+    about = json.loads(artifact.path("fold.json").read_text())
+    return FoldBundle(
+        **about,
+        fitted=read_fitted(artifact),
+        boosting=artifact.path("lightgbm.txt").read_text(),
+        predictions=pl.read_parquet(artifact.path("predictions.parquet")),
+    )
+
+
+def read_fitted(artifact: Artifact) -> "FittedFold":
+    """The fitted network of a verified folder that holds `weights.safetensors` and `network.json`."""
+    from safetensors.torch import load
+
+    from tft_pipeline.domain.experiment import NetworkSection, PositionSection, TrainingSection
+    from tft_pipeline.domain.scaling import Scaler
+    from tft_pipeline.model.fit import FittedFold
+
+    stored: dict[str, Any] = json.loads(artifact.path("network.json").read_text())
+    return FittedFold(
+        network=NetworkSection.model_validate(stored.pop("network")),
+        training=TrainingSection.model_validate(stored.pop("training")),
+        position=PositionSection.model_validate(stored.pop("position")),
+        scaler=Scaler.from_dict(stored.pop("scaler")),
+        history=tuple(stored.pop("history")),
+        state=load(artifact.path("weights.safetensors").read_bytes()),
+        **stored,
+    )
+
+
+def _network_json(fitted: "FittedFold") -> str:
+    value: dict[str, Any] = {field.name: getattr(fitted, field.name) for field in dataclasses.fields(fitted)}
+    del value["state"]
+    for name in SECTIONS:
+        value[name] = value[name].model_dump(mode="json")
+    value["scaler"] = fitted.scaler.to_dict()
+    value["history"] = list(fitted.history)
+    return canonical_json(value)

@@ -1,0 +1,65 @@
+"""Every path the pipeline reads or writes. Nothing else builds paths."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Folders below one home; experiments never share a folder."""
+
+    home: Path
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's own databases: runs, events, schedules."""
+        return self.home / "dagster"
+
+    @property
+    def mlflow_database(self) -> Path:
+        """MLflow's SQLite file."""
+        return self.home / "mlflow" / "mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        """MLflow's artifact folder."""
+        return self.home / "mlflow" / "artifacts"
+
+    @property
+    def looks_ledger(self) -> Path:
+        """Append-only record of every scoring of a production period, shared by all experiments."""
+        return self.home / "production_looks.jsonl"
+
+    def experiment(self, name: str) -> Path:
+        """All files of one experiment."""
+        return self.home / "experiments" / name
+
+    def artifact(self, name: str, asset: str, partition: str | None = None) -> Path:
+        """Folder of an asset's versions; `current` in it points at the valid one."""
+        folder = self.experiment(name) / asset
+        return folder if partition is None else folder / partition
+
+    def study(self, name: str) -> Path:
+        """Optuna's SQLite file."""
+        return self.experiment(name) / "tuning" / "study.db"
+
+    def tuning_control(self, name: str) -> Path:
+        """File that steers a running study."""
+        return self.experiment(name) / "tuning" / "control.json"
+
+    def tracking(self, name: str) -> Path:
+        """Local journal of fold metrics, mirrored to MLflow."""
+        return self.experiment(name) / "tracking"
+
+    def models(self, name: str) -> Path:
+        """Released versions and the `current` link."""
+        return self.experiment(name) / "models"
+
+
+def default_layout() -> Layout:
+    """The home named by `TFT_HOME`, else `data/` of this checkout."""
+    named = os.environ.get("TFT_HOME")
+    return Layout(Path(named).expanduser().resolve() if named else PROJECT_ROOT / "data")

@@ -1,0 +1,63 @@
+"""Snapshots on disk: `bars.parquet` and `snapshot.json` in one folder named by the snapshot id, written once.
+
+The id is made of the time it was taken and of its content. Taking the same content again finds the same snapshot.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tft_pipeline.domain.content import frame_sha256
+from tft_pipeline.storage.artifacts import Artifact, IntegrityError, read_version, write_artifact
+from tft_pipeline.storage.atomic import canonical_json, replace_link
+
+BARS_FILE = "bars.parquet"
+MANIFEST_FILE = "snapshot.json"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Bars as of one moment, and the manifest that describes them."""
+
+    bars: pl.DataFrame
+    manifest: dict[str, Any]
+
+    @property
+    def snapshot_id(self) -> str:
+        """Name of the snapshot."""
+        return str(self.manifest["snapshot_id"])
+
+    def content_sha256(self) -> str:
+        """Identity of the bars."""
+        return str(self.manifest["content_sha256"])
+
+
+def write_snapshot(root: Path, snapshot: Snapshot) -> Artifact:
+    """Store a snapshot and make it current; one with equal content is found again instead of written twice."""
+    for existing in sorted(root.glob(f"*-{snapshot.content_sha256()[:12]}")) if root.is_dir() else []:
+        if existing.is_dir() and not existing.name.startswith("."):
+            artifact = read_version(existing)
+            replace_link(root / "current", existing.name)
+            return artifact
+
+    def fill(folder: Path) -> None:
+        snapshot.bars.write_parquet(folder / BARS_FILE)
+        (folder / MANIFEST_FILE).write_text(canonical_json(snapshot.manifest))
+
+    return write_artifact(root, fill, version=snapshot.snapshot_id)
+
+
+def read_snapshot(artifact: Artifact) -> Snapshot:
+    """Read a verified snapshot.
+
+    Raises:
+        IntegrityError: the bars are not the content the manifest speaks of.
+    """
+    bars = pl.read_parquet(artifact.path(BARS_FILE))
+    manifest = json.loads(artifact.path(MANIFEST_FILE).read_text())
+    if frame_sha256(bars) != manifest["content_sha256"]:
+        raise IntegrityError(f"{artifact.folder}: content {frame_sha256(bars)}, manifest {manifest['content_sha256']}")
+    return Snapshot(bars=bars, manifest=manifest)

@@ -1,0 +1,66 @@
+"""Loops over bars and symbols, written from the formulas, for what the package does with arrays."""
+
+import math
+
+import numpy as np
+
+
+def held_positions(raw: np.ndarray, max_position: float, smooth: float, previous: list[float]) -> np.ndarray:
+    """p_t = clip(k p_{t-1} + (1-k) clip(raw_t)); a bar without a value is flat and forgets."""
+    held = np.zeros(raw.shape)
+    for s in range(raw.shape[0]):
+        last = previous[s]
+        for t in range(raw.shape[1]):
+            if math.isnan(raw[s, t]):
+                last = 0.0
+            else:
+                wanted = min(max(raw[s, t], -max_position), max_position)
+                last = min(max(smooth * last + (1 - smooth) * wanted, -max_position), max_position)
+            held[s, t] = last
+    return held
+
+
+def book(
+    positions: np.ndarray,
+    volatility: np.ndarray,
+    next_return: np.ndarray,
+    target: float,
+    cost_bps: list[float],
+    previous: list[float],
+    delay: int,
+) -> list[tuple[float, float, float, int]]:
+    """One (gross, cost, turnover, symbols) a bar; nan where no symbol is present."""
+    n_symbols, n_bars = positions.shape
+
+    def present(s: int, t: int) -> bool:
+        return math.isfinite(volatility[s, t]) and math.isfinite(next_return[s, t])
+
+    def decided(s: int, t: int) -> float:
+        return positions[s, t] * target / volatility[s, t] if math.isfinite(volatility[s, t]) else 0.0
+
+    def weight(s: int, t: int) -> float:
+        if t < 0:
+            return previous[s]
+        if not present(s, t):
+            return 0.0
+        return previous[s] if t < delay else decided(s, t - delay)
+
+    last_bar = max((t for t in range(n_bars) for s in range(n_symbols) if present(s, t)), default=-1)
+    rows = []
+    for t in range(n_bars):
+        gross = cost = turnover = 0.0
+        count = 0
+        for s in range(n_symbols):
+            traded = 0.0
+            if present(s, t):
+                count += 1
+                gross += weight(s, t) * next_return[s, t]
+                traded = abs(weight(s, t) - weight(s, t - 1))
+                if t < last_bar and not present(s, t + 1):
+                    traded += abs(weight(s, t))
+            elif t == 0:
+                traded = abs(previous[s])
+            turnover += traded
+            cost += cost_bps[s] / 10_000 * traded
+        rows.append((gross / count, cost / count, turnover / count, count) if count else (math.nan,) * 3 + (0,))
+    return rows
