@@ -139,12 +139,17 @@ def fold_specs(
                 horizon=experiment.target.horizon,
                 bars_per_year=experiment.data.bars_per_year,
                 epochs=epochs,
-                seeds=tuple(experiment.seed + k for k in range(n_seeds)),
+                seeds=tuple(_fold_seed(experiment.seed, fold.key, k) for k in range(n_seeds)),
                 boosting=boosting if production else None,
                 momentum_lookback=experiment.evaluation.momentum_lookback if production else None,
             )
         )
     return tuple(specs)
+
+
+def _fold_seed(seed: int, key: str, k: int) -> int:
+    """Own seeds for every fold: with shared ones, features would rank alike in all folds by their initial weights."""
+    return int(json_sha256([seed, key, k])[:8], 16) % 2**31
 
 
 class SliceChangedError(RuntimeError):

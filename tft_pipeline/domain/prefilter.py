@@ -10,7 +10,7 @@ import numpy as np
 
 CHUNK_ROWS = 4_000
 MIN_OVERLAP = 30
-"""Fewest rows two features must share for their correlation to mean anything."""
+"""Fewest rows features must share for their correlation or rank to mean anything."""
 
 RANK_TOLERANCE = 1e-6
 """Residual of a standardised column below which it is a combination of others; float32 rounding stays below it."""
@@ -64,7 +64,7 @@ def prefilter(
        present (at least 30); the partner is the one with the largest |r|.
     5. "rank_deficient": an exact linear combination of kept features before it, on the rows where all are present
        (value = residual share of its standard deviation). Features with the most missing values are left out of this
-       check until there are 2 complete rows a feature; they are named in `rank_unchecked`.
+       check until there are 2 complete rows a feature, and 30 at least; they are named in `rank_unchecked`.
 
     Args:
         values: (rows, F), or feature -> (rows,); rows of the research period's train part only.
@@ -216,7 +216,7 @@ def _rank_deficient(z: np.ndarray, names: Sequence[str]) -> tuple[dict[int, Drop
     by_missing = np.argsort(-present.sum(axis=0), kind="stable")
     checked = len(by_missing)
     complete = present.all(axis=1)
-    while checked > 1 and complete.sum() < ROWS_PER_FEATURE * checked:
+    while checked > 1 and complete.sum() < max(ROWS_PER_FEATURE * checked, MIN_OVERLAP):
         checked -= 1
         complete = present[:, by_missing[:checked]].all(axis=1)
     columns = sorted(by_missing[:checked].tolist())

@@ -148,8 +148,7 @@ class SelectedFeatures(Report):
     rows: tuple[dict[str, Any], ...]
     groups: tuple[dict[str, Any], ...]
     thresholds: dict[str, float]
-    nogueira: float | None
-    nogueira_ci: tuple[float, float] | None
+    nogueira: dict[str, Any] | None
     kendall_w: float | None
 
 

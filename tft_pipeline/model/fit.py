@@ -103,7 +103,7 @@ def fit_fold(
                 f"fold {fold.key}: 0 scored labels in {name}: there is nothing to learn from or to stop on; a label needs an "
                 f"observed bar, a volatility and {horizon} following bar(s); lengthen {name} or drop late symbols"
             )
-    with single_thread(), torch.random.fork_rng(devices=range(torch.cuda.device_count())), quiet_lightning():
+    with single_thread(), _private_random_state(), quiet_lightning(), _unfilled_memory():
         torch.manual_seed(seed)
         tft = Tft(len(panel.features), network, training.loss_mode)
         module = TftModule(
@@ -150,6 +150,24 @@ def single_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _private_random_state() -> Iterator[None]:
+    """Torch's random numbers of the caller stay where they are."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        yield
+
+
+@contextmanager
+def _unfilled_memory() -> Iterator[None]:
+    """Deterministic algorithms without the NaN that torch then writes into every new tensor: none is read unwritten."""
+    before = torch.utils.deterministic.fill_uninitialized_memory
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.utils.deterministic.fill_uninitialized_memory = before
 
 
 @contextmanager

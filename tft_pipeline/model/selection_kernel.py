@@ -43,19 +43,21 @@ class WeightedVariables(torch.autograd.Function):
     ) -> Tensor:
         """Sum over variables, chunk by chunk."""
         N, V = x.shape
-        H = gamma.shape[1]
+        (_, D, _), H = inner.shape, gamma.shape[1]
         parts = [p.split(VARIABLES_A_CHUNK) for p in (inner, value, gate, skip)]
         diagonals = [_centred_diagonals(part) for part in gamma.split(VARIABLES_A_CHUNK)]
         selected = weights @ beta  # (N, H)
         means, inverses = x.new_empty(V, N), x.new_empty(V, N)
+        room = _Workspace(x, {"before": D, "h": D + 1, "slope": D, "a": H, "b": H, "y": H})
         for tokens in _slices(N):
             lines, wt = _with_ones(x[tokens].t()), weights[tokens].t().contiguous()  # (V, 2, n), (V, n)
             total = x.new_zeros(H, wt.shape[1])
             rows = (t.split(VARIABLES_A_CHUNK) for t in (lines, wt, means[:, tokens], inverses[:, tokens]))
             for x1, w, mean, inverse, k, A, B, r, diagonal in zip(*rows, *parts, diagonals, strict=True):
-                *_, y = _networks(x1, k, A, B, r)  # (C, H, n)
+                _, _, a, _, y = _networks(room, x1, k, A, B, r)  # (C, H, n)
                 torch.mean(y, 1, out=mean)
-                variance = (y * y).mean(1).addcmul_(mean, mean, value=-1.0).clamp_(min=0.0)
+                squares = torch.mul(y, y, out=a)
+                variance = squares.mean(1).addcmul_(mean, mean, value=-1.0).clamp_(min=0.0)
                 torch.rsqrt(variance.add_(NORM_EPSILON), out=inverse)
                 y.mul_((w * inverse).unsqueeze(1))
                 total.addmm_(diagonal, y.view(-1, y.shape[-1]))
@@ -77,6 +79,8 @@ class WeightedVariables(torch.autograd.Function):
         maps = torch.cat((value, gate), dim=1)[:, :, :D].transpose(1, 2).contiguous()  # (V, D, 2H)
         fixed = (inner, value, gate, skip, gamma, maps, *turned, d_gamma)
         parts = [p.split(VARIABLES_A_CHUNK) for p in fixed]
+        rows = {"before": D, "h": D + 1, "slope": D, "a": H, "b": H, "y": H, "product": H, "d_ab": 2 * H, "dh": D}
+        room = _Workspace(x, rows)
         for tokens in _slices(x.shape[0]):
             lines, wt = _with_ones(x[tokens].t()), weights[tokens].t().contiguous()  # (V, 2, n), (V, n)
             out = grad[tokens].t().contiguous()  # (H, n)
@@ -87,9 +91,9 @@ class WeightedVariables(torch.autograd.Function):
             for x1, w, al, s, mean, inverse, k, A, B, r, gam, back, dk, dA, dB, dr, dgam in zip(
                 *rows, *parts, strict=True
             ):
-                h, slope, a, b, y = _networks(x1, k, A, B, r)
+                h, slope, a, b, y = _networks(room, x1, k, A, B, r)
                 q = w * inverse  # (C, n)
-                product = y * out  # (C, H, n)
+                product = torch.mul(y, out, out=room.take("product", y))  # (C, H, n)
                 # s = sum_h gamma dO z, the weight's gradient
                 torch.bmm(gam.unsqueeze(1), product, out=s.unsqueeze(1))
                 s.addcmul_(mean, al, value=-1.0).mul_(inverse)
@@ -101,31 +105,45 @@ class WeightedVariables(torch.autograd.Function):
                 dy = torch.mul(y, pull.unsqueeze(1), out=product)
                 dy.addcmul_(gam.unsqueeze(-1), out).add_(level.unsqueeze(1)).mul_(q.unsqueeze(1))
                 dr.baddbmm_(x1, dy.transpose(1, 2))
-                d_ab = y.new_empty(y.shape[0], 2 * H, y.shape[2])
+                d_ab = room.take("d_ab", y)
                 da, db = d_ab[:, :H], d_ab[:, H:]
                 torch.addcmul(dy, dy, b, out=da)  # dy (1 + b)
                 torch.addcmul(a, a, b, value=-1.0, out=db).mul_(da)  # dy a (1 - b^2)
                 dA.baddbmm_(h, da.transpose(1, 2))
                 dB.baddbmm_(h, db.transpose(1, 2))
-                dh = torch.bmm(back, d_ab).mul_(slope)  # (C, D, n)
+                dh = torch.bmm(back, d_ab, out=room.take("dh", y)).mul_(slope)  # (C, D, n)
                 dk.baddbmm_(x1, dh.transpose(1, 2))
             d_weights[tokens] += d_wt.t()
         return None, d_weights, *(d.transpose(1, 2) for d in turned), d_gamma, weights.t() @ grad
 
 
+class _Workspace:
+    """Buffers that every chunk reuses: fresh memory for each product would cost more than the product."""
+
+    def __init__(self, like: Tensor, rows: dict[str, int]) -> None:
+        size = min(VARIABLES_A_CHUNK, like.shape[1]) * min(TOKENS_A_CHUNK, like.shape[0])
+        self.rows = rows
+        self.buffers = {name: like.new_empty(size * n_rows) for name, n_rows in rows.items()}
+
+    def take(self, name: str, chunk: Tensor) -> Tensor:
+        """The named buffer as (C, rows, n) for a chunk (C, ., n)."""
+        C, n = chunk.shape[0], chunk.shape[2]
+        return self.buffers[name][: C * self.rows[name] * n].view(C, self.rows[name], n)
+
+
 def _networks(
-    lines: Tensor, inner: Tensor, value: Tensor, gate: Tensor, skip: Tensor
+    room: _Workspace, lines: Tensor, inner: Tensor, value: Tensor, gate: Tensor, skip: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """lines (C, 2, n) = [x; 1] -> [h; 1] (C, D+1, n), dELU (C, D, n), a, b, y (C, H, n)."""
-    C, D, n = inner.shape[0], inner.shape[1], lines.shape[2]
-    before = torch.bmm(inner, lines)  # (C, D, n)
-    slope = before.clamp(max=0.0).exp_()
-    h = before.new_empty(C, D + 1, n)
+    """lines (C, 2, n) = [x; 1] -> [h; 1] (C, D+1, n), dELU (C, D, n), a, b, y (C, H, n), all in the workspace."""
+    slope, h = room.take("slope", lines), room.take("h", lines)
+    D = slope.shape[1]
+    before = torch.bmm(inner, lines, out=room.take("before", lines))  # (C, D, n)
+    torch.clamp(before, max=0.0, out=slope).exp_()
     torch.add(before.clamp_(min=0.0), slope, out=h[:, :D])
     h[:, D] = 1.0
-    a = torch.bmm(value, h)
-    b = torch.bmm(gate, h).tanh_()
-    y = torch.addcmul(a, a, b).baddbmm_(skip, lines)
+    a = torch.bmm(value, h, out=room.take("a", lines))
+    b = torch.bmm(gate, h, out=room.take("b", lines)).tanh_()
+    y = torch.addcmul(a, a, b, out=room.take("y", lines)).baddbmm_(skip, lines)
     return h, slope, a, b, y
 
 

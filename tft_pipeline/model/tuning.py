@@ -8,6 +8,7 @@ Not here: the folds, the ledger of a verdict.
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,10 +85,17 @@ def tune(
     )
     _sweep_cut_off_trials(found, report)
     workers = n_workers(section.parallel_trials)
-    with process_pool(workers, _load_worker, (panel, folds, experiment)) as pool:
+    with _executor(workers, (panel, folds, experiment)) as pool:
         while (remaining := _remaining(found, section.n_trials, study.control, report)) > 0:
             _run_round(found, pool.submit, min(remaining, section.parallel_trials), folds, experiment, study, report)
     return _summary(found, storage, folds, experiment, seconds=time.monotonic() - began)
+
+
+def _executor(workers: int, arguments: tuple[Panel, tuple[Fold, ...], Experiment]) -> Executor:
+    """Processes, or a thread of this process where only one fit may run at once."""
+    if workers == 1:
+        return ThreadPoolExecutor(max_workers=1, initializer=_load_worker, initargs=arguments)
+    return process_pool(workers, _load_worker, arguments)
 
 
 def _run_round(

@@ -106,10 +106,12 @@ class Driver:
             raise PipelineFailedError(sorted(failed, key=lambda one: one.partition or ""), self.resume_command)
 
     def _in_processes(self, key: dg.AssetKey, partitions: list[str]) -> list[RunOutcome]:
-        """Newest folds first, for they train longest where the window expands."""
+        """Newest folds first, for they train longest where the window expands; one worker alone is this process."""
         if not partitions:
             return []
         workers = n_workers(len(partitions))
+        if workers == 1:
+            return [self._here(key, partition) for partition in sorted(partitions, reverse=True)]
         arguments = (str(self.graph.file.path), str(self.graph.layout.home))
         outcomes: list[RunOutcome] = []
         with process_pool(workers, _load_worker, arguments) as pool:
@@ -122,6 +124,13 @@ class Driver:
                 outcomes.append(outcome)
                 self._tell(outcome, done=len(outcomes), of=len(partitions))
         return outcomes
+
+    def _here(self, key: dg.AssetKey, partition: str) -> RunOutcome:
+        outcome = materialise(
+            self.definitions, self.instance, [key], partition=partition, parent_run_id=self.parent_run_id
+        )
+        self._tell(outcome)
+        return outcome
 
     def _tell(self, outcome: RunOutcome, done: int = 0, of: int = 0) -> None:
         where = outcome.asset.split("/")[-1] + ("" if outcome.partition is None else f" [{outcome.partition}]")

@@ -61,9 +61,7 @@ def sp500() -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
 
 def test_momentum_on_twenty_stocks_reproduces_the_published_sharpe_gross_and_net():
     close, volatility, next_return, start = sp500()
-    whole = portfolio_returns(
-        momentum_positions(close), volatility, next_return, target_volatility=0.15, cost_bps=5.0
-    )
+    whole = portfolio_returns(momentum_positions(close), volatility, next_return, target_volatility=0.15, cost_bps=5.0)
     series = whole.between(start, close.shape[1] - 1)
     assert series.net.size == 7955
     assert (series.n_symbols == 20).all()

@@ -114,7 +114,9 @@ def test_two_features_that_hardly_overlap_are_not_called_collinear():
     x = noise(100, 1)[:, 0]
     early = np.where(np.arange(100) < 60, x, np.nan)
     late = np.where(np.arange(100) >= 40, x, np.nan)
-    assert prefilter({"early": early, "late": late}).kept == ("early", "late")
+    apart = prefilter({"early": early, "late": late})
+    assert apart.kept == ("early", "late")
+    assert apart.rank_unchecked == ("late",)
     overlapping = np.where(np.arange(100) >= 20, x, np.nan)
     assert prefilter({"early": early, "late": overlapping}).kept == ("early",)
 

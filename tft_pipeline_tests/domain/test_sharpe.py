@@ -126,9 +126,7 @@ def test_the_best_of_one_epoch_and_of_trials_that_agree_is_nothing():
 
 def test_describe_returns_prints_every_number_of_its_parts():
     x = skewed_returns(600, seed=4)
-    found = describe_returns(
-        x, bars_per_year=252.0, n_trials=12, trial_variance=0.0004, benchmark_sharpe=0.01, seed=3
-    )
+    found = describe_returns(x, bars_per_year=252.0, n_trials=12, trial_variance=0.0004, benchmark_sharpe=0.01, seed=3)
     g3, g4, sr = skew(x), kurtosis(x), sharpe_ratio(x)
     moments = {"skew": g3, "kurtosis": g4}
     assert found["n"] == 600
@@ -147,9 +145,7 @@ def test_describe_returns_prints_every_number_of_its_parts():
     assert found["block_length"] == optimal_block_length(x)
     assert found["eta"] == lo_eta(x, 252, max_lag=27)
     assert json.loads(json.dumps(found, allow_nan=False))["n"] == 600
-    again = describe_returns(
-        x, bars_per_year=252.0, n_trials=12, trial_variance=0.0004, benchmark_sharpe=0.01, seed=3
-    )
+    again = describe_returns(x, bars_per_year=252.0, n_trials=12, trial_variance=0.0004, benchmark_sharpe=0.01, seed=3)
     assert again == found
 
 

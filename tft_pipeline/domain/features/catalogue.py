@@ -84,8 +84,7 @@ def resolve_features(
 
     used, skipped = [], []
     for feature in catalogue():
-        by_group = feature.group in chosen_groups and not feature.on_request
-        if not by_group and feature.name not in chosen_names:
+        if feature.group not in chosen_groups and feature.name not in chosen_names:
             continue
         reason = _absent_inputs(feature, columns, has_market)
         if reason:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import dagster as dg
 import numpy as np
@@ -140,7 +141,7 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
             record,
             {
                 "n_selected": len(record.features),
-                "nogueira": record.nogueira,
+                "nogueira": record.nogueira and record.nogueira["phi"],
                 "kendall_w": record.kendall_w,
                 "features": table([dict(row) for row in record.rows]),
                 "groups": table([dict(row) for row in record.groups]),
@@ -238,11 +239,10 @@ def _select(graph: ExperimentGraph, folds: Sequence[ExplorationFold]) -> Selecte
         min_features=pruning.min_features,
     )
     return SelectedFeatures(
-        features=tuple(chosen.features),
-        rows=tuple(dict(row) for row in chosen.rows),
-        groups=tuple(dict(row) for row in chosen.groups),
+        features=chosen.kept,
+        rows=tuple(asdict(row) for row in chosen.rows),
+        groups=tuple(asdict(row) for row in chosen.groups),
         thresholds={fold.key: float(limit) for fold, limit in zip(folds, chosen.thresholds, strict=True)},
-        nogueira=chosen.nogueira,
-        nogueira_ci=chosen.nogueira_ci,
+        nogueira=None if chosen.nogueira is None else asdict(chosen.nogueira),
         kendall_w=chosen.kendall_w,
     )

@@ -1,5 +1,7 @@
 """Snapshot to features and targets, then phase 1: the degenerate ones are dropped."""
 
+from dataclasses import asdict
+
 import dagster as dg
 import polars as pl
 
@@ -204,7 +206,7 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         )
         record = PrefilteredFeatures(
             kept=tuple(result.kept),
-            dropped=tuple(dict(row) for row in result.dropped),
+            dropped=tuple(asdict(row) for row in result.dropped),
             first=judged.calendar[0].isoformat(),
             last=judged.calendar[-1].isoformat(),
             n_rows=int(judged.observed.sum()),

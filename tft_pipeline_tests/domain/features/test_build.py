@@ -63,6 +63,25 @@ def test_a_price_that_never_moves_has_zero_returns_and_no_scores() -> None:
     assert {name: last[name] for name in blank} == dict.fromkeys(blank)
 
 
+def test_a_price_that_grows_steadily_has_no_spread_but_rounding_and_so_no_scaled_value() -> None:
+    steady = 50.0 * 1.001 ** pl.int_range(pl.len()).over("symbol")
+    bars = clean_panel(360).with_columns(close=pl.when(pl.col("symbol") == "S0").then(steady).otherwise("close"))
+    last = build(bars).filter(pl.col("symbol") == "S0").row(-1, named=True)
+    blank = (
+        "ret_5",
+        "beta_residual_21",
+        "vol_skew_63",
+        "vol_kurtosis_63",
+        "vol_ratio_5_63",
+        "z_vol_252",
+        "vol_of_vol_63",
+    )
+    pairs = ("corr_63", "corr_252", "vol_autocorrelation_21", "vol_autocorrelation_63")
+    assert {name: last[name] for name in (*blank, *pairs)} == dict.fromkeys((*blank, *pairs))
+    assert last["ret_1m"] == pytest.approx(0.001)
+    assert last["vol_63"] == pytest.approx(0.0, abs=1e-12)
+
+
 def test_user_columns_pass_through_untouched() -> None:
     bars = clean_panel(4, symbols=1).with_columns(
         vix_level=pl.Series([1.5, None, float("nan"), 2.0] * 2), alt_flag=pl.Series([True, False, None, True] * 2),

@@ -1,7 +1,6 @@
 """No feature knows the future, and the checker that says so catches those that do."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -178,16 +177,31 @@ def test_noise_replaces_every_later_value_and_no_earlier_one(column: str) -> Non
     assert (noisy["close"] <= noisy["high"]).all()
 
 
-def test_one_flipped_bit_and_a_null_turned_nan_are_differences() -> None:
+@pytest.mark.parametrize("value", [0.0, float("nan")])
+def test_a_null_that_turns_into_a_zero_or_a_nan_is_a_difference(value: float) -> None:
     bars = clean_panel(30)
-    chosen = FeatureSet(EVERYTHING.features[:1])
+    build = builder(FeatureSet(EVERYTHING.features[:1]))
 
-    def spoiled(frame: pl.DataFrame, *, value: float | None) -> pl.DataFrame:
-        built = builder(chosen)(frame)
-        return built if frame.height == bars.height else built.with_columns(ret_1=pl.lit(value, dtype=pl.Float32))
+    def fills_short_histories(frame: pl.DataFrame) -> pl.DataFrame:
+        return (
+            build(frame) if frame.height == bars.height else build(frame).with_columns(pl.col("ret_1").fill_null(value))
+        )
 
-    tiny = first_causality_violation(partial(spoiled, value=float("nan")), bars, [stamps(30)[10]])
-    assert tiny is not None
-    assert tiny.expected is None
-    assert np.isnan(tiny.found)
-    assert replace(tiny, feature="x").feature == "x"
+    violation = first_causality_violation(fills_short_histories, bars, [stamps(30)[10]])
+    assert violation is not None
+    assert (violation.feature, violation.expected) == ("ret_1", None)
+    assert violation.found is not None
+
+
+def test_one_flipped_bit_is_a_difference() -> None:
+    bars = clean_panel(30)
+
+    def nudged(frame: pl.DataFrame) -> pl.DataFrame:
+        x = frame["close"].to_numpy().copy()
+        if frame.height != bars.height:
+            x[3] = np.nextafter(x[3], np.inf)
+        return frame.select("timestamp", "symbol", px_x=pl.Series(x))
+
+    violation = first_causality_violation(nudged, bars, [stamps(30)[10]])
+    assert violation is not None
+    assert violation.timestamp == stamps(30)[3]

@@ -1,0 +1,174 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit
+from sklearn import metrics
+
+from tft_pipeline.domain.calibration import calibrate
+from tft_pipeline.domain.classification import describe_probabilities, log_loss
+from tft_pipeline.domain.ensemble import ensemble_weights, forward_chained, greedy_weights
+
+EXAMPLE = np.array([[0.9, 0.5], [0.5, 0.9], [0.1, 0.5], [0.5, 0.1]])
+EXAMPLE_Y = np.array([1, 1, 0, 0])
+
+
+def sources(seed: int, n: int = 300) -> tuple[dict[str, np.ndarray | None], np.ndarray]:
+    """Two noisy views of one truth and one source that knows nothing."""
+    rng = np.random.default_rng(seed)
+    signal = rng.normal(0, 1, n)
+    y = (rng.uniform(0, 1, n) < expit(signal)).astype(int)
+    views = {name: expit(signal + rng.normal(0, spread, n)) for name, spread in (("lgbm", 0.8), ("tft", 1.2))}
+    return {**views, "noise": rng.uniform(0.05, 0.95, n)}, y
+
+
+def test_the_worked_example_gives_equal_weights():
+    found = ensemble_weights({"lgbm": EXAMPLE[:, 0], "tft": EXAMPLE[:, 1]}, EXAMPLE_Y)
+    assert found.weights == pytest.approx({"lgbm": 0.5, "tft": 0.5}, abs=1e-6)
+    assert greedy_weights({"lgbm": EXAMPLE[:, 0], "tft": EXAMPLE[:, 1]}, EXAMPLE_Y) == {"lgbm": 0.5, "tft": 0.5}
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000), l2=st.sampled_from([0.0, 0.01, 0.3]))
+def test_no_point_of_a_fine_grid_is_better(seed, l2):
+    found_sources, y = sources(seed, 150)
+    found = ensemble_weights(found_sources, y, l2=l2)
+    weights = np.array(list(found.weights.values()))
+    assert weights.sum() == pytest.approx(1.0)
+    assert (weights >= 0.0).all()
+    table = np.stack(list(found_sources.values()), axis=1)
+
+    def penalised(w: np.ndarray) -> float:
+        return log_loss(y, table @ w) + l2 * float(((w - 1 / 3) ** 2).sum())
+
+    steps = np.linspace(0, 1, 21)
+    grid = [np.array([a, b, 1 - a - b]) for a in steps for b in steps if a + b <= 1 + 1e-12]
+    assert penalised(weights) <= min(penalised(np.clip(w, 0, 1)) for w in grid) + 1e-9
+    assert found.log_loss == pytest.approx(metrics.log_loss(y, table @ weights))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_greedy_selection_comes_to_the_same_weights(seed):
+    found_sources, y = sources(seed, 400)
+    greedy = greedy_weights(found_sources, y, n_rounds=200)
+    assert greedy == pytest.approx(ensemble_weights(found_sources, y).weights, abs=0.06)
+
+
+def test_a_strong_pull_gives_equal_weights_and_without_one_calibrated_noise_gets_next_to_nothing():
+    found_sources, y = sources(1, 2000)
+    calibrated = {name: calibrate(p, y).apply(p) for name, p in found_sources.items()}
+    equal = dict.fromkeys(found_sources, 1 / 3)
+    assert ensemble_weights(calibrated, y, l2=1e4).weights == pytest.approx(equal, abs=1e-3)
+    assert ensemble_weights(calibrated, y).weights["noise"] < 0.05
+
+
+def test_an_absent_source_keeps_its_key_with_no_weight():
+    found_sources, y = sources(2)
+    absent = {**found_sources, "sentiment": None}
+    found = ensemble_weights(absent, y)
+    assert list(found.weights) == ["lgbm", "tft", "noise", "sentiment"]
+    assert found.weights["sentiment"] == 0.0
+    assert found.available == {"lgbm": True, "tft": True, "noise": True, "sentiment": False}
+    assert {name: w for name, w in found.weights.items() if w} == {
+        name: w for name, w in ensemble_weights(found_sources, y).weights.items() if w
+    }
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["weights"]["sentiment"] == 0.0
+    assert greedy_weights(absent, y, n_rounds=5)["sentiment"] == 0.0
+
+
+def test_one_source_gets_everything_and_the_blend_is_that_source():
+    p = np.array([0.2, 0.7, 0.6])
+    found = ensemble_weights({"tft": p, "lgbm": None}, np.array([0, 1, 1]))
+    assert found.weights == {"tft": 1.0, "lgbm": 0.0}
+    np.testing.assert_allclose(found.blend({"tft": p, "lgbm": None}), p)
+
+
+def test_a_blend_without_a_source_that_carries_weight_is_refused():
+    found_sources, y = sources(3)
+    found = ensemble_weights(found_sources, y)
+    with pytest.raises(ValueError, match="lgbm carry weight"):
+        found.blend({**found_sources, "lgbm": None})
+
+
+def folds_of(seed: int, n_folds: int = 5) -> tuple[list[dict[str, np.ndarray | None]], list[np.ndarray]]:
+    parts = [sources(seed + k, 200) for k in range(n_folds)]
+    return [part[0] for part in parts], [part[1] for part in parts]
+
+
+def test_each_fold_is_scored_with_what_earlier_folds_taught():
+    folds, y = folds_of(10)
+    found = forward_chained(folds, y, l2=0.01)
+    assert [record["fold"] for record in found.folds] == [1, 2, 3, 4]
+    past = {name: np.concatenate([fold[name] for fold in folds[:3]]) for name in folds[0]}
+    past_y = np.concatenate(y[:3])
+    calibrations = {name: calibrate(p, past_y) for name, p in past.items()}
+    fit = ensemble_weights({name: calibrations[name].apply(p) for name, p in past.items()}, past_y, l2=0.01)
+    blend = fit.blend({name: calibrations[name].apply(folds[3][name]) for name in folds[3]})
+    np.testing.assert_allclose(found.probabilities[2], blend)
+    assert found.folds[2]["weights"] == fit.weights
+    assert found.folds[2]["log_loss"] == pytest.approx(metrics.log_loss(y[3], blend))
+    single = calibrations["tft"].apply(folds[3]["tft"])
+    assert found.folds[2]["log_loss_by_source"]["tft"] == pytest.approx(metrics.log_loss(y[3], single))
+    pooled = np.concatenate(found.probabilities)
+    assert found.pooled == describe_probabilities(np.concatenate(y[1:]), pooled)
+    assert found.pooled["log_loss"] < found.pooled_by_source["noise"]["log_loss"]
+    assert {"n", "accuracy", "accuracy_ci", "base_rate", "f1", "auc_roc", "log_loss"} <= set(found.pooled)
+
+
+def test_final_weights_come_from_all_folds():
+    folds, y = folds_of(20)
+    found = forward_chained(folds, y)
+    past = {name: np.concatenate([fold[name] for fold in folds]) for name in folds[0]}
+    every = np.concatenate(y)
+    assert found.calibrations == {name: calibrate(p, every) for name, p in past.items()}
+    calibrated = {name: found.calibrations[name].apply(p) for name, p in past.items()}
+    assert found.final == ensemble_weights(calibrated, every)
+    assert found.greedy == pytest.approx(found.final.weights, abs=0.06)
+
+
+def test_later_folds_and_later_labels_do_not_reach_earlier_scores():
+    folds, y = folds_of(30)
+    other, other_y = folds_of(99)
+    first = forward_chained(folds, y)
+    second = forward_chained([*folds[:3], *other[3:]], [*y[:3], *other_y[3:]])
+    assert first.folds[:2] == second.folds[:2]
+    np.testing.assert_array_equal(first.probabilities[1], second.probabilities[1])
+    assert first.folds[2:] != second.folds[2:]
+
+
+def test_a_source_that_comes_late_joins_after_its_first_fold_and_one_that_ends_leaves():
+    folds, y = folds_of(40)
+    for fold in folds[:2]:
+        fold["tft"] = None
+    folds[4]["noise"] = None
+    found = forward_chained(folds, y)
+    used = [{name for name, weight in record["weights"].items() if weight > 0} for record in found.folds]
+    assert all("tft" not in names for names in used[:2])
+    assert "tft" not in found.folds[1]["log_loss_by_source"]
+    assert "tft" in found.folds[2]["log_loss_by_source"]
+    assert list(found.final.weights) == ["lgbm", "tft", "noise"]
+    assert found.final.available == {"lgbm": True, "tft": True, "noise": False}
+    assert found.final.n == 600  # the folds both remaining sources share
+
+
+def test_rows_that_cannot_be_blended_are_refused():
+    found_sources, y = sources(4)
+    with pytest.raises(ValueError, match="nothing to blend"):
+        ensemble_weights({"tft": None}, y)
+    with pytest.raises(ValueError, match="join on"):
+        ensemble_weights({"tft": found_sources["tft"][:5]}, y)
+    with pytest.raises(ValueError, match="outside \\[0, 1\\] or NaN"):
+        ensemble_weights({"tft": np.where(y == 1, np.nan, 0.5)}, y)
+    with pytest.raises(ValueError, match="0 and 1"):
+        ensemble_weights(found_sources, y + 1)
+    with pytest.raises(ValueError, match="l2"):
+        ensemble_weights(found_sources, y, l2=-1.0)
+    with pytest.raises(ValueError, match="n_rounds"):
+        greedy_weights(found_sources, y, n_rounds=0)
+    with pytest.raises(ValueError, match="at least 2"):
+        forward_chained([found_sources], [y])
+    lonely = [{"a": found_sources["tft"], "b": None}, {"a": None, "b": found_sources["tft"]}]
+    with pytest.raises(ValueError, match="share no source"):
+        forward_chained(lonely, [y, y])
