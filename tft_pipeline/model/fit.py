@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
+from torch.utils import deterministic
 
 from tft_pipeline.domain.experiment import NetworkSection, PositionSection, TrainingSection
 from tft_pipeline.domain.folds import Fold
@@ -162,12 +163,13 @@ def _private_random_state() -> Iterator[None]:
 @contextmanager
 def _unfilled_memory() -> Iterator[None]:
     """Deterministic algorithms without the NaN that torch then writes into every new tensor: none is read unwritten."""
-    before = torch.utils.deterministic.fill_uninitialized_memory
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    switches: Any = deterministic  # properties that the module's stub does not list
+    before = switches.fill_uninitialized_memory
+    switches.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.utils.deterministic.fill_uninitialized_memory = before
+        switches.fill_uninitialized_memory = before
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 Axes: ... any leading axes, H hidden. Positions are the signed share of the risk budget, before volatility scaling.
 """
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -28,6 +29,11 @@ class Forecast(NamedTuple):
     mean: Tensor | None = None
     log_scale: Tensor | None = None
     logit: Tensor | None = None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Forecast":
+        """The same with `change` applied to every tensor that is there."""
+        parts = (None if part is None else change(part) for part in self[1:])
+        return Forecast(change(self.position), *parts)
 
     def probability(self) -> Tensor | None:
         """Of a label above zero: Phi(mean / scale), or sigmoid(logit); None for a network that forecasts neither."""

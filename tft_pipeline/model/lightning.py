@@ -78,7 +78,7 @@ class TftModule(LightningModule):
         """The one validation batch: blocks that cover the validation bars, put together in time as one block of all."""
         bars, picked = self.validation_blocks()  # (B, T), (B, T)
         forecast, _ = self._forecast(bars)
-        joined = Forecast(*(None if part is None else part[:, picked].unsqueeze(1) for part in forecast))  # (S, 1, N)
+        joined = forecast.each(lambda part: part[:, picked].unsqueeze(1))  # (S, 1, N)
         every = bars[picked].unsqueeze(0)  # (1, N)
         observed, outcomes = self.tensors.observed[:, every], self.tensors.outcomes.at(every)
         loss = self.objective.loss(joined, observed, outcomes, torch.ones_like(every, dtype=torch.bool))
@@ -102,7 +102,7 @@ class TftModule(LightningModule):
         values, observed = self.tensors.values[:, bars], self.tensors.observed[:, bars]  # (S, B, T, V), (S, B, T)
         S, B, T, V = values.shape
         flat = self.network(values.view(S * B, T, V), observed.view(S * B, T))
-        return Forecast(*(None if part is None else part.view(S, B, T) for part in flat)), observed
+        return flat.each(lambda part: part.view(S, B, T)), observed
 
     def _close_epoch(self, loss: float, returns: Tensor) -> None:
         spread = returns.std().item() if len(returns) > 1 else 0.0

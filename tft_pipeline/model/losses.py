@@ -135,7 +135,7 @@ class Objective:
         """
         scored = outcomes.present & counted
         if self.loss_mode == "bce":
-            assert forecast.logit is not None
+            assert forecast.logit is not None, "bce needs a network with a logit"
             return direction_loss(forecast.logit, outcomes.label, scored)
         full = (outcomes.leverage * outcomes.next_return).square()
         sharpe = negative_sharpe(
@@ -146,5 +146,6 @@ class Objective:
         )
         if self.loss_mode == "sharpe":
             return sharpe
-        assert forecast.mean is not None and forecast.log_scale is not None
+        assert forecast.mean is not None, "joint_mle needs a network with a mean and a scale"
+        assert forecast.log_scale is not None, "joint_mle needs a network with a mean and a scale"
         return sharpe + self.mle_weight * gaussian_nll(forecast.mean, forecast.log_scale, outcomes.label, scored)

@@ -8,7 +8,6 @@ token alone, so `select` may run once on the tokens of many overlapping windows 
 Source: Lim et al. (2021); decoder-only as Wood et al. (2021), arXiv 2112.08534.
 """
 
-import torch
 from torch import Tensor, nn
 
 from tft_pipeline.domain.experiment import NetworkSection
@@ -53,8 +52,7 @@ class Tft(nn.Module):
 
     def decode_last(self, selected: Tensor, observed: Tensor) -> Forecast:
         """selected (W, T, H), observed (W, T) -> Forecast of (W): the last bar's output of `decode`, at less cost."""
-        forecast = self._decode(selected, observed, 1)
-        return Forecast(*(None if part is None else part.squeeze(1) for part in forecast))
+        return self._decode(selected, observed, 1).each(lambda part: part.squeeze(1))
 
     def _decode(self, selected: Tensor, observed: Tensor, n_last: int) -> Forecast:
         """Forecast of (W, Q), Q = n_last: everything after the attention runs for the last Q bars only."""

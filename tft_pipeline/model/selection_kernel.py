@@ -79,8 +79,8 @@ class WeightedVariables(torch.autograd.Function):
         maps = torch.cat((value, gate), dim=1)[:, :, :D].transpose(1, 2).contiguous()  # (V, D, 2H)
         fixed = (inner, value, gate, skip, gamma, maps, *turned, d_gamma)
         parts = [p.split(VARIABLES_A_CHUNK) for p in fixed]
-        rows = {"before": D, "h": D + 1, "slope": D, "a": H, "b": H, "y": H, "product": H, "d_ab": 2 * H, "dh": D}
-        room = _Workspace(x, rows)
+        buffers = {"before": D, "h": D + 1, "slope": D, "a": H, "b": H, "y": H, "product": H, "d_ab": 2 * H, "dh": D}
+        room = _Workspace(x, buffers)
         for tokens in _slices(x.shape[0]):
             lines, wt = _with_ones(x[tokens].t()), weights[tokens].t().contiguous()  # (V, 2, n), (V, n)
             out = grad[tokens].t().contiguous()  # (H, n)

@@ -1,0 +1,57 @@
+"""The objective in numpy and scipy, one block at a time, on top of the loops of `oracles.portfolio`."""
+
+import math
+
+import numpy as np
+from scipy import stats
+
+from tft_pipeline_tests.oracles.portfolio import held_positions
+
+
+def net_returns(
+    raw: np.ndarray,
+    observed: np.ndarray,
+    present: np.ndarray,
+    leverage: np.ndarray,
+    next_return: np.ndarray,
+    *,
+    max_position: float,
+    position_smooth: float,
+    cost_bps: float,
+) -> np.ndarray:
+    """Of one block: arrays (S, T) -> (T,), nan where no symbol is present; flat before the block."""
+    S, T = raw.shape
+    held = held_positions(np.where(observed, raw, np.nan), max_position, position_smooth, [0.0] * S)
+    returns = np.full(T, np.nan)
+    for t in range(T):
+        earned = []
+        for s in range(S):
+            if not present[s, t]:
+                continue
+            weight = held[s, t] * leverage[s, t]
+            before = held[s, t - 1] * leverage[s, t - 1] if t and present[s, t - 1] else 0.0
+            traded = abs(weight - before)
+            if t + 1 < T and not present[s, t + 1] and present[:, t + 1 :].any():
+                traded += abs(weight)
+            earned.append(weight * next_return[s, t] - cost_bps / 10_000 * traded)
+        if earned:
+            returns[t] = sum(earned) / len(earned)
+    return returns
+
+
+def negative_sharpe(returns: np.ndarray, scale: float, bars_per_year: float) -> float:
+    """returns (n,), without nan."""
+    return -math.sqrt(bars_per_year) * float(np.mean(returns)) / math.sqrt(float(np.var(returns)) + 1e-5 * scale)
+
+
+def gaussian_nll(mean: np.ndarray, log_scale: np.ndarray, label: np.ndarray, scored: np.ndarray) -> float:
+    """Mean negative log density by scipy."""
+    densities = stats.norm.logpdf(label[scored], loc=mean[scored], scale=np.exp(log_scale[scored]))
+    return -float(densities.mean())
+
+
+def direction_loss(logit: np.ndarray, label: np.ndarray, scored: np.ndarray) -> float:
+    """Mean -log probability of what happened."""
+    up = 1.0 / (1.0 + np.exp(-logit[scored]))
+    happened = np.where(label[scored] > 0, up, 1.0 - up)
+    return -float(np.log(happened).mean())
