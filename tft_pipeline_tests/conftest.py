@@ -79,9 +79,7 @@ def write_experiment(folder: Path, changes: dict[str, Any] | None = None) -> Pat
         for section in sections:
             part = part.setdefault(section, {})
         part[name] = value
-    content["periods"]["production_start"] = datetime.fromisoformat(
-        str(content["periods"]["production_start"])
-    ).date()
+    content["periods"]["production_start"] = datetime.fromisoformat(str(content["periods"]["production_start"])).date()
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
@@ -160,8 +158,8 @@ def workbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     """A fresh experiment: `workbench(bars, changes)`."""
 
     def make(bars: pl.DataFrame | None = None, changes: dict[str, Any] | None = None) -> Workbench:
-        small_experiment(tmp_path, bars, changes)
-        return _open(tmp_path, monkeypatch)
+        small_experiment(tmp_path / "fresh", bars, changes)
+        return _open(tmp_path / "fresh", monkeypatch)
 
     return make
 
@@ -169,8 +167,8 @@ def workbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 @pytest.fixture
 def finished(_finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workbench:
     """A private copy of a finished run."""
-    shutil.copytree(_finished, tmp_path, symlinks=True, dirs_exist_ok=True)
-    return _open(tmp_path, monkeypatch)
+    shutil.copytree(_finished, tmp_path / "finished", symlinks=True)
+    return _open(tmp_path / "finished", monkeypatch)
 
 
 def _open(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Workbench:

@@ -30,8 +30,8 @@ def backtest(predictions: pl.DataFrame, position: PositionSection, *, target_vol
         position: clip, smoothing and cost; baselines pay the same cost.
         target_volatility: annual.
     Returns:
-        One row a decision bar: timestamp, fold, gross, cost, net, turnover, n_symbols, net_at_2x_cost, net_one_bar_late,
-        and `<baseline>_gross`, `<baseline>_net` for each of `BASELINES`.
+        One row a decision bar at which some symbol could be held: timestamp, fold, gross, cost, net, turnover, n_symbols,
+        net_at_2x_cost, net_one_bar_late, and `<baseline>_gross`, `<baseline>_net` for each of `BASELINES`.
     Raises:
         ValueError: a (timestamp, symbol) that is scored twice.
     """
@@ -77,7 +77,7 @@ def backtest(predictions: pl.DataFrame, position: PositionSection, *, target_vol
     for name in BASELINES:
         series = earn(baselines[name], position.cost_bps)
         columns |= {f"{name}_gross": series.gross, f"{name}_net": series.net}
-    return pl.DataFrame(columns)
+    return pl.DataFrame(columns).filter(pl.col("n_symbols") > 0)
 
 
 def break_even_bps(series: pl.DataFrame) -> float | None:

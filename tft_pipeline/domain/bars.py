@@ -36,7 +36,8 @@ def normalise_bars(
 ) -> pl.DataFrame:
     """Check and canonicalise bars: UTC microseconds, Float64, sorted by symbol and timestamp.
 
-    Shuffled rows give the same frame as sorted ones. Values are never repaired: what is wrong raises.
+    Shuffled rows give the same frame as sorted ones. Values are never repaired: what is wrong raises. With `available_at`
+    a bar may have several rows, one a publication; `publish_in_time` reads them.
 
     Args:
         frame: raw rows.
@@ -45,12 +46,14 @@ def normalise_bars(
         start, end: first and last date kept, UTC.
         min_bars: fewest bars a symbol may bring within the period.
     Raises:
-        BarsError: a missing column, naive or mixed time zones, a duplicate (timestamp, symbol), a non-finite or
+        BarsError: a missing column, no rows, naive or mixed time zones, a duplicate (timestamp, symbol), a non-finite or
             non-positive price, a negative volume, a feature that is not a number, an empty period, too few bars.
     """
     missing = [name for name in REQUIRED if name not in frame.columns]
     if missing:
         raise BarsError(f"columns {missing} are missing; bars need {list(REQUIRED)}; rename yours: {frame.columns}")
+    if frame.is_empty():
+        raise BarsError(f"the source has columns {frame.columns} and no rows; put the bars there")
     frame = frame.with_columns(_utc(frame["timestamp"], timezone), frame["symbol"].cast(pl.String))
     if "available_at" in frame.columns:
         frame = frame.with_columns(_utc(frame["available_at"], timezone))
@@ -72,7 +75,8 @@ def normalise_bars(
     frame = _numbers(frame)
     _refuse_bad_prices(frame)
     _refuse_duplicates(frame)
-    counts = frame.group_by("symbol").len().filter(pl.col("len") < min_bars).sort("symbol")
+    counts = frame.group_by("symbol").agg(len=pl.col("timestamp").n_unique())
+    counts = counts.filter(pl.col("len") < min_bars).sort("symbol")
     if counts.height:
         few = ", ".join(f"{row['symbol']} {row['len']}" for row in counts.iter_rows(named=True))
         raise BarsError(
@@ -80,18 +84,25 @@ def normalise_bars(
             "missing; leave it out with data.symbols, bring more bars, or lower data.min_bars"
         )
     ordered = [name for name in RESERVED if name in frame.columns]
-    return frame.select(*ordered, *user_columns(frame.columns)).sort("symbol", "timestamp")
+    return frame.select(*ordered, *user_columns(frame.columns)).sort(
+        "symbol", "timestamp", *(name for name in ("available_at",) if name in frame.columns)
+    )
 
 
 def publish_in_time(bars: pl.DataFrame) -> pl.DataFrame:
-    """Replace each user feature by the latest value published before the decision; point in time by `available_at`.
+    """Replace each user feature by the newest value published before the decision; point in time by `available_at`.
 
     `available_at` says when a row's feature columns were published (its prices are known at the close). The decision at
     bar t is taken before the next bar of the calendar, so a value counts if `available_at` < that bar's timestamp; the
-    last bar's decision is one ordinary bar later. Without feature columns `available_at` speaks of the prices.
+    last bar's decision is one ordinary bar later. Of the rows that count, the one of the newest bar is used: a late value
+    of an older bar never displaces it. A restated value is a further row of the same bar with a later `available_at`; it
+    is used from its publication on and changes no earlier bar. Without feature columns `available_at` speaks of the prices.
 
+    Returns:
+        One row a bar, with the `available_at` of its first publication.
     Raises:
-        BarsError: `available_at` is null, before its timestamp, or a price was not published by its own decision.
+        BarsError: `available_at` is null, before its timestamp, a price was not published by its own decision, or the
+            rows of one bar differ in a price.
     """
     if "available_at" not in bars.columns:
         return bars
@@ -103,6 +114,8 @@ def publish_in_time(bars: pl.DataFrame) -> pl.DataFrame:
             f"available_at is before its timestamp in {early.height} rows ({_example(early)}): a bar cannot be known "
             "before it closed; correct the column"
         )
+    publications = bars
+    bars = _first_publications(publications)
     calendar = bars.select(pl.col("timestamp").unique().sort())
     calendar = calendar.with_columns(
         decision=pl.col("timestamp")
@@ -119,14 +132,15 @@ def publish_in_time(bars: pl.DataFrame) -> pl.DataFrame:
     features = user_columns(bars.columns)
     if not features:
         return bars
-    published = bars.select("symbol", known="available_at", of="timestamp", **{n: n for n in features})
-    # a later row published no later than an older one wins: order by publication, then by the bar it describes
-    published = published.sort("symbol", "known", "of")
+    published = publications.select("symbol", known="available_at", of="timestamp", **{n: n for n in features})
+    published = published.sort("known", "of")
+    # what arrives after a newer bar's value is out of date on arrival
+    published = published.filter(pl.col("of") >= pl.col("of").cum_max().over("symbol"))
     joined = (
         framed.drop(features)
         .sort("decision")
         .join_asof(
-            published.sort("known", "of"),
+            published,
             left_on="decision",
             right_on="known",
             by="symbol",
@@ -136,6 +150,20 @@ def publish_in_time(bars: pl.DataFrame) -> pl.DataFrame:
         )
     )
     return joined.select(bars.columns).sort("symbol", "timestamp")
+
+
+def _first_publications(bars: pl.DataFrame) -> pl.DataFrame:
+    """The earliest row of each bar; the others may differ from it in features only."""
+    keys = ["timestamp", "symbol"]
+    priced = [name for name in (*PRICES, "volume") if name in bars.columns]
+    differ = bars.group_by(keys).agg(pl.col(priced).n_unique()).filter(pl.any_horizontal(pl.col(priced) > 1)).sort(keys)
+    if differ.height:
+        raise BarsError(
+            f"{differ.height} bars have several publications that differ in {priced} ({_example(differ)}): which price was "
+            "traded at cannot be known; state one price a bar and restate features only"
+        )
+    first = bars.sort("symbol", "timestamp", "available_at").unique(keys, keep="first", maintain_order=True)
+    return first.select(bars.columns)
 
 
 def quality(bars: pl.DataFrame) -> dict[str, Any]:
@@ -225,10 +253,11 @@ def _refuse_bad_prices(frame: pl.DataFrame) -> None:
 
 
 def _refuse_duplicates(frame: pl.DataFrame) -> None:
-    repeated = frame.group_by("timestamp", "symbol").len().filter(pl.col("len") > 1).sort("timestamp", "symbol")
+    keys = [name for name in ("timestamp", "symbol", "available_at") if name in frame.columns]
+    repeated = frame.group_by(keys).len().filter(pl.col("len") > 1).sort("timestamp", "symbol")
     if repeated.height:
         raise BarsError(
-            f"{repeated.height} duplicate (timestamp, symbol) keys ({_example(repeated)}, {repeated['len'][0]} rows): "
+            f"{repeated.height} duplicate ({', '.join(keys)}) keys ({_example(repeated)}, {repeated['len'][0]} rows): "
             "which price is right cannot be known; keep one row a key"
         )
 

@@ -10,7 +10,7 @@ import re
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from tft_pipeline.domain.folds import FoldPlan
 from tft_pipeline.domain.search import Knob
@@ -167,6 +167,14 @@ class PositionSection(Section):
     cost_bps: Annotated[float, Field(ge=0.0)] = Field(default=5.0, description="cost of one unit of weight traded")
 
 
+TUNABLE: dict[str, type[Section]] = {
+    "network": NetworkSection,
+    "training": TrainingSection,
+    "position": PositionSection,
+}
+"""Sections whose keys the tuning space may search, by name."""
+
+
 class ExplorationSection(Section):
     """Phase 2: short fits on all features, to read Variable Selection Network weights."""
 
@@ -281,12 +289,27 @@ class Experiment(Section):
                 f"periods.purge {purge} < target.horizon {horizon}: a training label would reach a scored bar; "
                 f"set periods.purge to at least {horizon}"
             )
-        for name, folds in self._fold_sections():
-            if folds.validation <= self.training.lookback:
+        self._check_period()
+        self._check_space()
+        searched = self.tuning.space.get("training.lookback")
+        longest = self.training.lookback if searched is None else max(int(value) for value in searched.limits())
+        for name, folds, lookback in (
+            ("exploration", self.exploration.folds, self.training.lookback),
+            ("tuning", self.tuning.folds, longest),
+            ("production", self.production.folds, longest),
+        ):
+            if folds.validation <= lookback:
                 raise ValueError(
-                    f"{name}.folds.validation {folds.validation} <= training.lookback {self.training.lookback}: "
+                    f"{name}.folds.validation {folds.validation} <= training.lookback {lookback}: "
                     "no whole window fits; lengthen validation or shorten lookback"
                 )
+        history = self.production.folds.plan(purge=purge, horizon=horizon).bars_before_test
+        if self.evaluation.momentum_lookback > history:
+            raise ValueError(
+                f"evaluation.momentum_lookback {self.evaluation.momentum_lookback} > {history} bars of a production fold "
+                "before its first scored bar: the momentum baseline would be flat there and easy to beat; shorten it or "
+                "lengthen production.folds.train"
+            )
         if self.production.folds.max_folds is not None:
             raise ValueError(
                 "production.folds.max_folds is set: dropping production folds would hide scored bars; use a larger step"
@@ -296,15 +319,34 @@ class Experiment(Section):
                 f"production.folds.test {self.production.folds.test} != step {self.production.folds.step}: "
                 "each production bar is scored once"
             )
-        self.with_overrides({key: knob.example() for key, knob in self.tuning.space.items()})
         return self
 
-    def _fold_sections(self) -> tuple[tuple[str, FoldsSection], ...]:
-        return (
-            ("exploration", self.exploration.folds),
-            ("tuning", self.tuning.folds),
-            ("production", self.production.folds),
-        )
+    def _check_period(self) -> None:
+        first, last, split = self.data.start, self.data.end, self.periods.production_start
+        if first is not None and last is not None and first > last:
+            raise ValueError(f"data.start {first} is after data.end {last}: no bar is left; exchange them")
+        if (first is not None and split <= first) or (last is not None and split > last):
+            raise ValueError(
+                f"periods.production_start {split} is not inside data.start {first} to data.end {last}: one of the two "
+                "periods would be empty; choose a date between them"
+            )
+
+    def _check_space(self) -> None:
+        """Every value of the space alone is allowed; combinations that are not are failed trials."""
+        for key, knob in self.tuning.space.items():
+            section, _, name = key.partition(".")
+            if section not in TUNABLE or name not in TUNABLE[section].model_fields:
+                known = sorted(f"{s}.{n}" for s, model in TUNABLE.items() for n in model.model_fields)
+                raise ValueError(f"tuning.space: {key!r} is not tunable; choose from {', '.join(known)}")
+            adapter: TypeAdapter[Any] = TypeAdapter(TUNABLE[section].model_fields[name].rebuild_annotation())
+            for value in knob.limits():
+                try:
+                    adapter.validate_python(value, strict=True)
+                except ValidationError as error:
+                    raise ValueError(
+                        f"tuning.space.{key}: {value!r} is not allowed there ({error.errors()[0]['msg']}); such a trial "
+                        "could only fail; correct the knob"
+                    ) from None
 
     def with_overrides(self, overrides: dict[str, Any]) -> tuple[NetworkSection, TrainingSection, PositionSection]:
         """The three tunable sections with some keys replaced, validated again.
@@ -322,8 +364,7 @@ class Experiment(Section):
         for key, value in overrides.items():
             section, _, name = key.partition(".")
             if section not in sections or name not in sections[section]:
-                known = sorted(f"{s}.{n}" for s, fields in sections.items() for n in fields)
-                raise ValueError(f"tuning.space: {key!r} is not tunable; choose from {', '.join(known)}")
+                raise ValueError(f"{key!r} is not a field of {', '.join(sections)}: it cannot be overridden")
             sections[section][name] = value
         return (
             NetworkSection.model_validate(sections["network"]),

@@ -7,6 +7,7 @@ Positions count rows of the sorted calendar; spans are half open.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 
@@ -117,8 +118,11 @@ def plan_folds(
         intraday: whether keys carry the time.
         max_folds: keep only the latest so many.
     Raises:
-        ValueError: not one fold fits; the message says how many bars there are and how many are needed.
+        ValueError: not one fold fits; the message says how many bars there are and how many are needed. Two folds start
+            on one date of a calendar that is not intraday, or max_folds < 1.
     """
+    if max_folds is not None and max_folds < 1:
+        raise ValueError(f"max_folds {max_folds} < 1: no fold would be left; raise it or leave it out")
     earliest = first_bar + plan.bars_before_test
     start = earliest if first_test is None else first_test
     stop = min(stop_bar, len(calendar) - plan.horizon)
@@ -142,6 +146,12 @@ def plan_folds(
                 validation=Span(validation_start, validation_stop),
                 test=Span(test_start, test_start + plan.test),
             )
+        )
+    shared = [fold.key for fold, later in pairwise(folds) if fold.key == later.key]
+    if shared:
+        raise ValueError(
+            f"two folds would both be named {shared[0]}: the calendar has several bars on that date, though data.interval "
+            "is 1d; one would overwrite the other; give all symbols one timestamp a day, or state the true interval"
         )
     kept = folds if max_folds is None else folds[-max_folds:]
     return tuple(kept)

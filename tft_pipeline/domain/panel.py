@@ -71,6 +71,7 @@ class Panel:
             raise ValueError(f"features {missing} are not in the panel ({len(self.features)} features)")
         index = [self.features.index(name) for name in names]
         values = np.ascontiguousarray(self.values[:, :, index])
+        values.setflags(write=False)
         return replace(self, features=tuple(names), values=values)
 
 

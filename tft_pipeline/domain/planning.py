@@ -44,7 +44,8 @@ def split_periods(panel: Panel, experiment: Experiment) -> Periods:
     if not scored.any():
         raise ValueError(
             f"no bar of {panel.n_bars} has features, volatility and a label: the longest lookback or volatility_span is "
-            "longer than the data; bring more bars or fewer feature groups"
+            "longer than the data, or no symbol has bars at consecutive timestamps of the common calendar; bring more "
+            "bars or fewer feature groups, or give all symbols the same timestamps"
         )
     dates = np.array([stamp.date() for stamp in panel.calendar])
     after = np.flatnonzero(dates >= experiment.periods.production_start)
@@ -201,6 +202,7 @@ def with_shadow_features(panel: Panel, n_shadows: int, *, seed: int) -> Panel:
             bars = np.flatnonzero(panel.observed[s])
             shadows[s, bars, k] = panel.values[s, rng.permutation(bars), v]
     values = np.concatenate([panel.values, shadows], axis=2)
+    values.setflags(write=False)
     names = tuple(f"shadow_{k}_{panel.features[v]}" for k, v in enumerate(chosen))
     return Panel(
         calendar=panel.calendar,

@@ -246,7 +246,7 @@ class ModelCard(Report):
 class ReleaseRecord(Report):
     """What `current` points at."""
 
-    volatile: ClassVar[frozenset[str]] = frozenset({"path", "card_path", "created_at", "release_id"})
+    volatile: ClassVar[frozenset[str]] = frozenset({"path", "card_path", "created_at", "release_id", "files"})
 
     release_id: str
     created_at: str

@@ -38,9 +38,10 @@ class Knob(BaseModel):
         """True for a range whose two ends are whole numbers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
-    def example(self) -> Value:
-        """Some member of the knob, to check that its key and type are right."""
+    def limits(self) -> tuple[Value, ...]:
+        """Every choice, or the two ends of the range: when these are allowed, so is all between."""
         if self.choices is not None:
-            return self.choices[0]
+            return self.choices
         assert self.low is not None
-        return self.low
+        assert self.high is not None
+        return (self.low, self.high) if self.is_integer else (float(self.low), float(self.high))

@@ -14,7 +14,10 @@ def build_targets(
         volatility_t  = std_ewm(returns up to t; span) * sqrt(bars_per_year)          ex ante, annual
         label_t       = (P_{t+h} / P_t - 1) / (volatility_t * sqrt(h / bars_per_year))   in units of expected risk
 
-    A bar's decision is taken after its close; its label uses bars t+1 .. t+h and the volatility known at t only.
+    Bars are counted on the calendar of all traded symbols: P_{t+h} is the symbol's own price at calendar bar t+h, and
+    where the symbol has no bar there the value is null. A symbol that pauses would otherwise carry a label across the
+    purge. A bar's decision is taken after its close; its label looks no further than bar t+h and uses the volatility
+    known at t only.
 
     Args:
         bars: timestamp, symbol, close; sorted by symbol and timestamp.
@@ -26,18 +29,27 @@ def build_targets(
     """
     traded = bars if market_symbol is None else bars.filter(pl.col("symbol") != market_symbol)
     returns = (pl.col("close") / pl.col("close").shift(1) - 1.0).over("symbol")
-    framed = traded.select("timestamp", "symbol", "close").with_columns(past_return=returns)
+    framed = traded.select("timestamp", "symbol", "close", bar=pl.col("timestamp").rank("dense").cast(pl.Int64))
+    framed = framed.with_columns(past_return=returns)
+    after, end = _ahead(framed, 1), _ahead(framed, horizon)
     framed = framed.with_columns(
-        next_return=(pl.col("close").shift(-1) / pl.col("close") - 1.0).over("symbol"),
+        next_return=after["close"] / pl.col("close") - 1.0,
         volatility=pl.col("past_return")
         .ewm_std(span=volatility_span, adjust=True, bias=False, min_samples=volatility_span, ignore_nulls=True)
         .over("symbol")
         * bars_per_year**0.5,
-        forward=(pl.col("close").shift(-horizon) / pl.col("close") - 1.0).over("symbol"),
-        label_end=pl.col("timestamp").shift(-horizon).over("symbol"),
+        forward=end["close"] / pl.col("close") - 1.0,
+        label_end=end["timestamp"],
     )
     risk = pl.col("volatility") * (horizon / bars_per_year) ** 0.5
     return framed.with_columns(
         volatility=pl.when(pl.col("volatility") > 0).then(pl.col("volatility")),
         label=pl.when(pl.col("volatility") > 0).then(pl.col("forward") / risk),
     ).select(TARGET_COLUMNS)
+
+
+def _ahead(framed: pl.DataFrame, bars: int) -> pl.DataFrame:
+    """Each row's own symbol so many calendar bars later: timestamp and close, null where it has no bar there."""
+    later = framed.select("symbol", pl.col("bar") - bars, later_timestamp="timestamp", later_close="close")
+    joined = framed.join(later, on=["symbol", "bar"], how="left", maintain_order="left")
+    return joined.select(timestamp="later_timestamp", close="later_close")

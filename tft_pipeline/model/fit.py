@@ -104,7 +104,7 @@ def fit_fold(
                 f"fold {fold.key}: 0 scored labels in {name}: there is nothing to learn from or to stop on; a label needs an "
                 f"observed bar, a volatility and {horizon} following bar(s); lengthen {name} or drop late symbols"
             )
-    with single_thread(), _private_random_state(), quiet_lightning(), _unfilled_memory():
+    with single_thread(), _private_random_state(), quiet_lightning(), _deterministic_algorithms():
         torch.manual_seed(seed)
         tft = Tft(len(panel.features), network, training.loss_mode)
         module = TftModule(
@@ -161,15 +161,17 @@ def _private_random_state() -> Iterator[None]:
 
 
 @contextmanager
-def _unfilled_memory() -> Iterator[None]:
-    """Deterministic algorithms without the NaN that torch then writes into every new tensor: none is read unwritten."""
+def _deterministic_algorithms() -> Iterator[None]:
+    """Deterministic algorithms, without the NaN torch then writes into every new tensor: none is read unwritten."""
     switches: Any = deterministic  # properties that the module's stub does not list
-    before = switches.fill_uninitialized_memory
+    before = torch.are_deterministic_algorithms_enabled(), switches.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
     switches.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        switches.fill_uninitialized_memory = before
+        torch.use_deterministic_algorithms(before[0])
+        switches.fill_uninitialized_memory = before[1]
 
 
 @contextmanager

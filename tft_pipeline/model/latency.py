@@ -24,7 +24,7 @@ def benchmark_latency(fitted: FittedFold, *, warmup: int, n: int, seed: int) -> 
         n: timed calls.
     Returns:
         mean_ms, p50_ms, p95_ms, p99_ms, p999_ms (None below 1,000 calls), max_ms; p95_ci_ms, the 95 % interval of the p95
-        from order statistics, its upper end None where n calls are too few to bound it; samples_ms, every timed call in order; load_ms to build the network from
+        from order statistics, its upper end None where n calls are too few to bound it; load_ms to build the network from
         its weights; cold_start_ms from there to the first position, loading included; n, warmup, threads, lookback,
         n_features, n_parameters; samples_ms, the timed calls in ascending order.
     Raises:
@@ -60,7 +60,6 @@ def benchmark_latency(fitted: FittedFold, *, warmup: int, n: int, seed: int) -> 
         "max_ms": float(took_ms[-1]),
         "samples_ms": took_ms.tolist(),
         "p95_ci_ms": quantile_interval(took_ms, 0.95),
-        "samples_ms": (took * 1e3).tolist(),
         "load_ms": (loaded - started) * 1e3,
         "cold_start_ms": (first - started) * 1e3,
         "n": n,

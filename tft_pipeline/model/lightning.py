@@ -12,7 +12,7 @@ from tft_pipeline.domain.folds import Span
 from tft_pipeline.model.heads import Forecast
 from tft_pipeline.model.losses import Objective
 from tft_pipeline.model.network import Tft
-from tft_pipeline.model.windows import PanelTensors, block_bars, covering_starts
+from tft_pipeline.model.windows import Outcomes, PanelTensors, block_bars, covering_starts
 
 MONITOR = "validation_loss"
 
@@ -75,16 +75,20 @@ class TftModule(LightningModule):
         return loss
 
     def validation_step(self, batch: int) -> None:
-        """The one validation batch: blocks that cover the validation bars, put together in time as one block of all."""
+        """The one validation batch: all validation bars."""
+        forecast, observed, outcomes = self.validation_forecast()
+        loss = self.objective.loss(forecast, observed, outcomes, torch.ones_like(observed[0]))
+        returns = self.objective.net_returns(forecast, observed, outcomes)
+        self._close_epoch(self._finite(loss, "validation"), returns[outcomes.present.any(0)])
+        self.log(MONITOR, loss, batch_size=1)
+
+    def validation_forecast(self) -> tuple[Forecast, Tensor, Outcomes]:
+        """Forecast, observed and outcomes (S, 1, N) of the validation bars: blocks put together in time as one block."""
         bars, picked = self.validation_blocks()  # (B, T), (B, T)
         forecast, _ = self._forecast(bars)
         joined = forecast.each(lambda part: part[:, picked].unsqueeze(1))  # (S, 1, N)
         every = bars[picked].unsqueeze(0)  # (1, N)
-        observed, outcomes = self.tensors.observed[:, every], self.tensors.outcomes.at(every)
-        loss = self.objective.loss(joined, observed, outcomes, torch.ones_like(every, dtype=torch.bool))
-        returns = self.objective.net_returns(joined, observed, outcomes)
-        self._close_epoch(self._finite(loss, "validation"), returns[outcomes.present.any(0)])
-        self.log(MONITOR, loss, batch_size=1)
+        return joined, self.tensors.observed[:, every], self.tensors.outcomes.at(every)
 
     def validation_blocks(self) -> tuple[Tensor, Tensor]:
         """Bars (B, T) of the blocks that cover the validation span, and which of them count."""

@@ -6,6 +6,7 @@ Not here: what the workers run. Nothing heavy is imported before the thread limi
 import ctypes
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 from collections.abc import Callable
@@ -31,7 +32,7 @@ def n_workers(wanted: int | None = None) -> int:
     limit = min(cores, max(1, psutil.virtual_memory().available // BYTES_A_WORKER))
     named = os.environ.get("TFT_WORKERS")
     if named is not None:
-        if not named.isdigit() or int(named) < 1:
+        if not named.isdecimal() or int(named) < 1:
             raise ValueError(f"TFT_WORKERS is {named!r}: expected a whole number of at least 1; unset it for the cores")
         limit = min(limit, int(named))
     return limit if wanted is None else max(1, min(limit, wanted))
@@ -45,7 +46,7 @@ def process_pool(
         max_workers=workers,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
-        initargs=(os.getpid(), setup, arguments),
+        initargs=(os.getpid(), pickle.dumps((setup, arguments))),
     )
 
 
@@ -55,12 +56,14 @@ def limit_threads() -> None:
         os.environ[name] = "1"
 
 
-def _start_worker(parent: int, setup: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+def _start_worker(parent: int, pickled: bytes) -> None:
+    """Limit first, unpickle after: naming a function imports its module, and with it torch, numpy and their threads."""
     limit_threads()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
+    setup, arguments = pickle.loads(pickled)
     if setup is not None:
         setup(*arguments)

@@ -44,7 +44,8 @@ class Study:
     Attributes:
         database: SQLite file; created when absent.
         name: carries a fingerprint of everything the objective depends on, so that other inputs start a new study.
-        control: JSON file, re-read between folds: `max_trials`, `deadline` (Unix seconds), `pause`, `stop`.
+        control: JSON file: `pause` is obeyed between folds; `max_trials`, `deadline` (Unix seconds) and `stop` between
+            rounds, so that a trial that was begun is finished.
     """
 
     database: Path
@@ -78,11 +79,13 @@ def tune(
         storage=storage,
         direction="maximize",
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=experiment.seed, n_startup_trials=section.startup_trials),
         pruner=optuna.pruners.MedianPruner(
             n_startup_trials=section.startup_trials, n_warmup_steps=section.warmup_folds
         ),
     )
+    # counted in: a resumed study that drew the same numbers again would repeat its first trials
+    seed = experiment.seed + len(found.get_trials(deepcopy=False))
+    found.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=section.startup_trials)
     _sweep_cut_off_trials(found, report)
     workers = n_workers(section.parallel_trials)
     with _executor(workers, (panel, folds, experiment)) as pool:
@@ -191,13 +194,14 @@ def _score_fold(params: dict[str, Value], step: int) -> dict[str, Any]:
         raw = predict(fitted, panel, fold.test).raw_position
         test = panel.between(*fold.test)
         held = hold_positions(raw, max_position=position.max_position, position_smooth=position.position_smooth)
-        returns = portfolio_returns(
+        series = portfolio_returns(
             held,
             np.where(test.observed, test.volatility, np.nan),
             test.next_return,
             target_volatility=experiment.target.target_volatility,
             cost_bps=position.cost_bps,
-        ).net
+        )
+        returns = series.net[series.n_symbols > 0]
         sharpe = annualise(sharpe_ratio(returns), experiment.data.bars_per_year)
     except (ValueError, FloatingPointError) as error:
         return {"error": f"{type(error).__name__}: {error}"}
@@ -208,9 +212,10 @@ def _sweep_cut_off_trials(study: optuna.Study, report: Callable[[str], None]) ->
     """Trials left running by a dead process fail, and their parameters are tried once more."""
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
-        if trial.params and "retried" not in trial.user_attrs:
+        again = bool(trial.params) and "retried" not in trial.user_attrs
+        if again:
             study.enqueue_trial(trial.params, user_attrs={"retried": trial.number})
-        report(f"trial {trial.number} was cut off; its parameters are tried once more")
+        report(f"trial {trial.number} was cut off; its parameters are {'tried once more' if again else 'given up'}")
 
 
 def _remaining(study: optuna.Study, n_trials: int, control: Path, report: Callable[[str], None]) -> int:
@@ -255,7 +260,12 @@ def read_control(path: Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise ValueError(f"{path} holds {type(settings).__name__}; expected an object with keys {sorted(kinds)}")
     for key, value in settings.items():
-        if key not in kinds or not isinstance(value, kinds[key]):
+        # True is an int to isinstance
+        if (
+            key not in kinds
+            or not isinstance(value, kinds[key])
+            or (isinstance(value, bool) and bool not in kinds[key])
+        ):
             raise ValueError(f"{path}: {key} = {value!r} is not understood; keys are {sorted(kinds)}")
     return settings
 

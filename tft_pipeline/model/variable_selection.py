@@ -35,7 +35,13 @@ class VariableSelection(nn.Module):
         self.joint = JointWeights(V, min(H, V))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (N, V), a constant without gradient -> selected (N, H), weights (N, V), each row summing to 1."""
+        """x (N, V) -> selected (N, H), weights (N, V), each row summing to 1.
+
+        Raises:
+            ValueError: x wants a gradient, which `WeightedVariables` does not compute.
+        """
+        if x.requires_grad:
+            raise ValueError("the inputs want a gradient, which is not computed here: it would be wrong; detach them")
         weights = self.joint(x)
         # GLU(G h + g) = a (1 + tanh b) with half the maps, on ELU + 1 instead of ELU: see selection_kernel
         bias = self.gate_bias - self.gate.sum(-1)

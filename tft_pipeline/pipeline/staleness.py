@@ -17,24 +17,25 @@ def needs_run(
     """Whether an asset, or one of its partitions, is missing or outdated.
 
     It is outdated when its code version changed, or when the data version of a dependency differs from the one that was
-    current when it was made. The outside `bars` count as changed when they were observed to differ.
+    current when it was made. What reads from outside is always run: only reading tells whether the outside changed.
     """
     own = _latest(instance, key, partition)
     if own is None:
         return True
     materialisation = own.asset_materialization
     assert materialisation is not None
-    node = definitions.resolve_asset_graph().get(key)
+    assets = definitions.resolve_asset_graph()
+    node = assets.get(key)
     if (materialisation.tags or {}).get(CODE_VERSION_TAG) != node.code_version:
         return True
     for parent in node.parent_keys:
-        parent_node = definitions.resolve_asset_graph().get(parent)
+        parent_node = assets.get(parent)
+        if not parent_node.is_materializable and not parent_node.is_partitioned:
+            return True
         for parent_partition in _partitions(instance, parent_node, partition):
             latest = _latest(instance, parent, parent_partition)
             if latest is None:
-                if parent_node.is_materializable or parent_node.is_partitioned:
-                    return True
-                continue
+                return True
             if latest.storage_id < own.storage_id:
                 continue
             used = _latest(instance, parent, parent_partition, before=own.storage_id)

@@ -73,19 +73,26 @@ def write_artifact(root: Path, write: Callable[[Path], None], *, version: str | 
         version: its name; by default made of the files' hashes, so that equal bytes are one version.
     Raises:
         FileExistsError: a version of this name holds other bytes.
+        ValueError: a version name that is not plain, or a writer that fills `manifest.json` itself.
+        IntegrityError: what was written does not read back; the version before it stays current.
     """
-    if version is not None and not _IDENTIFIER.match(version):
-        raise ValueError(f"version {version!r} is not a plain name ({_IDENTIFIER.pattern})")
+    if version is not None and (not _IDENTIFIER.fullmatch(version) or version == CURRENT):
+        raise ValueError(f"version {version!r} is not a plain name ({_IDENTIFIER.pattern}, not {CURRENT!r})")
     with stage_beside(root) as stage:
         write(stage)
+        if os.path.lexists(stage / MANIFEST):
+            raise ValueError(
+                f"{root}: the writer made a file {MANIFEST}, which is the manifest's name; name it otherwise"
+            )
         files = _hash_folder(stage)
         name = version or _version_name(files)
         body = {"schema_version": 1, "files": files}
         (stage / MANIFEST).write_text(canonical_json({**body, "manifest_sha256": _manifest_hash(body)}))
         fsync_tree(stage)
         _settle(stage, root / name, {path: entry["sha256"] for path, entry in files.items()})
+    artifact = read_version(root / name)
     replace_link(root / CURRENT, name)
-    return read_artifact(root)
+    return artifact
 
 
 def _settle(stage: Path, target: Path, files: dict[str, str]) -> None:
@@ -94,13 +101,19 @@ def _settle(stage: Path, target: Path, files: dict[str, str]) -> None:
         try:
             existing = read_version(target)
         except IntegrityError:
-            os.rename(target, target.with_name(f".damaged-{target.name}-{uuid.uuid4().hex[:8]}"))
+            set_aside(target)
         else:
             if existing.files != files:
                 raise FileExistsError(f"{target} exists with other content; versions are never overwritten")
             return
     os.rename(stage, target)
     fsync_folder(target.parent)
+
+
+def set_aside(folder: Path) -> None:
+    """Rename a damaged version out of the way; it stays for inspection and is never read as a version again."""
+    os.rename(folder, folder.with_name(f".damaged-{folder.name}-{uuid.uuid4().hex[:8]}"))
+    fsync_folder(folder.parent)
 
 
 def read_artifact(root: Path) -> Artifact:
@@ -114,7 +127,7 @@ def read_artifact(root: Path) -> Artifact:
     if not link.is_symlink():
         raise ArtifactMissingError(f"{root}: no version was written yet; materialise this asset first")
     name = os.readlink(link)
-    if not _IDENTIFIER.match(name):
+    if not _IDENTIFIER.fullmatch(name):
         raise IntegrityError(f"{link} points at {name!r}, which is not a version of this artifact")
     return read_version(root / name)
 
@@ -131,11 +144,12 @@ def read_version(folder: Path) -> Artifact:
     try:
         body = json.loads(path.read_bytes())
         stated = body.pop("manifest_sha256")
-        listed: dict[str, Any] = body["files"]
+        listed: dict[str, Any] = dict(body["files"])
+        expected = _manifest_hash(body)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(f"{path} is not a manifest ({error}); restore it or write the artifact again") from error
-    if stated != _manifest_hash(body):
-        raise IntegrityError(f"{path}: manifest_sha256 {stated} does not match its own content {_manifest_hash(body)}")
+    if stated != expected:
+        raise IntegrityError(f"{path}: manifest_sha256 {stated} does not match its own content {expected}")
     found = {str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir() or p.is_symlink()} - {MANIFEST}
     if found != set(listed):
         raise IntegrityError(

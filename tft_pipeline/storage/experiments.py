@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -23,17 +24,31 @@ class ExperimentFile:
     source: Path
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """The safe loader, which otherwise keeps the last of two equal keys without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        twice = sorted({name for name in names if isinstance(name, str) and names.count(name) > 1})
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                problem=f"{', '.join(twice)} stated twice, of which only one would count; remove one",
+                problem_mark=node.start_mark,
+            )
+        return super().construct_mapping(node, deep)
+
+
 def read_experiment(path: Path) -> ExperimentFile:
     """Read and validate one experiment file.
 
     Raises:
-        ConfigurationError: the file is missing, is not YAML, or does not validate.
+        ConfigurationError: the file is missing, is not YAML, states a key twice, or does not validate.
     """
     path = path.expanduser().resolve()
     if not path.is_file():
         raise ConfigurationError(f"{path}: no such experiment file; pass the path of a YAML file such as demo.yaml")
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: not readable as YAML: {error}") from error
     experiment = parse_experiment(raw, origin=str(path))

@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tft_pipeline.storage.artifacts import Artifact, read_artifact, write_artifact
+from tft_pipeline.storage.artifacts import Artifact, IntegrityError, read_artifact, sha256_file, write_artifact
 from tft_pipeline.storage.atomic import canonical_json, replace_link
 
 CARD_FILE = "model_card.json"
@@ -27,11 +27,16 @@ def write_release(models: Path, *, release_id: str, bundle: Artifact, card: dict
 
     Raises:
         FileExistsError: this id was released with other content.
+        IntegrityError: a file of the bundle changed after it was verified; nothing is released.
     """
 
     def fill(folder: Path) -> None:
         for name in bundle.files:
             shutil.copyfile(bundle.path(name), folder / name)
+            if (copied := sha256_file(folder / name)) != bundle.files[name]:
+                raise IntegrityError(
+                    f"{bundle.path(name)}: SHA-256 is {copied}, it was verified as {bundle.files[name]}; fit the fold again"
+                )
         (folder / CARD_FILE).write_text(canonical_json(card))
 
     released = write_artifact(models / VERSIONS, fill, version=release_id)

@@ -11,7 +11,14 @@ from typing import Any
 import polars as pl
 
 from tft_pipeline.domain.content import frame_sha256
-from tft_pipeline.storage.artifacts import Artifact, IntegrityError, read_version, write_artifact
+from tft_pipeline.storage.artifacts import (
+    CURRENT,
+    Artifact,
+    IntegrityError,
+    read_version,
+    set_aside,
+    write_artifact,
+)
 from tft_pipeline.storage.atomic import canonical_json, replace_link
 
 BARS_FILE = "bars.parquet"
@@ -36,12 +43,20 @@ class Snapshot:
 
 
 def write_snapshot(root: Path, snapshot: Snapshot) -> Artifact:
-    """Store a snapshot and make it current; one with equal content is found again instead of written twice."""
+    """Store a snapshot and make it current; an intact one with equal content is found again instead of written twice.
+
+    A damaged one is set aside and the snapshot written anew.
+    """
     for existing in sorted(root.glob(f"*-{snapshot.content_sha256()[:12]}")) if root.is_dir() else []:
-        if existing.is_dir() and not existing.name.startswith("."):
+        if not existing.is_dir() or existing.name.startswith("."):
+            continue
+        try:
             artifact = read_version(existing)
-            replace_link(root / "current", existing.name)
-            return artifact
+        except IntegrityError:
+            set_aside(existing)
+            continue
+        replace_link(root / CURRENT, existing.name)
+        return artifact
 
     def fill(folder: Path) -> None:
         snapshot.bars.write_parquet(folder / BARS_FILE)

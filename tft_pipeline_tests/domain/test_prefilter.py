@@ -85,6 +85,14 @@ def test_features_rounded_to_single_precision_are_still_seen_as_a_combination():
     assert [(drop.feature, drop.partner) for drop in found.dropped] == [("d", "a, b, c")]
 
 
+def test_a_combination_is_found_on_the_rows_all_share():
+    x = noise(3_000, 2)
+    x[1_000:, 0] += 4.0  # the rows without b have another mean
+    a, b = x[:, 0], np.where(np.arange(3_000) < 1_500, np.nan, x[:, 1])
+    found = prefilter({"a": a, "b": b, "sum": a + b})
+    assert [(drop.feature, drop.reason, drop.partner) for drop in found.dropped] == [("sum", "rank_deficient", "a, b")]
+
+
 def test_a_nearly_exact_combination_is_information_and_stays():
     x = noise(3_000, 3)
     blend = x[:, 0] + x[:, 1] + 1e-3 * x[:, 2]

@@ -6,7 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tft_pipeline.domain.selection import kendall_w, nogueira_stability, rank_agreement, select_features
-from tft_pipeline_tests.oracles.selection import chance_corrected_overlap, equal_size_overlap, mean_rank_correlation
+from tft_pipeline_tests.oracles.selection import (
+    chance_corrected_overlap,
+    equal_size_overlap,
+    interval_width_by_derivative,
+    mean_rank_correlation,
+)
 
 NAMES = ("vix_level", "px_ret_1", "px_ret_5", "noise_a", "noise_b", "late_bloom")
 WEIGHTS = np.array(
@@ -92,7 +97,7 @@ def test_kept_features_pass_both_limits_or_are_filled_up(seed, folds, quantile, 
     limit = np.mean(found.thresholds)
     for row in found.rows:
         passes = row.weight > limit and row.stability >= 0.25
-        assert not (row.reason == "above threshold") or passes
+        assert row.reason != "above threshold" or passes
         assert row.kept == (row.feature in found.kept)
         assert not row.kept or passes or row.reason.startswith("below threshold")
     assert sum(row.kept for row in found.groups) == len(found.kept)
@@ -147,6 +152,14 @@ def test_the_stability_interval_covers_the_true_value_of_a_known_process():
 def test_kendalls_w_equals_the_mean_rank_correlation(seed, folds):
     weights = np.random.default_rng(seed).random((folds, 12))
     assert kendall_w(weights) == pytest.approx(mean_rank_correlation(weights))
+
+
+def test_the_stability_interval_is_as_wide_as_its_numeric_derivative_says_for_sets_of_many_sizes():
+    rng = np.random.default_rng(4)
+    chance = rng.uniform(0.02, 0.98, 60)
+    chosen = rng.random((400, 60)) < chance * rng.uniform(0.1, 1.0, (400, 1))
+    found = nogueira_stability(chosen)
+    assert (found.upper - found.lower) / 2 == pytest.approx(interval_width_by_derivative(chosen), rel=0.01)
 
 
 def test_kendalls_w_is_one_for_equal_rankings_with_ties_too():

@@ -135,5 +135,7 @@ def window(
     for t in range(T):
         mixed = gate_add_norm(part(weights, "after_attention"), attended[t], enriched[t])
         deep = gated_residual_network(part(weights, "position_wise"), mixed)
-        outputs.append(gaussian_head(part(weights, "head"), gate_add_norm(part(weights, "before_head"), deep, temporal[t])))
+        outputs.append(
+            gaussian_head(part(weights, "head"), gate_add_norm(part(weights, "before_head"), deep, temporal[t]))
+        )
     return np.array(outputs), np.array([share for _, share in pairs])

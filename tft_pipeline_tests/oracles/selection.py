@@ -26,3 +26,21 @@ def mean_rank_correlation(weights: np.ndarray) -> float:
     m = len(weights)
     pairs = [float(spearmanr(a, b).statistic) for a, b in combinations(weights, 2)]
     return (1.0 + (m - 1) * float(np.mean(pairs))) / m
+
+
+def interval_width_by_derivative(chosen: np.ndarray, z: float = 1.959964) -> float:
+    """Half width of the stability interval: the index as a function of the weight of each set, differentiated numerically."""
+    m = len(chosen)
+
+    def index(weight: np.ndarray) -> float:
+        p = weight @ chosen.astype(float)
+        share = float(p.mean())
+        return 1.0 - m / (m - 1) * float((p * (1 - p)).mean()) / (share * (1 - share))
+
+    slopes = []
+    for i in range(m):
+        towards = np.full(m, 1.0 / m)
+        away = towards.copy()
+        towards, away = (w * (1 - s) + s * (np.arange(m) == i) for w, s in ((towards, 1e-5), (away, -1e-5)))
+        slopes.append((index(towards) - index(away)) / 2e-5)
+    return z * float(np.sqrt(np.var(slopes) / m))

@@ -127,7 +127,7 @@ def _fit(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionConte
 
     began = time.monotonic()
     panel, fold = fold_panel(graph, spec), spec.fold
-    journal = FoldJournal(graph.layout, graph.name, spec, run_id=context.run_id)
+    journal = FoldJournal(graph.layout, graph.name, spec, run_id=context.run.run_id)
     fitted = fit_fold(
         panel,
         fold,

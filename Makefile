@@ -1,0 +1,55 @@
+# Every target works on a fresh clone: those that need the environment make it first.
+#   make PYTHON=python3.12 ...   the interpreter a new environment is made with
+#   make VENV=folder ...         another environment than .venv
+#   make dev PORT=3001           another port for the UI
+#   make dev AUTOMATION=on       switch schedules and sensors on
+
+VENV ?= .venv
+PYTHON ?= python3
+PORT ?= 3000
+AUTOMATION ?= off
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+HOME_OF_DAGSTER = from tft_pipeline.pipeline.runs import prepare_dagster_home as prepare; \
+	from tft_pipeline.storage.layout import default_layout; print(prepare(default_layout()))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test test-slow lint types
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP) ## make the environment with the versions of constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/pip || $(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else \
+		"$(PYTHON) is Python %d.%d, 3.11 to 3.13 is needed: name another one, such as make setup PYTHON=python3.12" % v)'
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(STAMP) ## run the whole graph on the embedded sample
+	$(BIN)/tft run experiments/demo.yaml
+	@echo
+	@echo "model card:  $${TFT_HOME:-data}/experiments/demo/models/best_tft_model_card.json"
+	@echo "the graph:   make dev, then open http://127.0.0.1:$(PORT)"
+
+dev: $(STAMP) ## open Dagster's UI on this machine; AUTOMATION=on starts schedules and sensors
+	@DAGSTER_HOME="$$($(BIN)/python -c '$(HOME_OF_DAGSTER)')" && test -n "$$DAGSTER_HOME" && \
+	export DAGSTER_HOME OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TFT_AUTOMATION=$(AUTOMATION) && \
+	exec $(BIN)/dg dev -w workspace.yaml --host 127.0.0.1 --port $(PORT)
+
+test: $(STAMP) ## run the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(STAMP) ## run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP) ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## check types
+	$(BIN)/mypy

@@ -1,0 +1,72 @@
+"""Boosted trees on the same bars."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from tft_pipeline.domain.folds import Fold, Span
+from tft_pipeline.domain.panel import Panel
+from tft_pipeline.model.boosting import boosting_probability, fit_boosting
+from tft_pipeline_tests.oracles.model_panels import random_panel
+
+FOLD = Fold(key="f", train=Span(0, 300), validation=Span(305, 395), test=Span(400, 499))
+
+
+@pytest.fixture(scope="module")
+def panel() -> Panel:
+    return random_panel(n_symbols=5, n_bars=500, edge=0.4)
+
+
+@pytest.fixture(scope="module")
+def text(panel: Panel) -> str:
+    return fit_boosting(panel, FOLD, rounds=40, leaves=7, seed=3)
+
+
+def test_a_planted_feature_is_found_out_of_sample(panel: Panel, text: str) -> None:
+    probability = boosting_probability(text, panel, FOLD.test)
+    cut = panel.between(*FOLD.test)
+    assert roc_auc_score(cut.label[cut.scored] > 0, probability[cut.scored]) > 0.6
+
+
+def test_the_same_seed_gives_the_same_text(panel: Panel, text: str) -> None:
+    assert fit_boosting(panel, FOLD, rounds=40, leaves=7, seed=3) == text
+
+
+def test_nothing_after_validation_is_read(panel: Panel, text: str) -> None:
+    values, label = panel.values.copy(), panel.label.copy()
+    values[:, 395:], label[:, 395:] = 3.0, 1.0
+    assert fit_boosting(replace(panel, values=values, label=label), FOLD, rounds=40, leaves=7, seed=3) == text
+
+
+def test_validation_bars_stop_the_rounds(panel: Panel) -> None:
+    noise = replace(panel, label=np.random.default_rng(0).permutation(panel.label, axis=1))
+    text = fit_boosting(noise, FOLD, rounds=200, leaves=31, seed=3)
+    assert text.count("Tree=") < 50
+
+
+def test_leaves_limit_the_trees(panel: Panel) -> None:
+    text = fit_boosting(panel, FOLD, rounds=5, leaves=3, seed=3)
+    assert "num_leaves=3" in text
+    assert "num_leaves=7" not in text
+
+
+def test_probabilities_are_missing_where_a_symbol_is_not_observed(panel: Panel, text: str) -> None:
+    probability = boosting_probability(text, panel, Span(50, 300))
+    observed = panel.observed[:, 50:300]
+    assert (~observed).any()
+    assert np.array_equal(np.isnan(probability), ~observed)
+    inside = probability[observed]
+    assert ((inside > 0) & (inside < 1)).all()
+
+
+def test_features_are_taken_by_name(panel: Panel, text: str) -> None:
+    shuffled = panel.with_features(panel.features[::-1])
+    one, other = (boosting_probability(text, p, FOLD.test) for p in (panel, shuffled))
+    assert np.array_equal(one, other, equal_nan=True)
+
+
+def test_one_direction_alone_is_refused(panel: Panel) -> None:
+    with pytest.raises(ValueError, match="both directions"):
+        fit_boosting(replace(panel, label=np.abs(panel.label)), FOLD, rounds=5, leaves=3, seed=3)
