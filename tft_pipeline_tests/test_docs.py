@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import re
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -111,7 +112,7 @@ def tree(text: str) -> list[str]:
 def arrows(text: str) -> set[tuple[str, str]]:
     """Edges of a Mermaid flowchart; `a --> b --> c` is two."""
     chains = [re.split(r"\s*-->\s*", line.strip()) for line in text.splitlines() if "-->" in line]
-    return {pair for chain in chains for pair in zip(chain, chain[1:], strict=False)}
+    return {pair for chain in chains for pair in pairwise(chain)}
 
 
 def tracked_text() -> dict[str, str]:

@@ -209,6 +209,12 @@ def _utc(column: pl.Series, timezone: str | None) -> pl.Series:
 
 
 def _parse_times(column: pl.Series) -> pl.Series:
+    strange = column.drop_nulls().filter(~column.drop_nulls().str.contains(r"^\d{4}-?\d{2}-?\d{2}"))
+    if len(strange):
+        raise BarsError(
+            f"{column.name} is not ISO 8601 in {len(strange)} of {len(column)} rows (first {strange[0]!r}): day and month "
+            "could be exchanged; write year-month-day"
+        )
     aware = column.str.contains(r"(Z|[+-]\d{2}:?\d{2})$")
     n_aware = int(aware.sum())
     if 0 < n_aware < len(column.drop_nulls()):

@@ -15,6 +15,9 @@ def frame_sha256(frame: pl.DataFrame) -> str:
     """Hash per column of name, dtype, length, packed null bits and little-endian values; NaN and -0.0 are canonical.
 
     Row and column order count.
+
+    Raises:
+        TypeError: a column of a nested, categorical or other type without canonical bytes.
     """
     digest = hashlib.sha256()
     for name in frame.columns:
@@ -27,7 +30,11 @@ def frame_sha256(frame: pl.DataFrame) -> str:
 
 
 def array_sha256(*arrays: np.ndarray) -> str:
-    """Hash of arrays with their shapes and dtypes; NaN and -0.0 are canonical."""
+    """Hash of arrays with their shapes and dtypes; NaN and -0.0 are canonical.
+
+    Raises:
+        TypeError: an array of anything but bools and real numbers.
+    """
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.shape}\0{array.dtype.str}\0".encode())
@@ -59,6 +66,8 @@ def _values_bytes(column: pl.Series) -> bytes:
 
 
 def _canonical(array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"an array of dtype {array.dtype} has no canonical bytes; cast it first")
     if array.dtype.kind != "f":
         return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<")))
     clean = np.array(array, dtype=array.dtype.newbyteorder("<"), order="C")

@@ -116,7 +116,7 @@ def fit_fold(
             on_epoch=on_epoch,
         )
         batches = BlockBatches(
-            fold.train.n_bars,
+            torch.from_numpy(train.scored.any(0)),
             lookback=training.lookback,
             warmup=training.warmup_bars,
             batch_blocks=training.batch_blocks,

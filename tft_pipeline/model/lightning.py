@@ -59,13 +59,11 @@ class TftModule(LightningModule):
         """Start the epoch's mean loss."""
         self._loss_sum, self._n_blocks, self._step = 0.0, 0, 0
 
-    def training_step(self, starts: Tensor) -> Tensor | None:
-        """starts (B,) -> loss of these blocks; None where not one of their bars is scored."""
+    def training_step(self, starts: Tensor) -> Tensor:
+        """starts (B,) -> loss of these blocks."""
         bars = block_bars(starts, self.training_section.lookback)  # (B, T)
         outcomes = self.tensors.outcomes.at(bars)  # (S, B, T)
         counted = (torch.arange(bars.shape[1], device=bars.device) >= self.training_section.warmup_bars).expand_as(bars)
-        if not (outcomes.present & counted).any():
-            return None
         forecast, observed = self._forecast(bars)
         loss = self.objective.loss(forecast, observed, outcomes, counted)
         value = self._finite(loss, "training")
@@ -112,7 +110,7 @@ class TftModule(LightningModule):
         spread = returns.std().item() if len(returns) > 1 else 0.0
         row = {
             "epoch": self.current_epoch,
-            "train_loss": self._loss_sum / self._n_blocks if self._n_blocks else None,
+            "train_loss": self._loss_sum / self._n_blocks,
             "validation_loss": loss,
             "validation_sharpe": returns.mean().item() / spread if spread > 0 else None,
         }

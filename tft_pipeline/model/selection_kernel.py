@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 
 TOKENS_A_CHUNK = 1_024
 VARIABLES_A_CHUNK = 8
+"""Of a full chunk of tokens; fewer tokens take more variables together."""
 NORM_EPSILON = 1e-5
 
 
@@ -44,15 +45,16 @@ class WeightedVariables(torch.autograd.Function):
         """Sum over variables, chunk by chunk."""
         N, V = x.shape
         (_, D, _), H = inner.shape, gamma.shape[1]
-        parts = [p.split(VARIABLES_A_CHUNK) for p in (inner, value, gate, skip)]
-        diagonals = [_centred_diagonals(part) for part in gamma.split(VARIABLES_A_CHUNK)]
+        C = _variables_a_chunk(N)
+        parts = [p.split(C) for p in (inner, value, gate, skip)]
+        diagonals = [_centred_diagonals(part) for part in gamma.split(C)]
         selected = weights @ beta  # (N, H)
         means, inverses = x.new_empty(V, N), x.new_empty(V, N)
         room = _Workspace(x, {"before": D, "h": D + 1, "slope": D, "a": H, "b": H, "y": H})
         for tokens in _slices(N):
             lines, wt = _with_ones(x[tokens].t()), weights[tokens].t().contiguous()  # (V, 2, n), (V, n)
             total = x.new_zeros(H, wt.shape[1])
-            rows = (t.split(VARIABLES_A_CHUNK) for t in (lines, wt, means[:, tokens], inverses[:, tokens]))
+            rows = (t.split(C) for t in (lines, wt, means[:, tokens], inverses[:, tokens]))
             for x1, w, mean, inverse, k, A, B, r, diagonal in zip(*rows, *parts, diagonals, strict=True):
                 _, _, a, _, y = _networks(room, x1, k, A, B, r)  # (C, H, n)
                 torch.mean(y, 1, out=mean)
@@ -78,7 +80,8 @@ class WeightedVariables(torch.autograd.Function):
         d_gamma = torch.zeros_like(gamma)
         maps = torch.cat((value, gate), dim=1)[:, :, :D].transpose(1, 2).contiguous()  # (V, D, 2H)
         fixed = (inner, value, gate, skip, gamma, maps, *turned, d_gamma)
-        parts = [p.split(VARIABLES_A_CHUNK) for p in fixed]
+        C = _variables_a_chunk(len(x))
+        parts = [p.split(C) for p in fixed]
         buffers = {"before": D, "h": D + 1, "slope": D, "a": H, "b": H, "y": H, "product": H, "d_ab": 2 * H, "dh": D}
         room = _Workspace(x, buffers)
         for tokens in _slices(x.shape[0]):
@@ -87,7 +90,7 @@ class WeightedVariables(torch.autograd.Function):
             alpha = gamma @ out  # (V, n)
             d_wt = torch.empty_like(wt)
             varying = (lines, wt, alpha, d_wt, means[:, tokens], inverses[:, tokens])
-            rows = (t.split(VARIABLES_A_CHUNK) for t in varying)
+            rows = (t.split(C) for t in varying)
             for x1, w, al, s, mean, inverse, k, A, B, r, gam, back, dk, dA, dB, dr, dgam in zip(
                 *rows, *parts, strict=True
             ):
@@ -121,7 +124,7 @@ class _Workspace:
     """Buffers that every chunk reuses: fresh memory for each product would cost more than the product."""
 
     def __init__(self, like: Tensor, rows: dict[str, int]) -> None:
-        size = min(VARIABLES_A_CHUNK, like.shape[1]) * min(TOKENS_A_CHUNK, like.shape[0])
+        size = min(_variables_a_chunk(len(like)), like.shape[1]) * min(TOKENS_A_CHUNK, like.shape[0])
         self.rows = rows
         self.buffers = {name: like.new_empty(size * n_rows) for name, n_rows in rows.items()}
 
@@ -160,6 +163,10 @@ def _centred_diagonals(gamma: Tensor) -> Tensor:
     H = gamma.shape[1]
     centring = torch.eye(H, dtype=gamma.dtype, device=gamma.device) - 1.0 / H
     return (gamma.unsqueeze(-1) * centring).transpose(0, 1).reshape(H, -1)
+
+
+def _variables_a_chunk(n_tokens: int) -> int:
+    return VARIABLES_A_CHUNK * TOKENS_A_CHUNK // max(min(n_tokens, TOKENS_A_CHUNK), 1)
 
 
 def _slices(length: int) -> list[slice]:

@@ -158,14 +158,22 @@ def block_bars(starts: Tensor, lookback: int) -> Tensor:
 class BlockBatches:
     """Batches of block starts; each pass over it is one epoch with its own offset and order.
 
-    The blocks of an epoch are dealt to ceil(n / batch_blocks) batches of sizes that differ by one at most: a small last batch
-    would give a Sharpe ratio of few bars.
+    Blocks without a scored bar are left out. The others are dealt to ceil(n / batch_blocks) batches of sizes that differ by
+    one at most: a small last batch would give a Sharpe ratio of few bars.
+
+    Args:
+        scored: (N,) bool, bars of the training span with a scored label; one at or behind `warmup`.
     """
 
-    def __init__(self, n_bars: int, *, lookback: int, warmup: int, batch_blocks: int, seed: int) -> None:
-        self.n_bars, self.lookback, self.warmup, self.batch_blocks = n_bars, lookback, warmup, batch_blocks
+    def __init__(self, scored: Tensor, *, lookback: int, warmup: int, batch_blocks: int, seed: int) -> None:
+        self.n_bars, self.lookback, self.warmup, self.batch_blocks = len(scored), lookback, warmup, batch_blocks
         self.generator = torch.Generator().manual_seed(seed)
+        self.scored = scored
 
     def __iter__(self) -> Iterator[Tensor]:
-        starts = training_starts(self.n_bars, lookback=self.lookback, warmup=self.warmup, generator=self.generator)
-        yield from starts.tensor_split(math.ceil(len(starts) / self.batch_blocks))
+        useful = torch.empty(0, dtype=torch.long)
+        while not len(useful):  # a lone scored bar near the end is reached by some offsets only
+            starts = training_starts(self.n_bars, lookback=self.lookback, warmup=self.warmup, generator=self.generator)
+            bars = block_bars(starts, self.lookback)[:, self.warmup :]
+            useful = starts[self.scored[bars].any(1)]
+        yield from useful.tensor_split(math.ceil(len(useful) / self.batch_blocks))

@@ -187,6 +187,13 @@ def test_labels_of_the_warmup_alone_are_not_enough(panel: Panel) -> None:
         small_fit(_with(panel, label=label))
 
 
+def test_a_stretch_without_labels_is_trained_around(panel: Panel) -> None:
+    label = panel.label.copy()
+    label[:, 20:60] = np.nan
+    fitted = small_fit(_with(panel, label=label), training=TRAINING.model_copy(update={"batch_blocks": 1}))
+    assert all(np.isfinite(row["train_loss"]) for row in fitted.history)
+
+
 def test_a_training_span_shorter_than_a_window_is_refused(panel: Panel) -> None:
     fold = Fold(key="f", train=Span(60, 75), validation=Span(82, 106), test=Span(108, 138))
     with pytest.raises(ValueError, match="15 training bars < lookback 16"):

@@ -9,7 +9,7 @@ from tft_pipeline.domain.scaling import Scaler
 from tft_pipeline.model.lightning import TftModule
 from tft_pipeline.model.losses import Objective
 from tft_pipeline.model.network import Tft
-from tft_pipeline.model.windows import panel_tensors
+from tft_pipeline.model.windows import block_bars, panel_tensors
 from tft_pipeline_tests.oracles.losses import net_returns
 from tft_pipeline_tests.oracles.model_panels import BARS_PER_YEAR, NETWORK, POSITION, TRAINING, random_panel, small_fit
 
@@ -58,19 +58,23 @@ def test_validation_forecasts_every_bar_from_its_own_block_and_scores_them_as_on
     np.testing.assert_allclose(returns[0], expected, atol=1e-7)
 
 
+def test_bars_of_the_warmup_are_held_through_but_not_scored() -> None:
+    module = _module(Span(60, 106))
+    starts = torch.tensor([0, 22])
+    bars = block_bars(starts, TRAINING.lookback)
+    counted = torch.ones(2, TRAINING.lookback, dtype=torch.bool)
+    counted[:, : TRAINING.warmup_bars] = False
+    observed, outcomes = module.tensors.observed[:, bars], module.tensors.outcomes.at(bars)
+    forecast = module.network(module.tensors.values[:, bars].view(6, 16, 4), observed.view(6, 16))
+    expected = module.objective.loss(forecast.each(lambda part: part.view(3, 2, 16)), observed, outcomes, counted)
+    assert module.training_step(starts).item() == expected.item()
+
+
 def test_history_has_one_row_an_epoch_and_the_validation_sharpe_is_per_bar() -> None:
     history = small_fit(random_panel(), epochs=3).history
     assert [row["epoch"] for row in history] == [0, 1, 2]
     assert all(set(row) == {"epoch", "train_loss", "validation_loss", "validation_sharpe"} for row in history)
     assert all(abs(row["validation_sharpe"]) < 1.0 for row in history)
-
-
-def test_blocks_without_a_scored_bar_are_skipped() -> None:
-    module = _module(Span(60, 106))
-    outcomes = module.tensors.outcomes
-    outcomes.present[:, :30] = False
-    assert module.training_step(torch.tensor([0, 10])) is None
-    assert module.training_step(torch.tensor([0, 40])) is not None
 
 
 def test_a_loss_that_is_not_finite_names_epoch_step_and_remedy() -> None:

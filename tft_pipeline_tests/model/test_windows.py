@@ -16,6 +16,8 @@ from tft_pipeline.model.windows import (
 )
 from tft_pipeline_tests.oracles.model_panels import random_panel
 
+ALL = torch.ones(500, dtype=torch.bool)
+
 
 def _generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
@@ -36,7 +38,7 @@ def test_an_epoch_scores_no_bar_twice_and_leaves_only_edges_out(n: int, lookback
 
 def test_epochs_differ_in_offset_and_order_and_a_seed_repeats_them() -> None:
     def epochs(seed: int) -> list[list[int]]:
-        batches = BlockBatches(100, lookback=16, warmup=4, batch_blocks=3, seed=seed)
+        batches = BlockBatches(ALL[:100], lookback=16, warmup=4, batch_blocks=3, seed=seed)
         return [torch.cat(list(batches)).tolist() for _ in range(4)]
 
     assert epochs(5) == epochs(5)
@@ -46,7 +48,7 @@ def test_epochs_differ_in_offset_and_order_and_a_seed_repeats_them() -> None:
 
 
 def test_many_epochs_score_every_bar_behind_the_first_warmup() -> None:
-    batches = BlockBatches(61, lookback=16, warmup=4, batch_blocks=3, seed=0)
+    batches = BlockBatches(ALL[:61], lookback=16, warmup=4, batch_blocks=3, seed=0)
     counts = np.zeros(61)
     for _ in range(200):
         for starts in batches:
@@ -56,9 +58,19 @@ def test_many_epochs_score_every_bar_behind_the_first_warmup() -> None:
 
 
 def test_batches_of_an_epoch_differ_by_one_block_at_most() -> None:
-    sizes = [len(starts) for starts in BlockBatches(100, lookback=16, warmup=8, batch_blocks=4, seed=1)]
+    sizes = [len(starts) for starts in BlockBatches(ALL[:100], lookback=16, warmup=8, batch_blocks=4, seed=1)]
     assert max(sizes) <= 4
     assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("lone", [4, 30, 99])
+def test_blocks_without_a_scored_bar_are_left_out_and_a_lone_one_is_found(lone: int) -> None:
+    scored = torch.zeros(100, dtype=torch.bool)
+    scored[lone] = True
+    batches = BlockBatches(scored, lookback=16, warmup=4, batch_blocks=3, seed=1)
+    for _ in range(20):
+        (starts,) = batches
+        assert lone in block_bars(starts, 16)[:, 4:].flatten().tolist()
 
 
 def test_fewer_training_bars_than_a_window_are_refused() -> None:

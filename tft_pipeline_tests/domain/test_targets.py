@@ -1,0 +1,153 @@
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tft_pipeline.domain.targets import TARGET_COLUMNS, build_targets
+from tft_pipeline_tests.builders import ragged_bars
+from tft_pipeline_tests.conftest import business_days, random_bars
+from tft_pipeline_tests.oracles.targets import targets as slow_targets
+
+
+def targets(bars: pl.DataFrame, *, horizon: int = 1, span: int = 5, market: str | None = None) -> pl.DataFrame:
+    return build_targets(
+        bars.sort("symbol", "timestamp"),
+        horizon=horizon,
+        volatility_span=span,
+        bars_per_year=252.0,
+        market_symbol=market,
+    )
+
+
+def closes(bars: pl.DataFrame) -> dict[str, dict[datetime, float]]:
+    found: dict[str, dict[datetime, float]] = {}
+    for row in bars.iter_rows(named=True):
+        found.setdefault(row["symbol"], {})[row["timestamp"]] = row["close"]
+    return found
+
+
+def assert_equals_the_loop(bars: pl.DataFrame, horizon: int, span: int) -> None:
+    slow = slow_targets(closes(bars), horizon=horizon, span=span, bars_per_year=252.0)
+    fast = targets(bars, horizon=horizon, span=span)
+    assert fast.columns == list(TARGET_COLUMNS)
+    assert fast.height == len(slow)
+    for row in fast.iter_rows(named=True):
+        expected = slow[row["timestamp"], row["symbol"]]
+        assert row["label_end"] == expected.label_end
+        for name in ("next_return", "volatility", "label"):
+            wanted = getattr(expected, name)
+            assert (row[name] is None) == (wanted is None), (name, row)
+            assert wanted is None or row[name] == pytest.approx(wanted, rel=1e-9, abs=1e-13), (name, row)
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_targets_of_ragged_symbols_equal_the_loop(horizon):
+    bars = ragged_bars(340, seed=2)
+    assert_equals_the_loop(bars, horizon, span=20)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    present=st.lists(st.booleans(), min_size=32, max_size=32).filter(any),
+    horizon=st.integers(1, 4),
+    span=st.integers(2, 6),
+)
+def test_targets_equal_the_loop_whatever_bars_are_absent(seed, present, horizon, span):
+    close = np.random.default_rng(seed).uniform(50.0, 150.0, 32)
+    rows = {"timestamp": business_days(16) * 2, "symbol": ["A"] * 16 + ["B"] * 16, "close": close}
+    assert_equals_the_loop(pl.DataFrame(rows).filter(pl.Series(present)), horizon, span)
+
+
+def test_volatility_equals_pandas_ewm_std():
+    bars = random_bars(200).sort("symbol", "timestamp")
+    fast = targets(bars, span=20)
+    for symbol in ("AAA", "DDD"):
+        prices = pd.Series(bars.filter(pl.col("symbol") == symbol)["close"].to_numpy())
+        expected = prices.pct_change().ewm(span=20, min_periods=20).std() * np.sqrt(252.0)
+        found = fast.filter(pl.col("symbol") == symbol)["volatility"].fill_null(float("nan")).to_numpy()
+        np.testing.assert_allclose(found, expected.to_numpy(), rtol=1e-10)
+        assert np.isfinite(found).sum() == 180
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_closes_after_the_label_end_change_nothing_and_the_one_at_it_does(horizon):
+    bars = random_bars(80).sort("symbol", "timestamp")
+    stamps = business_days(80)
+    t = 40
+    before = targets(bars, horizon=horizon)
+
+    def changed_from(k: int) -> pl.DataFrame:
+        close = pl.when(pl.col("timestamp") >= stamps[k]).then(pl.col("close") * 1.7).otherwise(pl.col("close"))
+        return targets(bars.with_columns(close), horizon=horizon)
+
+    def until(frame: pl.DataFrame, k: int) -> pl.DataFrame:
+        return frame.filter(pl.col("timestamp") <= stamps[k])
+
+    assert until(changed_from(t + horizon + 1), t).equals(until(before, t))
+    at_the_end = until(changed_from(t + horizon), t)["label"]
+    assert (at_the_end != until(before, t)["label"]).sum() == 4
+    names = ["volatility", "close"]
+    assert until(changed_from(t + 1), t).select(names).equals(until(before, t).select(names))
+
+
+def test_a_label_never_reaches_across_a_pause_of_its_symbol():
+    bars = ragged_bars(420)
+    stamps = business_days(420)
+    fast = targets(bars, horizon=3)
+    reach = {stamp: k for k, stamp in enumerate(stamps)}
+    for row in fast.drop_nulls("label").iter_rows(named=True):
+        assert reach[row["label_end"]] - reach[row["timestamp"]] == 3
+    paused = fast.filter(pl.col("symbol") == "CCC", pl.col("timestamp").is_between(stamps[195], stamps[215]))
+    by_bar = {reach[row["timestamp"]]: row for row in paused.iter_rows(named=True)}
+    assert by_bar[196]["label"] is not None
+    assert [by_bar[k]["label"] for k in (197, 198, 199)] == [None] * 3
+    assert by_bar[199]["next_return"] is None
+    assert by_bar[198]["next_return"] is not None
+    assert by_bar[209]["label"] is not None
+
+
+def test_a_return_is_known_again_one_bar_after_a_pause_and_the_jump_enters_the_volatility():
+    bars = ragged_bars(420)
+    stamps = business_days(420)
+    jumped = bars.with_columns(
+        pl.when((pl.col("symbol") == "CCC") & (pl.col("timestamp") >= stamps[209]))
+        .then(pl.col("close") * 3.0)
+        .otherwise(pl.col("close"))
+        .alias("close")
+    )
+
+    def volatility(frame: pl.DataFrame) -> float:
+        row = targets(frame).filter(pl.col("symbol") == "CCC", pl.col("timestamp") == stamps[209])
+        return float(row["volatility"][0])
+
+    assert volatility(jumped) > 10 * volatility(bars)
+
+
+def test_the_index_gets_no_target_and_its_own_bars_do_not_count_as_the_calendar():
+    bars = random_bars(60)
+    stamps = business_days(60)
+    extra = pl.DataFrame(
+        {"timestamp": [*stamps, *(s.replace(hour=12) for s in stamps)], "symbol": "INDEX", "close": 10.0}
+    )
+    with_index = targets(pl.concat([bars, extra]), market="INDEX")
+    assert with_index.equals(targets(bars))
+
+
+def test_a_price_that_does_not_move_has_neither_volatility_nor_label():
+    stamps = business_days(30)
+    still = pl.DataFrame({"timestamp": stamps, "symbol": "A", "close": 100.0})
+    found = targets(still)
+    assert found["volatility"].null_count() == 30
+    assert found["label"].null_count() == 30
+    assert found["next_return"].to_list() == [0.0] * 29 + [None]
+
+
+def test_labels_of_noise_have_unit_variance_over_any_horizon():
+    for horizon in (1, 5):
+        labels = targets(random_bars(3000), horizon=horizon, span=60)["label"].drop_nulls()
+        assert 0.9 < float(labels.std()) < 1.15  # type: ignore[arg-type]
