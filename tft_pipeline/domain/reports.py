@@ -16,11 +16,16 @@ from tft_pipeline.domain.folds import Fold, Span
 class Report(BaseModel):
     """One record."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # a NaN in a free field would otherwise be stored as null without a word; as a constant it has no canonical JSON
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants")
     volatile: ClassVar[frozenset[str]] = frozenset()
 
     def content_sha256(self) -> str:
-        """Hash of everything but the volatile fields."""
+        """Hash of everything but the volatile fields.
+
+        Raises:
+            ValueError: a non-finite number in a free field; it must be null with a reason.
+        """
         return json_sha256(self.model_dump(mode="json", exclude=set(self.volatile)))
 
 

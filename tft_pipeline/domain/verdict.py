@@ -137,10 +137,20 @@ def reasons_against(
 
 
 def validation_gap(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Mean validation and out-of-sample Sharpe over folds (annual) and their difference."""
-    validation = [fold["validation_sharpe_annual"] for fold in folds if fold["validation_sharpe_annual"] is not None]
-    scored = [fold["oos_sharpe_annual"] for fold in folds]
-    if not validation:
-        return {"validation": None, "out_of_sample": float(np.mean(scored)), "gap": None}
-    means = float(np.mean(validation)), float(np.mean(scored))
-    return {"validation": means[0], "out_of_sample": means[1], "gap": means[0] - means[1]}
+    """Mean validation and out-of-sample Sharpe over folds (annual); the gap is the mean difference over the folds that
+    have both.
+    """
+    scored = float(np.mean([fold["oos_sharpe_annual"] for fold in folds]))
+    both = [
+        (fold["validation_sharpe_annual"], fold["oos_sharpe_annual"])
+        for fold in folds
+        if fold["validation_sharpe_annual"] is not None
+    ]
+    if not both:
+        return {"validation": None, "out_of_sample": scored, "gap": None}
+    validation, out_of_sample = np.mean(both, axis=0)
+    return {
+        "validation": float(validation),
+        "out_of_sample": scored,
+        "gap": float(validation - out_of_sample),
+    }

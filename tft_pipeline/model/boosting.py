@@ -45,7 +45,7 @@ def fit_boosting(panel: Panel, fold: Fold, *, rounds: int, leaves: int, seed: in
         valid_sets=[lightgbm.Dataset(validation_x, validation_y, reference=train, params=parameters)],
         callbacks=[lightgbm.early_stopping(STOPPING_ROUNDS, verbose=False)],
     )
-    return booster.model_to_string(num_iteration=booster.best_iteration)
+    return booster.model_to_string()  # lightgbm.train drops the trees after the best round
 
 
 def boosting_probability(text: str, panel: Panel, span: Span) -> np.ndarray:

@@ -8,7 +8,7 @@ variable x with weight w
     selected = sum over variables of w (gamma z + beta)
 
 where a (1 + b) is GLU(2a, 2 atanh b): sigmoid(2t) = (1 + tanh t) / 2. Nothing of size N V H is kept for the backward pass:
-it computes h, a, b, y again, chunk by chunk, which is cheaper than memory on a CPU.
+it computes h, a, b, y again, chunk by chunk.
 """
 
 from typing import Any

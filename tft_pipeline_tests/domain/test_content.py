@@ -159,5 +159,8 @@ def test_json_without_a_form_is_refused(value):
 
 def test_hashes_are_those_of_the_first_release():
     assert one(1.5, None, NAN) == "4cf4ebf49b38d30089a627bb99b150042dd88e43beaa9cf39b7cbf1167317b51"
-    assert array_sha256(np.array([[1.5, -0.0], [NAN, 2.0]])) == "17134c7d589f5bd1be193b282c846e71367734c54ca112ac37bf67d06fc16973"
+    assert (
+        array_sha256(np.array([[1.5, -0.0], [NAN, 2.0]]))
+        == "17134c7d589f5bd1be193b282c846e71367734c54ca112ac37bf67d06fc16973"
+    )
     assert json_sha256({"b": [1, None], "a": "x"}) == "8ea2c0f31b799f047143f378da67a94ebb441c583de11ffabd21ff6fbc9bfde4"

@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from tft_pipeline.domain.folds import Fold, Span
 from tft_pipeline.domain.panel import Panel
-from tft_pipeline.model.boosting import boosting_probability, fit_boosting
+from tft_pipeline.model.boosting import STOPPING_ROUNDS, boosting_probability, fit_boosting
 from tft_pipeline_tests.oracles.model_panels import random_panel
 
 FOLD = Fold(key="f", train=Span(0, 300), validation=Span(305, 395), test=Span(400, 499))
@@ -40,10 +40,10 @@ def test_nothing_after_validation_is_read(panel: Panel, text: str) -> None:
     assert fit_boosting(replace(panel, values=values, label=label), FOLD, rounds=40, leaves=7, seed=3) == text
 
 
-def test_validation_bars_stop_the_rounds(panel: Panel) -> None:
+def test_only_the_trees_up_to_the_best_round_on_validation_are_kept(panel: Panel) -> None:
     noise = replace(panel, label=np.random.default_rng(0).permutation(panel.label, axis=1))
     text = fit_boosting(noise, FOLD, rounds=200, leaves=31, seed=3)
-    assert text.count("Tree=") < 50
+    assert text.count("Tree=") < STOPPING_ROUNDS
 
 
 def test_leaves_limit_the_trees(panel: Panel) -> None:

@@ -44,7 +44,9 @@ def panel() -> Panel:
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(panel: Panel) -> None:
-    one, again, other = (small_fit(panel, seed=seed) for seed in (1, 1, 2))
+    one = small_fit(panel, seed=1)
+    torch.rand(3)  # the caller's random state plays no part
+    again, other = (small_fit(panel, seed=seed) for seed in (1, 2))
     assert _same_weights(one.state, again.state)
     assert one.history == again.history
     assert not _same_weights(one.state, other.state)

@@ -48,7 +48,12 @@ CASES: dict[str, tuple[pl.DataFrame | None, dict[str, Any], str, str]] = {
         "snapshot",
         r"too few bars: EEE 50; data\.min_bars is 100",
     ),
-    "empty period": (None, {"data.start": "2050-01-01", "periods.production_start": "2051-01-01"}, "snapshot", r"no bar between 2050-01-01 and the end"),
+    "empty period": (
+        None,
+        {"data.start": "2050-01-01", "periods.production_start": "2051-01-01"},
+        "snapshot",
+        r"no bar between 2050-01-01 and the end",
+    ),
     "missing market": (None, {"data.market_symbol": "SPX"}, "snapshot", r"data\.market_symbol 'SPX' has no bars"),
     "too few bars for one fold": (
         None,

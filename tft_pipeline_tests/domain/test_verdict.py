@@ -1,0 +1,240 @@
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tft_pipeline.domain.experiment import EvaluationSection, NetworkSection, PositionSection, TrainingSection
+from tft_pipeline.domain.reports import TrialRow, TunedHyperparameters
+from tft_pipeline.domain.sharpe import describe_returns, probabilistic_sharpe_ratio, sharpe_ratio
+from tft_pipeline.domain.verdict import (
+    deflated_by_looks,
+    json_ready,
+    reasons_against,
+    research_evidence,
+    validation_gap,
+)
+from tft_pipeline_tests.builders import noise
+
+YEAR = 252.0
+
+
+def trial(number: int, returns: np.ndarray | None, state: str = "complete") -> TrialRow:
+    done = state == "complete"
+    return TrialRow(
+        number=number,
+        state=state,
+        params={},
+        sharpe_annual=1.0 if done else None,
+        fold_sharpes=(),
+        returns=() if returns is None else tuple(float(value) for value in returns),
+    )
+
+
+def tuned(trials: list[TrialRow], *, best: int = 0, started: int | None = None) -> TunedHyperparameters:
+    return TunedHyperparameters(
+        network=NetworkSection(),
+        training=TrainingSection(),
+        position=PositionSection(),
+        best_trial=best,
+        best_sharpe_annual=1.0,
+        study="s",
+        n_trials_started=len(trials) if started is None else started,
+        n_pruned=0,
+        fold_keys=("f1",),
+        trials=tuple(trials),
+        seconds=1.0,
+    )
+
+
+def null_trials(n: int, n_bars: int = 500, seed: int = 0) -> list[TrialRow]:
+    return [trial(k, np.random.default_rng([seed, k]).normal(0, 0.01, n_bars)) for k in range(n)]
+
+
+def best_of(trials: list[TrialRow]) -> int:
+    return max((t for t in trials if t.returns), key=lambda t: sharpe_ratio(np.array(t.returns))).number
+
+
+def verdict_on(
+    production: np.ndarray, research: dict[str, Any], *, looks: int = 1, rival: float = -1.0
+) -> tuple[str, ...]:
+    statistics = describe_returns(production, bars_per_year=YEAR, seed=1)
+    baseline = describe_returns(noise(production.size, 99, rival * 0.01 / math.sqrt(YEAR)), bars_per_year=YEAR, seed=1)
+    return reasons_against(
+        statistics=statistics,
+        psr_after_looks=deflated_by_looks(statistics, looks),
+        looks=looks,
+        research=research,
+        baselines={"long_only": baseline},
+        limits=EvaluationSection(),
+    )
+
+
+def good_research() -> dict[str, Any]:
+    skill = [trial(k, noise(1000, k, mean=0.0015 + 0.0001 * k)) for k in range(6)]
+    return research_evidence(tuned(skill, best=best_of(skill)), bars_per_year=YEAR)
+
+
+def test_skill_in_research_and_in_production_leaves_no_reason_against_it():
+    research = good_research()
+    assert research["dsr"] > 0.99
+    assert research["probability_of_loss"] < 0.05
+    assert verdict_on(noise(1000, 5, mean=0.0012), research) == ()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_noise_is_no_go_and_its_reasons_name_the_numbers(seed):
+    trials = null_trials(12, seed=seed)
+    research = research_evidence(tuned(trials, best=best_of(trials)), bars_per_year=YEAR)
+    production = np.random.default_rng([77, seed]).normal(0, 0.01, 500)
+    reasons = verdict_on(production, research)
+    assert any(reason.startswith("research: deflated Sharpe ratio") for reason in reasons)
+    named = next(reason for reason in reasons if "deflated" in reason)
+    assert f"{research['dsr']:.3f}" in named
+    assert "below 0.95" in named
+    assert "12 trials started" in named
+
+
+def test_each_condition_that_fails_gives_its_own_reason_with_its_figures():
+    weak = noise(500, 3, mean=0.0002)
+    statistics = describe_returns(weak, bars_per_year=YEAR, seed=1)
+    (reason,) = verdict_on(weak, good_research(), looks=4)
+    assert "after 4 look(s)" in reason
+    assert f"Sharpe {statistics['sharpe_annual']:.2f} +- {statistics['se_annual']:.2f} a year, n 500" in reason
+    assert f"PSR {deflated_by_looks(statistics, 4):.3f}" in reason
+
+    (reason,) = verdict_on(noise(1000, 5, mean=0.0012), good_research(), rival=9.0)
+    assert reason.endswith("does not beat long_only (9.02)") or reason.endswith("does not beat long_only (9.00)"), (
+        reason
+    )
+
+    lossy = good_research() | {"probability_of_loss": 0.31}
+    (reason,) = verdict_on(noise(1000, 5, mean=0.0012), lossy)
+    assert "probability of loss 0.31" in reason
+    assert "above 0.25" in reason
+
+
+def test_a_baseline_that_is_equally_good_is_not_beaten():
+    series = noise(1000, 5, mean=0.0012)
+    statistics = describe_returns(series, bars_per_year=YEAR, seed=1)
+    reasons = reasons_against(
+        statistics=statistics,
+        psr_after_looks=0.99,
+        looks=1,
+        research=good_research(),
+        baselines={"momentum": statistics},
+        limits=EvaluationSection(),
+    )
+    assert len(reasons) == 1
+    assert "does not beat momentum" in reasons[0]
+
+
+def test_the_limits_are_those_of_the_experiment():
+    weak = noise(500, 3, mean=0.0002)
+    statistics = describe_returns(weak, bars_per_year=YEAR, seed=1)
+    lenient = EvaluationSection(min_psr=0.1, min_dsr=0.0, max_probability_of_loss=1.0)
+    trials = null_trials(6)
+    research = research_evidence(tuned(trials, best=best_of(trials)), bars_per_year=YEAR)
+    arguments: dict[str, Any] = {"statistics": statistics, "psr_after_looks": 0.5, "looks": 1, "baselines": {}}
+    assert reasons_against(**arguments, research=research, limits=lenient) == ()
+    assert len(reasons_against(**arguments, research=research, limits=EvaluationSection())) >= 2
+
+
+def test_one_look_leaves_the_probability_that_sharpe_is_positive():
+    statistics = describe_returns(noise(500, 3, mean=0.0006), bars_per_year=YEAR, seed=1)
+    assert deflated_by_looks(statistics, 1) == statistics["psr"]
+
+
+def test_more_looks_lower_it_further_and_further():
+    statistics = describe_returns(noise(500, 3, mean=0.0006), bars_per_year=YEAR, seed=1)
+    seen = [deflated_by_looks(statistics, looks) for looks in (1, 2, 3, 10, 100)]
+    assert seen == sorted(seen, reverse=True)
+    assert len(set(seen)) == 5
+    assert seen[0] > 0.9 > seen[-1]
+
+
+def test_looks_are_counted_as_null_series_of_the_same_length():
+    statistics = describe_returns(noise(500, 3, mean=0.0006), bars_per_year=YEAR, seed=1)
+    draws = np.random.default_rng(0).normal(0.0, 1.0 / math.sqrt(500), (200_000, 10)).max(axis=1).mean()
+    by_simulation = probabilistic_sharpe_ratio(
+        statistics["sharpe"],  # type: ignore[arg-type]
+        500,
+        benchmark_sharpe=float(draws),
+        skew=statistics["skew"],  # type: ignore[arg-type]
+        kurtosis=statistics["kurtosis"],  # type: ignore[arg-type]
+    )
+    assert deflated_by_looks(statistics, 10) == pytest.approx(by_simulation, abs=0.03)
+
+
+def test_the_deflated_sharpe_counts_every_trial_that_was_started():
+    trials = [trial(k, noise(1000, k, mean=0.0004 + 0.0002 * k)) for k in range(4)]
+    few = research_evidence(tuned(trials, best=3), bars_per_year=YEAR)
+    with_failures = [
+        *trials,
+        trial(4, None, "fail"),
+        trial(5, trials[0].returns and np.array(trials[0].returns), "pruned"),
+    ]
+    more = research_evidence(tuned(with_failures, best=3), bars_per_year=YEAR)
+    many = research_evidence(tuned(trials, best=3, started=500), bars_per_year=YEAR)
+    assert (few["n_trials_started"], more["n_trials_started"], many["n_trials_started"]) == (4, 6, 500)
+    assert (more["n_completed"], more["n_left_out"]) == (4, 2)
+    assert few["dsr"] > more["dsr"] > many["dsr"]
+    assert few["expected_max_sharpe_annual"] < more["expected_max_sharpe_annual"] < many["expected_max_sharpe_annual"]
+    assert few["pbo"] == more["pbo"]
+
+
+def test_the_deflated_sharpe_is_that_of_the_chosen_trial():
+    trials = [trial(k, noise(1000, k, mean=0.0002 * k)) for k in range(6)]
+    found = [research_evidence(tuned(trials, best=best), bars_per_year=YEAR) for best in (1, 5)]
+    assert found[0]["dsr"] < found[1]["dsr"]
+    assert found[1]["sharpe_annual"] == pytest.approx(sharpe_ratio(np.array(trials[5].returns)) * math.sqrt(YEAR))
+    assert found[1]["n_bars"] == 1000
+
+
+def test_a_single_completed_trial_cannot_be_deflated_and_says_so():
+    only = [trial(0, noise(500, 0, mean=0.002)), trial(1, None, "fail")]
+    research = research_evidence(tuned(only), bars_per_year=YEAR)
+    assert research["dsr"] is None
+    assert research["probability_of_loss_reason"] == "1 completed trial(s): the spread of trials is unknown"
+    reasons = verdict_on(noise(1000, 5, mean=0.0012), research)
+    assert reasons == ("research: no deflated Sharpe ratio, 1 completed trial(s): the spread of trials is unknown",)
+
+
+@pytest.mark.parametrize("n_bars", [8, 20, 40, 130])
+def test_cross_validation_uses_fewer_blocks_where_bars_are_few(n_bars):
+    trials = null_trials(3, n_bars=n_bars)
+    research = research_evidence(tuned(trials, best=best_of(trials)), bars_per_year=YEAR)
+    assert 0.0 <= research["pbo"] <= 1.0
+
+
+def test_what_json_cannot_say_becomes_null_and_the_rest_stays():
+    value = {
+        "a": np.float64(1.5),
+        "b": (np.int64(2), math.nan, [math.inf, None]),
+        3: np.array([1.0, -np.inf]),
+        "flag": np.bool_(True),
+        "text": "x",
+    }
+    assert json_ready(value) == {"a": 1.5, "b": [2, None, [None, None]], "3": [1.0, None], "flag": True, "text": "x"}
+    assert type(json_ready(np.float64(1.5))) is float
+
+
+def test_the_validation_gap_is_a_difference_of_means():
+    folds = [
+        {"validation_sharpe_annual": 8.08, "oos_sharpe_annual": -0.64},
+        {"validation_sharpe_annual": 2.0, "oos_sharpe_annual": 1.0},
+    ]
+    gap = validation_gap(folds)
+    assert gap == {"validation": pytest.approx(5.04), "out_of_sample": pytest.approx(0.18), "gap": pytest.approx(4.86)}
+    unknown = [{"validation_sharpe_annual": None, "oos_sharpe_annual": 1.0}]
+    assert validation_gap(unknown) == {"validation": None, "out_of_sample": 1.0, "gap": None}
+
+
+def test_a_gap_compares_the_same_folds():
+    folds = [
+        {"validation_sharpe_annual": 2.0, "oos_sharpe_annual": 1.0},
+        {"validation_sharpe_annual": None, "oos_sharpe_annual": -5.0},
+    ]
+    gap = validation_gap(folds)
+    assert gap["out_of_sample"] == -2.0
+    assert gap["gap"] == 1.0
