@@ -1,7 +1,7 @@
 """Shared fixtures: a small experiment that runs the whole graph in seconds, and one finished run of it."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,7 @@ class Workbench:
 
 
 @pytest.fixture(scope="session")
-def _finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def _finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One whole run of the small experiment, in this process; tests copy it before they change it."""
     folder = tmp_path_factory.mktemp("finished")
     small_experiment(folder)
@@ -150,7 +150,7 @@ def _finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("DAGSTER_HOME", str(folder / "home" / "dagster"))
         result = Workbench(folder).run()
     assert not result["failed"], result
-    yield folder
+    return folder
 
 
 @pytest.fixture

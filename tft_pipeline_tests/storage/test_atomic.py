@@ -1,0 +1,103 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tft_pipeline.storage.atomic import append_line, canonical_json, fsync_tree, replace_link, stage_beside
+
+
+def test_a_stage_stands_beside_its_target_and_goes_when_it_is_not_renamed(tmp_path):
+    with stage_beside(tmp_path / "a") as stage:
+        assert stage.parent == tmp_path / "a"
+        assert list(stage.iterdir()) == []
+        (stage / "f").write_text("x")
+    assert list((tmp_path / "a").iterdir()) == []
+
+
+def test_a_stage_that_was_renamed_away_stays(tmp_path):
+    with stage_beside(tmp_path) as stage:
+        (stage / "f").write_text("x")
+        stage.rename(tmp_path / "kept")
+    assert (tmp_path / "kept" / "f").read_text() == "x"
+
+
+def test_a_failing_writer_leaves_no_stage(tmp_path):
+    with pytest.raises(RuntimeError, match="broken"), stage_beside(tmp_path) as stage:
+        (stage / "f").write_text("x")
+        raise RuntimeError("broken")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_stages_of_one_parent_do_not_meet(tmp_path):
+    with stage_beside(tmp_path) as first, stage_beside(tmp_path) as second:
+        assert first != second
+
+
+def test_a_link_is_replaced_and_stays_relative(tmp_path):
+    replace_link(tmp_path / "current", "one")
+    replace_link(tmp_path / "current", "two")
+    assert os.readlink(tmp_path / "current") == "two"
+    assert [path.name for path in tmp_path.iterdir()] == ["current"]
+
+
+def test_a_link_that_cannot_be_replaced_leaves_nothing_behind(tmp_path):
+    (tmp_path / "current" / "inside").mkdir(parents=True)
+    with pytest.raises(OSError, match="current"):
+        replace_link(tmp_path / "current", "one")
+    assert [path.name for path in tmp_path.iterdir()] == ["current"]
+
+
+def test_a_reader_never_finds_the_link_missing(tmp_path):
+    writer = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from pathlib import Path; from tft_pipeline.storage.atomic import replace_link\n"
+            "for k in range(300): replace_link(Path(sys.argv[1]) / 'current', str(k))",
+            str(tmp_path),
+        ]
+    )
+    while not (tmp_path / "current").is_symlink():
+        assert writer.poll() is None
+    seen = []
+    while writer.poll() is None:
+        seen.append(int(os.readlink(tmp_path / "current")))
+    assert writer.returncode == 0
+    assert seen == sorted(seen)
+    assert os.readlink(tmp_path / "current") == "299"
+
+
+def test_equal_values_give_equal_json_and_non_finite_ones_none():
+    assert canonical_json({"b": 1, "a": "ü"}) == canonical_json({"a": "ü", "b": 1})
+    assert json.loads(canonical_json({"a": [1.5, None]})) == {"a": [1.5, None]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical_json({"a": float("nan")})
+
+
+def test_lines_of_processes_that_append_together_stay_whole(tmp_path):
+    ledger = tmp_path / "new" / "ledger.jsonl"
+    code = (
+        "import sys; from pathlib import Path; from tft_pipeline.storage.atomic import append_line\n"
+        "for k in range(60): append_line(Path(sys.argv[1]), {'who': sys.argv[2], 'k': k, 'text': 'x' * 3000})"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(ledger), who]) for who in ("a", "b")]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    rows = [json.loads(line) for line in ledger.read_text().splitlines()]
+    for who in ("a", "b"):
+        assert [row["k"] for row in rows if row["who"] == who] == list(range(60))
+
+
+def test_a_line_that_has_no_json_form_is_not_written(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        append_line(tmp_path / "ledger.jsonl", {"a": float("inf")})
+    assert not (tmp_path / "ledger.jsonl").exists()
+
+
+def test_a_tree_with_folders_can_be_made_durable(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "f").write_text("x")
+    fsync_tree(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        fsync_tree(tmp_path / "absent")
