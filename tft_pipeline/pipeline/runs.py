@@ -67,7 +67,11 @@ def materialise(
 
 
 def failure_of(result: dg.ExecuteInProcessResult, default: str) -> tuple[str, str]:
-    """The first asset that failed and why, in the words of the innermost error."""
+    """The first asset that failed and why, in the words of the innermost error or of the check that stopped it."""
+    for evaluation in result.get_asset_check_evaluations():
+        if not evaluation.passed:
+            reason = f"check {evaluation.check_name}: {evaluation.description}"
+            return evaluation.asset_key.to_user_string(), reason
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data
@@ -81,12 +85,7 @@ def failure_of(result: dg.ExecuteInProcessResult, default: str) -> tuple[str, st
             return (event.step_key or default).replace("__", "/"), reason
         if event.is_failure and event.is_run_event and event.pipeline_failure_data.error is not None:
             return default, event.pipeline_failure_data.error.message.strip()
-    failed = [
-        f"{e.asset_key.to_user_string()}: check {e.check_name}: {e.description}"
-        for e in result.get_asset_check_evaluations()
-        if not e.passed
-    ]
-    return default, "; ".join(failed) or "the run failed without an error"
+    return default, "the run failed without saying why; look at it in the UI"
 
 
 def open_instance(layout: Layout) -> dg.DagsterInstance:

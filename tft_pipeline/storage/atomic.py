@@ -1,8 +1,10 @@
 """Writes that are either complete or absent: stage in the same parent, fsync, one rename. Not here: what is written."""
 
+import fcntl
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 STAGE_PREFIX = ".stage-"
+SWEEP_SECONDS = 60.0
 
 
 def fsync_folder(folder: Path) -> None:
@@ -37,14 +40,42 @@ def fsync_tree(folder: Path) -> None:
 
 @contextmanager
 def stage_beside(parent: Path) -> Iterator[Path]:
-    """Yield an empty folder inside `parent`, removed afterwards unless it was renamed away."""
+    """Yield an empty folder inside `parent`, removed afterwards unless it was renamed away.
+
+    The folder is locked while it is filled; what killed writers left behind is swept first.
+    """
     parent.mkdir(parents=True, exist_ok=True)
+    sweep_stages(parent)
     stage = parent / f"{STAGE_PREFIX}{uuid.uuid4().hex[:12]}"
     stage.mkdir()
+    descriptor = os.open(stage, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield stage
     finally:
+        os.close(descriptor)
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def sweep_stages(parent: Path) -> None:
+    """Remove stages and temporary links that no live writer holds; younger ones than `SWEEP_SECONDS` may not be locked yet."""
+    for left in parent.glob(f"{STAGE_PREFIX}*"):
+        try:
+            if time.time() - left.lstat().st_mtime < SWEEP_SECONDS:
+                continue
+            if left.is_symlink():
+                left.unlink()
+                continue
+            descriptor = os.open(left, os.O_RDONLY | os.O_DIRECTORY)
+        except (FileNotFoundError, NotADirectoryError):  # its writer finished meanwhile
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
+        except BlockingIOError:  # its writer lives
+            pass
+        finally:
+            os.close(descriptor)
 
 
 def replace_link(link: Path, target: str) -> None:

@@ -2,10 +2,19 @@ import json
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
-from tft_pipeline.storage.atomic import append_line, canonical_json, fsync_tree, replace_link, stage_beside
+from tft_pipeline.storage.atomic import (
+    SWEEP_SECONDS,
+    append_line,
+    canonical_json,
+    fsync_tree,
+    replace_link,
+    stage_beside,
+)
 
 
 def test_a_stage_stands_beside_its_target_and_goes_when_it_is_not_renamed(tmp_path):
@@ -24,10 +33,45 @@ def test_a_stage_that_was_renamed_away_stays(tmp_path):
 
 
 def test_a_failing_writer_leaves_no_stage(tmp_path):
-    with pytest.raises(RuntimeError, match="broken"), stage_beside(tmp_path) as stage:
-        (stage / "f").write_text("x")
-        raise RuntimeError("broken")
+    def write() -> None:
+        with stage_beside(tmp_path) as stage:
+            (stage / "f").write_text("x")
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        write()
     assert list(tmp_path.iterdir()) == []
+
+
+def aged(path: Path, seconds: float = 2 * SWEEP_SECONDS) -> Path:
+    os.utime(path, (time.time() - seconds,) * 2, follow_symlinks=False)
+    return path
+
+
+def test_what_a_killed_writer_left_is_swept_by_the_next_one(tmp_path):
+    (tmp_path / ".stage-dead" / "part").mkdir(parents=True)
+    (tmp_path / ".stage-dead" / "f").write_text("x")
+    (tmp_path / ".stage-current-dead").symlink_to("nowhere")
+    (tmp_path / "v1").mkdir()
+    for name in (".stage-dead", ".stage-current-dead", "v1"):
+        aged(tmp_path / name)
+    with stage_beside(tmp_path) as stage:
+        assert {path.name for path in tmp_path.iterdir()} == {"v1", stage.name}
+
+
+def test_a_stage_whose_writer_lives_is_not_swept_however_old_it_is(tmp_path):
+    with stage_beside(tmp_path) as stage:
+        (stage / "f").write_text("x")
+        aged(stage)
+        with stage_beside(tmp_path):
+            pass
+        assert (stage / "f").read_text() == "x"
+
+
+def test_a_stage_that_was_just_made_is_not_swept(tmp_path):
+    (tmp_path / ".stage-young").mkdir()
+    with stage_beside(tmp_path):
+        assert (tmp_path / ".stage-young").is_dir()
 
 
 def test_two_stages_of_one_parent_do_not_meet(tmp_path):

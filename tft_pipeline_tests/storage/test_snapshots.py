@@ -17,7 +17,9 @@ from tft_pipeline_tests.conftest import random_bars
 TAKEN = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 
 
-def snapshot(bars: pl.DataFrame | None = None, *, later: int = 0, environment: dict[str, Any] | None = None) -> Snapshot:
+def snapshot(
+    bars: pl.DataFrame | None = None, *, later: int = 0, environment: dict[str, Any] | None = None
+) -> Snapshot:
     bars = random_bars(50) if bars is None else bars
     manifest = snapshot_manifest(
         bars,
@@ -86,7 +88,7 @@ def test_a_damaged_snapshot_is_set_aside_and_written_anew(tmp_path):
 
 def test_bars_that_are_not_the_manifests_content_are_refused(tmp_path):
     mixed = Snapshot(bars=random_bars(51), manifest=snapshot().manifest)
-    with pytest.raises(IntegrityError, match="content .*, manifest "):
+    with pytest.raises(IntegrityError, match=r"content .*, manifest "):
         read_snapshot(write_snapshot(tmp_path, mixed))
 
 

@@ -48,7 +48,7 @@ def test_a_file_of_an_unknown_kind_is_refused(tmp_path):
 
 
 def test_a_missing_source_says_what_it_is_relative_to(tmp_path):
-    with pytest.raises(BarsError, match="no such file or folder; correct data.source, which is relative to the experiment"):
+    with pytest.raises(BarsError, match=r"no such file or folder; correct data\.source, which is relative to the exp"):
         read_source(tmp_path / "absent.csv")
 
 
