@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tft_pipeline.domain.experiment import PositionSection
 from tft_pipeline.domain.portfolio import (
     PortfolioSeries,
     break_even_cost_bps,
@@ -17,6 +16,7 @@ from tft_pipeline.domain.portfolio import (
     portfolio_returns,
 )
 from tft_pipeline.domain.positions import hold_positions
+from tft_pipeline.domain.sections import PositionSection
 
 BASELINES = ("long_only", "momentum")
 

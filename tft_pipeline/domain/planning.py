@@ -11,16 +11,11 @@ from typing import Any
 import numpy as np
 
 from tft_pipeline.domain.content import array_sha256, json_sha256
-from tft_pipeline.domain.experiment import (
-    Experiment,
-    FoldsSection,
-    NetworkSection,
-    PositionSection,
-    TrainingSection,
-)
+from tft_pipeline.domain.experiment import Experiment
 from tft_pipeline.domain.folds import Fold, plan_folds
 from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.reports import FoldSpec
+from tft_pipeline.domain.sections import FoldsSection, NetworkSection, PositionSection, TrainingSection
 
 PARTS = ("train", "validation", "test")
 

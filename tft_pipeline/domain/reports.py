@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from tft_pipeline.domain.content import json_sha256
-from tft_pipeline.domain.experiment import NetworkSection, PositionSection, TrainingSection
 from tft_pipeline.domain.folds import Fold, Span
+from tft_pipeline.domain.sections import NetworkSection, PositionSection, TrainingSection
 
 
 class Report(BaseModel):

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tft_pipeline.domain.experiment import EvaluationSection
 from tft_pipeline.domain.overfitting import probability_of_backtest_overfitting
 from tft_pipeline.domain.reports import TunedHyperparameters
+from tft_pipeline.domain.sections import EvaluationSection
 from tft_pipeline.domain.sharpe import (
     annualise,
     deflated_sharpe_ratio,

@@ -13,10 +13,10 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 from torch.utils import deterministic
 
-from tft_pipeline.domain.experiment import NetworkSection, PositionSection, TrainingSection
 from tft_pipeline.domain.folds import Fold
 from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.scaling import Scaler
+from tft_pipeline.domain.sections import NetworkSection, PositionSection, TrainingSection
 from tft_pipeline.model.lightning import MONITOR, TftModule
 from tft_pipeline.model.losses import Objective
 from tft_pipeline.model.network import Tft, count_parameters

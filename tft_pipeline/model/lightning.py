@@ -7,8 +7,8 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from tft_pipeline.domain.experiment import TrainingSection
 from tft_pipeline.domain.folds import Span
+from tft_pipeline.domain.sections import TrainingSection
 from tft_pipeline.model.heads import Forecast
 from tft_pipeline.model.losses import Objective
 from tft_pipeline.model.network import Tft

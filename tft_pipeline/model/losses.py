@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tft_pipeline.domain.experiment import PositionSection, TrainingSection
+from tft_pipeline.domain.sections import PositionSection, TrainingSection
 from tft_pipeline.model.heads import Forecast, LossMode
 from tft_pipeline.model.windows import Outcomes
 

@@ -10,7 +10,7 @@ Source: Lim et al. (2021); decoder-only as Wood et al. (2021), arXiv 2112.08534.
 
 from torch import Tensor, nn
 
-from tft_pipeline.domain.experiment import NetworkSection
+from tft_pipeline.domain.sections import NetworkSection
 from tft_pipeline.model.attention import CausalAttention, visible_keys
 from tft_pipeline.model.heads import Forecast, LossMode, build_head
 from tft_pipeline.model.layers import GateAddNorm, GatedResidualNetwork

@@ -90,8 +90,8 @@ def read_fitted(artifact: Artifact) -> "FittedFold":
     """The fitted network of a verified folder that holds `weights.safetensors` and `network.json`."""
     from safetensors.torch import load
 
-    from tft_pipeline.domain.experiment import NetworkSection, PositionSection, TrainingSection
     from tft_pipeline.domain.scaling import Scaler
+    from tft_pipeline.domain.sections import NetworkSection, PositionSection, TrainingSection
     from tft_pipeline.model.fit import FittedFold
 
     stored: dict[str, Any] = json.loads(artifact.path("network.json").read_text())

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from tft_pipeline.domain.backtest import BASELINES, backtest, break_even_bps
-from tft_pipeline.domain.experiment import PositionSection
+from tft_pipeline.domain.sections import PositionSection
 from tft_pipeline_tests.conftest import business_days
 from tft_pipeline_tests.oracles.portfolio import book, held_positions
 

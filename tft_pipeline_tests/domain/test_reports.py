@@ -3,7 +3,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tft_pipeline.domain.experiment import NetworkSection, PositionSection, TrainingSection
 from tft_pipeline.domain.folds import Fold, Span
 from tft_pipeline.domain.planning import production_folds, research_folds
 from tft_pipeline.domain.reports import (
@@ -18,6 +17,7 @@ from tft_pipeline.domain.reports import (
     TrialRow,
     TunedHyperparameters,
 )
+from tft_pipeline.domain.sections import NetworkSection, PositionSection, TrainingSection
 from tft_pipeline_tests.builders import planned, small, toy_panel
 from tft_pipeline_tests.conftest import random_bars
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from tft_pipeline.domain.experiment import NetworkSection, PositionSection, TrainingSection
 from tft_pipeline.domain.folds import Fold, Span
 from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.portfolio import portfolio_returns
 from tft_pipeline.domain.positions import hold_positions
 from tft_pipeline.domain.scaling import Scaler
+from tft_pipeline.domain.sections import NetworkSection, PositionSection, TrainingSection
 from tft_pipeline.model.fit import fit_fold
 from tft_pipeline.model.inference import predict
 from tft_pipeline.model.lightning import TftModule

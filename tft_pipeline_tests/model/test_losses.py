@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tft_pipeline.domain.experiment import PositionSection, TrainingSection
 from tft_pipeline.domain.portfolio import portfolio_returns as backtest
 from tft_pipeline.domain.positions import hold_positions
+from tft_pipeline.domain.sections import PositionSection, TrainingSection
 from tft_pipeline.model.heads import Forecast, LossMode
 from tft_pipeline.model.losses import (
     Objective,

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tft_pipeline.domain.experiment import NetworkSection
+from tft_pipeline.domain.sections import NetworkSection
 from tft_pipeline.model.network import Tft, count_parameters
 from tft_pipeline_tests.oracles import network as oracle
 from tft_pipeline_tests.oracles.model_panels import arrays, randomised

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import torch
 
-from tft_pipeline.domain.experiment import NetworkSection, PositionSection, TrainingSection
 from tft_pipeline.domain.folds import Fold, Span
 from tft_pipeline.domain.panel import Panel
+from tft_pipeline.domain.sections import NetworkSection, PositionSection, TrainingSection
 from tft_pipeline.model.fit import FittedFold, fit_fold
 
 BARS_PER_YEAR = 252.0

@@ -45,7 +45,9 @@ def fitted() -> FittedFold:
 
 
 def bundle(fitted: FittedFold, **changes: Any) -> FoldBundle:
-    predictions = pl.DataFrame({"fold": ["f1"] * 2, "symbol": ["A", "B"], "raw_position": [0.25, None], "mean": [0.1, -0.0]})
+    predictions = pl.DataFrame(
+        {"fold": ["f1"] * 2, "symbol": ["A", "B"], "raw_position": [0.25, None], "mean": [0.1, -0.0]}
+    )
     values: dict[str, Any] = {
         "key": "f1",
         "spec_sha256": "ab",
@@ -133,7 +135,9 @@ def test_the_hash_of_the_weights_is_that_of_their_file(fitted, tmp_path):
     assert weights_sha256(other_weights(fitted)) != weights_sha256(fitted)
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "network.json", "lightgbm.txt", "predictions.parquet", "fold.json"])
+@pytest.mark.parametrize(
+    "name", ["weights.safetensors", "network.json", "lightgbm.txt", "predictions.parquet", "fold.json"]
+)
 def test_a_file_that_the_manifest_does_not_list_is_not_parsed(fitted, tmp_path, name):
     artifact = stored(tmp_path, bundle(fitted))
     unlisted = dataclasses.replace(artifact, files={k: v for k, v in artifact.files.items() if k != name})

@@ -1,0 +1,257 @@
+"""The sections of an experiment file: their keys, limits and defaults. Not here: how sections fit together (`experiment`).
+
+An asset receives only the sections it works from, so that a changed key marks exactly its readers out of date.
+"""
+
+import hashlib
+import json
+from datetime import date
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tft_pipeline.domain.folds import FoldPlan
+from tft_pipeline.domain.search import Knob
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+
+
+class Section(BaseModel):
+    """One block of the experiment file: immutable, unknown keys refused, types not coerced."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    def fingerprint(self) -> str:
+        """First 12 hex digits of the SHA-256 of this section's canonical JSON."""
+        return digest(self.model_dump(mode="json"))
+
+
+class DataSection(Section):
+    """Where the bars come from and what one bar is."""
+
+    source: str = Field(description="Parquet or CSV file or a folder of them; relative to the experiment file")
+    interval: Literal["1m", "5m", "15m", "1h", "1d"] = Field(description="length of one bar")
+    bars_per_year: PositiveFloat = Field(description="bars a year, for annualising: 252 for US daily bars")
+    market_symbol: str | None = Field(default=None, description="index used as context; never traded")
+    symbols: Names | None = Field(default=None, description="restrict to these symbols; all by default")
+    timezone: str | None = Field(
+        default=None, description="time zone of naive timestamps; none are accepted without it"
+    )
+    start: date | None = Field(default=None, description="first date used")
+    end: date | None = Field(default=None, description="last date used")
+    min_bars: PositiveInt = Field(default=300, description="fewest bars a symbol must bring")
+
+
+class FeaturesSection(Section):
+    """Which features are built."""
+
+    groups: Annotated[tuple[str, ...], Field(strict=False)] | None = Field(
+        default=None, description="catalogue groups by prefix; all by default, none with []"
+    )
+    names: Names | None = Field(default=None, description="single catalogue features, added to the groups")
+    user_columns: bool = Field(default=True, description="pass the source's own feature columns through")
+
+    @model_validator(mode="after")
+    def _something_is_built(self) -> Self:
+        if self.groups == () and not self.names and not self.user_columns:
+            raise ValueError("no groups, no names and no user_columns: there is no feature to learn from; name some")
+        return self
+
+
+class TargetSection(Section):
+    """What is predicted and how risk is scaled."""
+
+    horizon: PositiveInt = Field(default=1, description="bars a label looks ahead")
+    volatility_span: Annotated[int, Field(ge=2)] = Field(default=60, description="span of the ex-ante EWM std, bars")
+    target_volatility: PositiveFloat = Field(default=0.15, description="annual volatility a full position is scaled to")
+
+
+class PeriodsSection(Section):
+    """The split between the research period (phases 1-4) and the production period (phase 5)."""
+
+    production_start: date = Field(description="first date scored as production")
+    purge: PositiveInt = Field(default=5, description="bars between train, validation and test, and before production")
+
+
+class FoldsSection(Section):
+    """Lengths of a walk-forward in bars; the purge is `periods.purge`."""
+
+    train: PositiveInt = Field(description="bars of training (the fewest, where the window expands)")
+    validation: PositiveInt = Field(description="bars for early stopping, after the training bars of all symbols")
+    test: PositiveInt = Field(description="bars scored out of sample")
+    step: PositiveInt = Field(description="bars from one fold's test to the next")
+    window: Literal["expanding", "sliding"] = Field(default="expanding", description="what happens to the train start")
+    max_folds: PositiveInt | None = Field(default=None, description="keep only the latest so many folds")
+
+    def plan(self, *, purge: int, horizon: int) -> FoldPlan:
+        """The fold plan these lengths make with the experiment's purge and horizon."""
+        return FoldPlan(
+            train=self.train,
+            validation=self.validation,
+            test=self.test,
+            step=self.step,
+            window=self.window,
+            purge=purge,
+            horizon=horizon,
+        )
+
+
+class PrefilterSection(Section):
+    """Phase 1: what makes a feature degenerate."""
+
+    max_missing: Share = Field(default=0.5, description="largest share of missing values")
+    max_correlation: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        default=0.97, description="|r| above which the later of two features is dropped"
+    )
+
+
+class NetworkSection(Section):
+    """The decoder-only Temporal Fusion Transformer."""
+
+    hidden: PositiveInt = Field(default=48, description="H, width of the network")
+    heads: PositiveInt = Field(default=4, description="attention heads; must divide hidden")
+    lstm_layers: PositiveInt = Field(default=1, description="stacked LSTM layers")
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(default=0.1, description="dropout rate")
+    variable_hidden: PositiveInt = Field(default=8, description="width of one variable's own embedding")
+
+    @model_validator(mode="after")
+    def _heads_divide_hidden(self) -> Self:
+        if self.hidden % self.heads:
+            raise ValueError(f"heads {self.heads} does not divide hidden {self.hidden}: choose a divisor of hidden")
+        return self
+
+
+class TrainingSection(Section):
+    """How the network is fitted, the same in exploration, tuning and production."""
+
+    lookback: Annotated[int, Field(ge=8)] = Field(default=63, description="bars in one window")
+    warmup_bars: Annotated[int, Field(ge=0)] = Field(
+        default=21, description="first bars of a window that are not scored"
+    )
+    learning_rate: PositiveFloat = Field(default=1e-3)
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(default=1e-2)
+    batch_blocks: PositiveInt = Field(default=8, description="date blocks a batch; each holds all symbols of its bars")
+    gradient_clip: PositiveFloat = Field(default=0.5, description="largest gradient norm")
+    loss_mode: Literal["sharpe", "joint_mle", "bce"] = Field(default="joint_mle")
+    mle_weight: Annotated[float, Field(ge=0.0)] = Field(
+        default=0.2, description="weight of the likelihood in joint_mle"
+    )
+    patience: PositiveInt = Field(default=5, description="epochs without a better validation loss before stopping")
+    precision: Literal["32", "bf16-mixed"] = Field(default="32", description="bf16-mixed needs a CUDA device")
+
+    @model_validator(mode="after")
+    def _something_is_scored(self) -> Self:
+        if self.warmup_bars >= self.lookback:
+            raise ValueError(
+                f"warmup_bars {self.warmup_bars} >= lookback {self.lookback}: no bar of a window is scored"
+            )
+        return self
+
+
+class PositionSection(Section):
+    """From the network's output to a held position; one function in training, tuning, backtest and live."""
+
+    max_position: Annotated[float, Field(gt=0.0, le=1.0)] = Field(default=1.0, description="largest |position|")
+    position_smooth: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        default=0.0, description="weight of the last position"
+    )
+    cost_bps: Annotated[float, Field(ge=0.0)] = Field(default=5.0, description="cost of one unit of weight traded")
+
+
+TUNABLE: dict[str, type[Section]] = {
+    "network": NetworkSection,
+    "training": TrainingSection,
+    "position": PositionSection,
+}
+"""Sections whose keys the tuning space may search, by name."""
+
+
+class ExplorationSection(Section):
+    """Phase 2: short fits on all features, to read Variable Selection Network weights."""
+
+    folds: FoldsSection
+    epochs: PositiveInt
+    seeds: Annotated[int, Field(ge=3)] = Field(default=3, description="fits a fold; weights are their mean")
+    shadow_features: Annotated[int, Field(ge=2)] = Field(default=6, description="time-permuted copies trained along")
+
+
+class PruningSection(Section):
+    """Phase 3: which features stay."""
+
+    threshold: Literal["shadow"] | PositiveFloat = Field(default="shadow", description="weight a fold must exceed")
+    shadow_quantile: Share = Field(default=0.95, description="quantile of the shadow weights that is the threshold")
+    min_stability: Share = Field(default=0.25, description="share of folds in which a feature must pass")
+    max_features: PositiveInt = Field(default=73)
+    min_features: PositiveInt = Field(default=5, description="filled up by weight when fewer pass")
+
+    @model_validator(mode="after")
+    def _limits_are_ordered(self) -> Self:
+        if self.min_features > self.max_features:
+            raise ValueError(f"min_features {self.min_features} > max_features {self.max_features}")
+        return self
+
+
+class TuningSection(Section):
+    """Phase 4: Optuna over mini walk-forward folds inside the research period."""
+
+    folds: FoldsSection
+    epochs: PositiveInt
+    n_trials: PositiveInt
+    parallel_trials: PositiveInt = Field(
+        default=2, description="trials asked for together; part of the result, not of the machine"
+    )
+    startup_trials: PositiveInt = Field(default=5, description="trials before the median pruner may act")
+    warmup_folds: PositiveInt = Field(default=2, description="folds of a trial before the median pruner may act")
+    space: Annotated[dict[str, Knob], Field(min_length=1)] = Field(
+        description="dotted key of network, training or position"
+    )
+
+
+class ProductionSection(Section):
+    """Phase 5: the walk forward that is reported."""
+
+    folds: FoldsSection
+    epochs: PositiveInt
+
+
+class EvaluationSection(Section):
+    """Out-of-sample performance and its verdict."""
+
+    momentum_lookback: PositiveInt = Field(default=252, description="bars of the time-series momentum baseline")
+    min_psr: Share = Field(default=0.95, description="probabilistic Sharpe ratio that GO needs")
+    min_dsr: Share = Field(default=0.95, description="deflated Sharpe ratio of the chosen trial that GO needs")
+    max_probability_of_loss: Share = Field(default=0.25, description="CSCV probability of loss that GO tolerates")
+
+
+class LatencySection(Section):
+    """Inference latency of the released model, batch of one."""
+
+    warmup: Annotated[int, Field(ge=0)] = 20
+    n: Annotated[int, Field(ge=20)] = 200
+    max_p95_ms: PositiveFloat = Field(default=40.0, description="p95 that GO tolerates")
+
+
+class DriftSection(Section):
+    """Population drift of what the model sees."""
+
+    recent_bars: PositiveInt = Field(default=21)
+    n_bins: Annotated[int, Field(ge=2)] = 10
+    psi_threshold: PositiveFloat = 0.25
+    js_threshold: PositiveFloat = 0.3
+    alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
+
+
+class EnsembleSection(Section):
+    """Blend with LightGBM."""
+
+    l2: Annotated[float, Field(ge=0.0)] = Field(default=0.01, description="pull towards equal weights")
+    lightgbm_rounds: PositiveInt = 100
+    lightgbm_leaves: Annotated[int, Field(ge=2)] = 15
+
+
+def digest(value: object) -> str:
+    """First 12 hex digits of the SHA-256 of canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
