@@ -64,7 +64,7 @@ def materialise_asset(
                 f"{partition!r} is not a fold of {asset}; choose from "
                 f"{', '.join(instance.get_dynamic_partitions(_partitions_name(assets, key)))}"
             )
-        selection = dg.AssetSelection.assets(key)
+        selection: dg.AssetSelection = dg.AssetSelection.assets(key)
         if downstream:
             selection = selection.downstream()
         chosen = [one for one in assets.toposorted_asset_keys if one in selection.resolve(assets) and one in runnable]

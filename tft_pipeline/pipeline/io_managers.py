@@ -117,7 +117,11 @@ class ReportIOManager(_ArtifactIOManager):
 
     def _store(self, root: Path, value: Report) -> tuple[Artifact, dict[str, Any]]:
         text = value.model_dump_json(indent=1)
-        return write_artifact(root, lambda folder: (folder / REPORT_FILE).write_text(text) and None), {}
+
+        def fill(folder: Path) -> None:
+            (folder / REPORT_FILE).write_text(text)
+
+        return write_artifact(root, fill), {}
 
     def _load(self, artifact: Artifact, kind: Any) -> Report:
         kind = kind if isinstance(kind, type) and issubclass(kind, Report) else _value_type(kind)
@@ -167,7 +171,7 @@ def _describe(frame: pl.DataFrame) -> dict[str, Any]:
 
 
 def _value_type(kind: Any) -> type[Report]:
-    arguments = getattr(kind, "__args__", ())
+    arguments: tuple[Any, ...] = getattr(kind, "__args__", ())
     if len(arguments) == 2 and isinstance(arguments[1], type) and issubclass(arguments[1], Report):
         return arguments[1]
     raise TypeError(f"an input of type {kind} cannot be read: annotate it with a report type or dict[str, report type]")

@@ -77,7 +77,8 @@ def published_version(instance: dg.DagsterInstance, key: dg.AssetKey, partition:
 
 
 class _OfSpec(Protocol):
-    spec_sha256: str
+    @property
+    def spec_sha256(self) -> str: ...
 
 
 Result = TypeVar("Result", bound=_OfSpec)

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,7 @@ def fold_picture(dates: Sequence[dict[str, Any]], keys: Sequence[str], *, title:
 
 
 def line_picture(
-    lines: dict[str, tuple[Sequence[Any], Sequence[float]]], *, title: str, label: str
+    lines: Mapping[str, tuple[Sequence[Any], Sequence[float]]], *, title: str, label: str
 ) -> dg.MarkdownMetadataValue:
     """Named lines over a common axis."""
 

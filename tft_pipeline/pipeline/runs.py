@@ -83,8 +83,8 @@ def failure_of(result: dg.ExecuteInProcessResult, default: str) -> tuple[str, st
                     error = error.cause
                 reason = "unknown error" if error is None else error.message.strip()
             return (event.step_key or default).replace("__", "/"), reason
-        if event.is_failure and event.is_run_event and event.pipeline_failure_data.error is not None:
-            return default, event.pipeline_failure_data.error.message.strip()
+        if event.event_type == dg.DagsterEventType.RUN_FAILURE and event.job_failure_data.error is not None:
+            return default, event.job_failure_data.error.message.strip()
     return default, "the run failed without saying why; look at it in the UI"
 
 
@@ -105,6 +105,7 @@ def prepare_dagster_home(layout: Layout) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     settings, link = PROJECT_ROOT / "dagster.yaml", home / "dagster.yaml"
     if settings.is_file() and not link.exists():
+        link.unlink(missing_ok=True)  # a link into a checkout that was moved
         link.symlink_to(settings)
     os.environ["DAGSTER_HOME"] = str(home)
     return home

@@ -6,12 +6,14 @@ Everything is off until switched on: `TFT_AUTOMATION=on` for all of it, or singl
 import os
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.storage.artifacts import ArtifactMissingError, read_artifact
 
 SWITCH = "TFT_AUTOMATION"
 NIGHTLY = "0 3 * * *"
+Job = dg.JobDefinition | UnresolvedAssetJobDefinition
 
 
 def automation_is_on() -> bool:
@@ -26,7 +28,7 @@ def automation_is_on() -> bool:
     return value == "on"
 
 
-def jobs(graph: ExperimentGraph) -> list[dg.JobDefinition]:
+def jobs(graph: ExperimentGraph) -> list[Job]:
     """Jobs that the schedules start and that people may start."""
     return [
         dg.define_asset_job(
@@ -45,7 +47,7 @@ def jobs(graph: ExperimentGraph) -> list[dg.JobDefinition]:
 
 
 def schedules_and_sensors(
-    graph: ExperimentGraph, jobs_by_name: dict[str, dg.JobDefinition]
+    graph: ExperimentGraph, jobs_by_name: dict[str, Job]
 ) -> tuple[list[dg.ScheduleDefinition], list[dg.SensorDefinition]]:
     """The nightly drift schedule, the drift sensor and the automation sensor of one experiment."""
     on = automation_is_on()

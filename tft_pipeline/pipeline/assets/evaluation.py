@@ -1,13 +1,10 @@
 """What the walk forward earned and whether it means anything; latency, drift and the blend of the newest model."""
 
-from datetime import UTC, datetime
-
 import dagster as dg
 import numpy as np
 import polars as pl
 
-from tft_pipeline.domain.backtest import BASELINES, backtest, break_even_bps
-from tft_pipeline.domain.content import frame_sha256, json_sha256
+from tft_pipeline.domain.backtest import BASELINES, backtest
 from tft_pipeline.domain.drift import drift_report as compare_drift
 from tft_pipeline.domain.reports import (
     DriftRecord,
@@ -18,17 +15,11 @@ from tft_pipeline.domain.reports import (
     OosPerformance,
     TunedHyperparameters,
 )
-from tft_pipeline.domain.sharpe import annualise, describe_returns, sharpe_ratio
 from tft_pipeline.domain.verdict import (
-    GO,
-    NO_GO,
-    deflated_by_looks,
     json_ready,
-    reasons_against,
-    research_evidence,
-    validation_gap,
 )
-from tft_pipeline.pipeline.assets.blend import blend_probabilities, direction_statistics
+from tft_pipeline.pipeline.assets.blend import blend_probabilities
+from tft_pipeline.pipeline.assets.performance import performance_of
 from tft_pipeline.pipeline.automation import on_all_folds
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.outputs import content_output, table
@@ -36,7 +27,6 @@ from tft_pipeline.pipeline.panels import panel_of
 from tft_pipeline.pipeline.partitions import planned_folds
 from tft_pipeline.pipeline.plots import bar_picture, histogram_picture, line_picture
 from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
-from tft_pipeline.storage.looks import record_look
 
 LATENCY_FIGURES = ("mean_ms", "p50_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms", "p95_ci_ms")
 
@@ -86,7 +76,8 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             series,
             {
                 "n_bars": series.height,
-                "mean_turnover": float(series["turnover"].fill_nan(None).mean() or 0.0),
+                "n_bars_without_symbols": int((series["n_symbols"] == 0).sum()),
+                "mean_turnover": float(np.nanmean(series["turnover"].to_numpy())),
                 "equity": line_picture(
                     lines, title="cumulative out-of-sample return, net of costs", label="sum of returns"
                 ),
@@ -110,7 +101,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         plan: FoldPlanReport, folds: dict[str, FoldBundle], portfolio: pl.DataFrame, tuned: TunedHyperparameters
     ) -> dg.Output[OosPerformance]:
         """Sharpe ratio with its error, deflated, against baselines, and the verdict; one row a fold."""
-        record = _performance(graph, plan, planned_folds(plan, folds), portfolio, tuned)
+        record = performance_of(graph, plan, planned_folds(plan, folds), portfolio, tuned)
         ratios = {fold["fold"]: fold["oos_sharpe_annual"] for fold in record.folds}
         return content_output(
             record,
@@ -132,7 +123,6 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         group_name=group,
         code_version=graph.code_version("1", "latency"),
         automation_condition=on_all_folds(),
-        pool="fits",
     )
     def latency_benchmark(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> dg.Output[LatencyBenchmark]:
         """Latency of one decision of the newest model, batch of one; one record."""
@@ -227,82 +217,6 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         )
 
     return [oos_portfolio, oos_performance, latency_benchmark, drift_report, ensemble_weights]
-
-
-def _performance(
-    graph: ExperimentGraph,
-    plan: FoldPlanReport,
-    folds: dict[str, FoldBundle],
-    portfolio: pl.DataFrame,
-    tuned: TunedHyperparameters,
-) -> OosPerformance:
-    experiment = graph.experiment
-    bars_per_year, seed = experiment.data.bars_per_year, experiment.seed
-
-    def describe(column: str) -> dict[str, object]:
-        return describe_returns(portfolio[column].to_numpy(), bars_per_year=bars_per_year, seed=seed)
-
-    net, gross = describe("net"), describe("gross")
-    baselines = {name: describe(f"{name}_net") for name in BASELINES}
-    symbols = sorted(set().union(*(fold.predictions["symbol"].unique().to_list() for fold in folds.values())))
-    looks = record_look(
-        graph.layout.looks_ledger,
-        {
-            "market": json_sha256([symbols, experiment.data.interval]),
-            "first": portfolio["timestamp"].min().isoformat(),  # type: ignore[union-attr]
-            "last": portfolio["timestamp"].max().isoformat(),  # type: ignore[union-attr]
-            "content": frame_sha256(portfolio.select("timestamp", "net")),
-            "experiment": graph.name,
-            "at": datetime.now(UTC).isoformat(),
-        },
-    )
-    research = research_evidence(tuned, bars_per_year=bars_per_year)
-    psr_after_looks = deflated_by_looks(net, looks)
-    reasons = reasons_against(
-        statistics=net,
-        psr_after_looks=psr_after_looks,
-        looks=looks,
-        research=research,
-        baselines=baselines,
-        limits=experiment.evaluation,
-    )
-    rows = []
-    for key, fold in folds.items():
-        returns = portfolio.filter(pl.col("fold") == key)["net"].to_numpy()
-        validation = fold.fitted.history[fold.fitted.best_epoch]["validation_sharpe"]
-        rows.append(
-            {
-                "fold": key,
-                "best_epoch": fold.fitted.best_epoch,
-                "epochs": len(fold.fitted.history),
-                "n_validation_bars": plan.spec(key).dates["validation"]["n_bars"],
-                "validation_sharpe_annual": None if validation is None else annualise(validation, bars_per_year),
-                "n_oos_bars": len(returns),
-                "oos_sharpe_annual": annualise(sharpe_ratio(returns), bars_per_year),
-            }
-        )
-    costs = {
-        "cost_bps": plan.specs[-1].position.cost_bps,
-        "break_even_bps": break_even_bps(portfolio),
-        "mean_turnover": float(portfolio["turnover"].mean() or 0.0),  # type: ignore[arg-type]
-        "sharpe_annual_at_0x": gross["sharpe_annual"],
-        "sharpe_annual_at_1x": net["sharpe_annual"],
-        "sharpe_annual_at_2x": describe("net_at_2x_cost")["sharpe_annual"],
-        "sharpe_annual_one_bar_late": describe("net_one_bar_late")["sharpe_annual"],
-    }
-    return OosPerformance(
-        snapshot_id=plan.snapshot_id,
-        verdict=NO_GO if reasons else GO,
-        reasons=reasons,
-        net=json_ready({**net, "psr_after_looks": psr_after_looks}),
-        gross=json_ready(gross),
-        baselines=json_ready(baselines),
-        costs=json_ready(costs),
-        folds=tuple(json_ready(row) for row in rows),
-        research=json_ready({**research, "validation_gap": validation_gap(rows)}),
-        looks=looks,
-        direction=json_ready(direction_statistics(folds)),
-    )
 
 
 def _drift(

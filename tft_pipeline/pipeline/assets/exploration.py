@@ -90,7 +90,6 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
         group_name=group,
         code_version="1",
         automation_condition=on_content_change(),
-        pool="fits",
         kinds={"pytorch"},
     )
     def exploration_fold(context: dg.AssetExecutionContext, spec: FoldSpec) -> dg.Output[ExplorationFold]:

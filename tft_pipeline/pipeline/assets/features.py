@@ -166,7 +166,7 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             frame,
             {
                 "n_labels": len(labels),
-                "share_up": float((labels > 0).mean() or 0.0),
+                "share_up": int((labels > 0).sum()) / max(len(labels), 1),
                 "labels": histogram_picture(shown, title="labels, in units of expected risk", label="label"),
             },
         )
@@ -186,7 +186,7 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     def prefiltered_features(
         features: pl.LazyFrame, targets: pl.DataFrame, catalogue: FeatureCatalogue
     ) -> dg.Output[PrefilteredFeatures]:
-        """Phase 1: features that are not degenerate, judged on bars that every later fold trains on; one row a drop."""
+        """Phase 1: features that are not degenerate, judged on the bars before any validation bar; one row a drop."""
         panel = panel_of(features, targets, catalogue, catalogue.names)
         try:
             folds = [

@@ -89,7 +89,6 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
         group_name=group,
         code_version="1",
         automation_condition=on_content_change(),
-        pool="fits",
         kinds={"pytorch", "lightgbm"},
     )
     def production_fold(context: dg.AssetExecutionContext, spec: FoldSpec) -> dg.Output[FoldBundle]:

@@ -13,7 +13,7 @@ from tft_pipeline.storage.snapshots import Snapshot
 from tft_pipeline.storage.sources import read_source, source_files, source_sha256
 
 
-def snapshot_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
+def snapshot_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.SourceAsset]:
     """`bars` (observed, outside) and `snapshot`."""
     data = graph.experiment.data
     group = f"{graph.name}_1_data"

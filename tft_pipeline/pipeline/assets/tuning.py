@@ -31,7 +31,6 @@ def tuning_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         group_name=f"{graph.name}_4_tuning",
         code_version=graph.code_version("1", *TUNING_SECTIONS),
         automation_condition=on_content_change(),
-        pool="fits",
         kinds={"optuna"},
     )
     def tuned_hyperparameters(
