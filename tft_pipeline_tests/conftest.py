@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from hypothesis import settings
 
 from tft_pipeline.pipeline.commands import run_experiment
 from tft_pipeline.pipeline.factory import build_definitions
@@ -18,6 +19,10 @@ from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.runs import open_instance
 from tft_pipeline.storage.experiments import read_experiment
 from tft_pipeline.storage.layout import Layout
+
+# the same examples in every run, and no time limit for one: machines differ
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 N_BARS = 420
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD")

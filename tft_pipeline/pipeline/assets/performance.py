@@ -30,7 +30,7 @@ def performance_of(
     portfolio: pl.DataFrame,
     tuned: TunedHyperparameters,
 ) -> OosPerformance:
-    """Statistics, baselines, costs, folds and the verdict; the look at the production period is written down before it is used."""
+    """Statistics, baselines, costs, folds and the verdict; the look at production is written down first."""
     experiment = graph.experiment
     bars_per_year, seed = experiment.data.bars_per_year, experiment.seed
 
