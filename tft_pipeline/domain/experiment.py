@@ -29,6 +29,7 @@ from tft_pipeline.domain.sections import (
     TrainingSection,
     TuningSection,
     digest,
+    tunable_keys,
 )
 
 
@@ -113,9 +114,8 @@ class Experiment(Section):
         """Every value of the space alone is allowed; combinations that are not are failed trials."""
         for key, knob in self.tuning.space.items():
             section, _, name = key.partition(".")
-            if section not in TUNABLE or name not in TUNABLE[section].model_fields:
-                known = sorted(f"{s}.{n}" for s, model in TUNABLE.items() for n in model.model_fields)
-                raise ValueError(f"tuning.space: {key!r} is not tunable; choose from {', '.join(known)}")
+            if key not in tunable_keys():
+                raise ValueError(f"tuning.space: {key!r} is not tunable; choose from {', '.join(tunable_keys())}")
             adapter: TypeAdapter[Any] = TypeAdapter(TUNABLE[section].model_fields[name].rebuild_annotation())
             for value in knob.limits():
                 try:
@@ -155,8 +155,16 @@ class Experiment(Section):
             raise ValueError(f"overrides {overrides}: {problems}") from None
 
     def section_fingerprint(self, *names: str) -> str:
-        """Fingerprint of some sections together, `seed` included: the configuration an asset depends on."""
-        return digest({"seed": self.seed, **{name: getattr(self, name).model_dump(mode="json") for name in names}})
+        """Fingerprint of some sections or dotted keys, `seed` included: the configuration an asset depends on."""
+        content = self.model_dump(mode="json")
+        return digest({"seed": self.seed, **{name: _value(content, name) for name in names}})
+
+
+def _value(content: dict[str, Any], dotted: str) -> Any:
+    value: Any = content
+    for part in dotted.split("."):
+        value = value[part]
+    return value
 
 
 def parse_experiment(raw: object, *, origin: str) -> Experiment:

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from tft_pipeline.domain.bars import quality
-from tft_pipeline.domain.content import frame_sha256
+from tft_pipeline.domain.content import frame_sha256, json_sha256
 
 SCHEMA_VERSION = 1
 
@@ -24,6 +24,7 @@ def snapshot_manifest(
         environment: versions of code and writers.
     """
     content = frame_sha256(bars)
+    identity = json_sha256([content, interval])
     first, last = bars["timestamp"].min(), bars["timestamp"].max()
     known = bars["available_at"].max() if "available_at" in bars.columns else last
     assert isinstance(first, datetime)
@@ -31,8 +32,9 @@ def snapshot_manifest(
     assert isinstance(known, datetime)
     return {
         "schema_version": SCHEMA_VERSION,
-        "snapshot_id": f"{created_at:%Y-%m-%dT%H-%M-%SZ}-{content[:12]}",
+        "snapshot_id": f"{created_at:%Y-%m-%dT%H-%M-%SZ}-{identity[:12]}",
         "content_sha256": content,
+        "identity_sha256": identity,
         "created_at": created_at.isoformat(),
         "as_of": last.isoformat(),
         "event_range": {"start": first.isoformat(), "end": last.isoformat()},

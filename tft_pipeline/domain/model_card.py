@@ -159,7 +159,7 @@ def build_card(
 
 def _operational_reasons(latency: LatencyBenchmark, drift: DriftRecord) -> list[str]:
     reasons = []
-    if latency.latency_ms["p95"] > latency.max_p95_ms:
+    if not latency.within_limit:
         reasons.append(f"latency: p95 {latency.latency_ms['p95']:.1f} ms is above {latency.max_p95_ms} ms")
     if drift.verdict in ("retrain", "insufficient_data"):
         reasons.append(f"drift: {drift.verdict} over the last {drift.n_recent} bars")

@@ -64,6 +64,36 @@ class Panel:
             close=self.close[:, cut],
         )
 
+    def listed(self) -> "Panel":
+        """Only symbols that are observed at some bar: one listed later must not change what is computed from earlier bars.
+
+        Raises:
+            ValueError: not one symbol is observed.
+        """
+        keep = np.flatnonzero(self.observed.any(axis=1))
+        if not keep.size:
+            raise ValueError(
+                f"no symbol of {len(self.symbols)} is observed in these {self.n_bars} bars; bring more bars"
+            )
+        if keep.size == len(self.symbols):
+            return self
+
+        def kept(array: np.ndarray) -> np.ndarray:
+            taken = array[keep]
+            taken.setflags(write=False)
+            return taken
+
+        return replace(
+            self,
+            symbols=tuple(self.symbols[s] for s in keep),
+            values=kept(self.values),
+            observed=kept(self.observed),
+            next_return=kept(self.next_return),
+            volatility=kept(self.volatility),
+            label=kept(self.label),
+            close=kept(self.close),
+        )
+
     def with_features(self, names: Sequence[str]) -> "Panel":
         """Only some features, in the order given (a copy)."""
         missing = [name for name in names if name not in self.features]

@@ -5,7 +5,8 @@ forward over the production period.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,7 @@ def fold_specs(
     specs = []
     for fold in folds:
         start = max(0, fold.train.start - training.lookback)
-        cut = panel.between(start, fold.test.stop)
+        cut = panel.between(start, fold.test.stop).listed()
         local = fold.shifted(-start)
         dates: dict[str, Any] = fold.to_dict(panel.calendar)
         specs.append(
@@ -164,7 +165,7 @@ def slice_for(panel: Panel, spec: FoldSpec) -> Panel:
             f"fold {spec.key}: its bars {spec.first} to {spec.last} are not in the stored features ({stamps[0]} to "
             f"{stamps[-1]}); materialise the fold plan again"
         )
-    cut = panel.between(stamps.index(spec.first), stamps.index(spec.last) + 1)
+    cut = panel.between(stamps.index(spec.first), stamps.index(spec.last) + 1).listed()
     found = panel_sha256(cut)
     if found != spec.data_sha256:
         raise SliceChangedError(
@@ -174,11 +175,12 @@ def slice_for(panel: Panel, spec: FoldSpec) -> Panel:
     return cut
 
 
-def with_shadow_features(panel: Panel, n_shadows: int, *, seed: int) -> Panel:
+def with_shadow_features(panel: Panel, n_shadows: int, fold: Fold, *, seed: int) -> Panel:
     """Append time-permuted copies of features: the same values, no relation to any label.
 
     Each copy takes one feature (drawn without replacement while there are enough) and permutes it over the observed bars
-    of each symbol. Their names start with `shadow_`.
+    of each symbol, within the bars up to the train end, within those up to the validation end and within the rest: no
+    value moves to an earlier part. Their names start with `shadow_`.
 
     Raises:
         ValueError: a feature's own name starts with `shadow_`.
@@ -192,21 +194,13 @@ def with_shadow_features(panel: Panel, n_shadows: int, *, seed: int) -> Panel:
     if n_shadows > n_features:
         chosen = np.concatenate([chosen, rng.integers(0, n_features, n_shadows - n_features)])
     shadows = np.full((*panel.values.shape[:2], n_shadows), np.nan, dtype=np.float32)
-    for k, v in enumerate(chosen):
-        for s in range(len(panel.symbols)):
-            bars = np.flatnonzero(panel.observed[s])
-            shadows[s, bars, k] = panel.values[s, rng.permutation(bars), v]
+    edges = (0, fold.train.stop, fold.validation.stop, panel.n_bars)
+    for start, stop in pairwise(edges):
+        for k, v in enumerate(chosen):
+            for s in range(len(panel.symbols)):
+                bars = start + np.flatnonzero(panel.observed[s, start:stop])
+                shadows[s, bars, k] = panel.values[s, rng.permutation(bars), v]
+    names = tuple(f"shadow_{k}_{panel.features[v]}" for k, v in enumerate(chosen))
     values = np.concatenate([panel.values, shadows], axis=2)
     values.setflags(write=False)
-    names = tuple(f"shadow_{k}_{panel.features[v]}" for k, v in enumerate(chosen))
-    return Panel(
-        calendar=panel.calendar,
-        symbols=panel.symbols,
-        features=(*panel.features, *names),
-        values=values,
-        observed=panel.observed,
-        next_return=panel.next_return,
-        volatility=panel.volatility,
-        label=panel.label,
-        close=panel.close,
-    )
+    return replace(panel, features=(*panel.features, *names), values=values)

@@ -142,6 +142,7 @@ class ExplorationFold(Report):
     weights_by_seed: tuple[dict[str, float], ...]
     best_epochs: tuple[int, ...]
     validation_losses: tuple[float, ...]
+    test_sharpes_annual: tuple[float | None, ...]
     missing: dict[str, int]
     seconds: float
 
@@ -216,6 +217,7 @@ class LatencyBenchmark(Report):
     warmup: int
     n: int
     max_p95_ms: float
+    within_limit: bool
 
 
 class DriftRecord(Report):

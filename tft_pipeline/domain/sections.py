@@ -167,6 +167,14 @@ TUNABLE: dict[str, type[Section]] = {
     "position": PositionSection,
 }
 """Sections whose keys the tuning space may search, by name."""
+FIXED = frozenset({"position.cost_bps", "training.precision"})
+"""Keys of those sections that describe the world or the machine: a search would choose the cheapest costs."""
+
+
+def tunable_keys() -> tuple[str, ...]:
+    """Dotted keys the tuning space may search."""
+    keys = (f"{section}.{name}" for section, model in TUNABLE.items() for name in model.model_fields)
+    return tuple(sorted(key for key in keys if key not in FIXED))
 
 
 class ExplorationSection(Section):

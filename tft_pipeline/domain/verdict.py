@@ -40,6 +40,14 @@ def json_ready(value: Any) -> Any:
     return value
 
 
+def annual_sharpe_or_none(returns: np.ndarray, bars_per_year: float) -> float | None:
+    """Annual Sharpe ratio of the finite returns; None where it is undefined (fewer than two, or all alike)."""
+    kept = returns[np.isfinite(returns)]
+    if kept.size < 2 or float(np.ptp(kept)) == 0.0:
+        return None
+    return annualise(sharpe_ratio(kept), bars_per_year)
+
+
 def research_evidence(tuned: TunedHyperparameters, *, bars_per_year: float) -> dict[str, Any]:
     """What the tuning ledger says of the chosen trial: its Sharpe deflated by all trials started, and CSCV.
 
@@ -140,10 +148,13 @@ def validation_gap(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Mean validation and out-of-sample Sharpe over folds (annual); the gap is the mean difference over the folds that
     have both.
     """
-    scored = float(np.mean([fold["oos_sharpe_annual"] for fold in folds]))
+    defined = [fold for fold in folds if fold["oos_sharpe_annual"] is not None]
+    if not defined:
+        return {"validation": None, "out_of_sample": None, "gap": None}
+    scored = float(np.mean([fold["oos_sharpe_annual"] for fold in defined]))
     both = [
         (fold["validation_sharpe_annual"], fold["oos_sharpe_annual"])
-        for fold in folds
+        for fold in defined
         if fold["validation_sharpe_annual"] is not None
     ]
     if not both:

@@ -1,5 +1,6 @@
 """What the commands `tft run` and `tft materialize` do, and what they answer. Not here: options and printing."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.runs import RunOutcome, materialise, open_instance
 from tft_pipeline.storage.artifacts import read_artifact
-from tft_pipeline.storage.experiments import read_experiment
+from tft_pipeline.storage.experiments import claim_name, read_experiment
 from tft_pipeline.storage.layout import default_layout
 
 Progress = Callable[[str], None]
@@ -27,6 +28,7 @@ def run_experiment(path: Path, *, resume: bool, report: Progress) -> dict[str, A
         ConfigurationError: the experiment file does not validate.
     """
     graph = _graph(path)
+    claim_name(graph.layout.experiment(graph.name), graph.file.path)
     with open_instance(graph.layout) as instance:
         definitions = build_definitions([graph.file], graph.layout)
         driver = Driver(graph=graph, definitions=definitions, instance=instance, report=report, resume=resume)
@@ -46,6 +48,7 @@ def materialise_asset(
         ConfigurationError: no such asset, or a partition too many or too few.
     """
     graph = _graph(path)
+    claim_name(graph.layout.experiment(graph.name), graph.file.path)
     with open_instance(graph.layout) as instance:
         definitions = build_definitions([graph.file], graph.layout)
         assets = definitions.resolve_asset_graph()
@@ -88,7 +91,7 @@ def summary(graph: ExperimentGraph) -> dict[str, Any]:
     return {
         "experiment": graph.name,
         "verdict": release.verdict,
-        "reasons": list(performance.reasons),
+        "reasons": json.loads(Path(release.card_path).read_text())["reasons"],
         "sharpe_annual": performance.net["sharpe_annual"],
         "sharpe_se_annual": performance.net["se_annual"],
         "n_bars": performance.net["n"],

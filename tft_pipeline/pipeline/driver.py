@@ -15,10 +15,13 @@ from typing import Any
 
 import dagster as dg
 
+from tft_pipeline.domain.reports import FoldPlanReport
 from tft_pipeline.model.processes import n_workers, process_pool
 from tft_pipeline.pipeline.graph import EXPLORATION, PRODUCTION, ExperimentGraph
+from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.runs import RunOutcome, materialise, open_instance
-from tft_pipeline.pipeline.staleness import needs_run
+from tft_pipeline.pipeline.staleness import Staleness
+from tft_pipeline.storage.artifacts import read_artifact
 from tft_pipeline.storage.layout import Layout
 
 PREPARE = ("snapshot", "feature_catalogue", "features", "targets", "prefiltered_features", "exploration_plan")
@@ -83,9 +86,10 @@ class Driver:
         self._stage(CONCLUDE)
 
     def _stage(self, assets: Iterable[str]) -> None:
+        staleness = Staleness(self.graph, self.definitions, self.instance)
         for asset in assets:
             key = self.graph.key(asset)
-            if self.resume and not needs_run(self.definitions, self.instance, key):
+            if self.resume and not staleness.needs_run(asset):
                 self.report(f"{asset}: current")
                 continue
             outcome = materialise(self.definitions, self.instance, [key], parent_run_id=self.parent_run_id)
@@ -95,10 +99,11 @@ class Driver:
 
     def _folds(self, phase: str) -> None:
         key = self.graph.key(f"{phase}_fold")
-        name = self.graph.folds(phase).name
-        assert name is not None
-        keys = sorted(self.instance.get_dynamic_partitions(name))
-        waiting = [k for k in keys if not self.resume or needs_run(self.definitions, self.instance, key, partition=k)]
+        artifact = read_artifact(self.graph.layout.artifact(self.graph.name, f"{phase}_plan"))
+        plan = FoldPlanReport.model_validate_json(artifact.path(REPORT_FILE).read_text())
+        keys = [spec.key for spec in plan.specs]
+        staleness = Staleness(self.graph, self.definitions, self.instance)
+        waiting = [k for k in keys if not self.resume or staleness.needs_run(f"{phase}_fold", k)]
         if len(waiting) < len(keys):
             self.report(f"{phase}_fold: {len(keys) - len(waiting)} of {len(keys)} folds are current")
         failed = [outcome for outcome in self._in_processes(key, waiting) if not outcome.ok]

@@ -45,7 +45,8 @@ def publish_specs(context: dg.AssetExecutionContext, graph: ExperimentGraph, pla
     wanted = [spec.key for spec in plan.specs]
     instance.add_dynamic_partitions(partitions.name, [key for key in wanted if key not in before])
     for key in sorted(before - set(wanted)):
-        running = instance.get_runs(filters=dg.RunsFilter(tags={"dagster/partition": key}, statuses=IN_FLIGHT), limit=1)
+        in_flight = instance.get_runs(filters=dg.RunsFilter(tags={"dagster/partition": key}, statuses=IN_FLIGHT))
+        running = [run for run in in_flight if any(one.path[0] == graph.name for one in run.asset_selection or ())]
         if running:
             context.log.warning(
                 f"fold {key} is retired but run {running[0].run_id} is in flight; the next plan removes it"

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from tft_pipeline.storage.layout import Layout
+from tft_pipeline.storage.atomic import replace_link
+from tft_pipeline.storage.layout import PROJECT_ROOT, Layout
 
 PARENT_TAGS = ("dagster/parent_run_id", "dagster/root_run_id")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -99,13 +100,10 @@ def open_instance(layout: Layout) -> dg.DagsterInstance:
 
 def prepare_dagster_home(layout: Layout) -> Path:
     """Create `DAGSTER_HOME` with the project's `dagster.yaml`, and set the variable for this process."""
-    from tft_pipeline.storage.layout import PROJECT_ROOT
-
     home = layout.dagster_home
     home.mkdir(parents=True, exist_ok=True)
     settings, link = PROJECT_ROOT / "dagster.yaml", home / "dagster.yaml"
     if settings.is_file() and not link.exists():
-        link.unlink(missing_ok=True)  # a link into a checkout that was moved
-        link.symlink_to(settings)
+        replace_link(link, str(settings))
     os.environ["DAGSTER_HOME"] = str(home)
     return home

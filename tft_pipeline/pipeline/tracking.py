@@ -5,9 +5,9 @@ is copied to MLflow; when that fails the file stays in place and the next fold o
 """
 
 import fcntl
+import json
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 from tft_pipeline.domain.reports import FoldSpec
@@ -16,6 +16,8 @@ from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
 from tft_pipeline.storage.layout import Layout
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+MOST_METRICS = 1000
+"""In one request to MLflow."""
 CLIENT_LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 
 
@@ -71,7 +73,11 @@ def mirror_waiting(layout: Layout, experiment: str) -> str | None:
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for path in sorted(folder.glob("*.jsonl")):
-            rows = _rows(path)
+            try:
+                rows = [json.loads(line) for line in path.read_text().splitlines()]
+            except ValueError:
+                path.rename(path.with_suffix(".torn"))  # a write that was cut off; the fold itself is stored elsewhere
+                continue
             if not rows or rows[-1].get("kind") != "fold":
                 continue
             try:
@@ -80,12 +86,6 @@ def mirror_waiting(layout: Layout, experiment: str) -> str | None:
                 return f"{type(error).__name__}: {error}"
             path.rename(path.with_suffix(".mirrored"))
     return None
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    import json
-
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def _mirror(layout: Layout, experiment: str, rows: list[dict[str, Any]]) -> None:
@@ -118,5 +118,7 @@ def _mirror(layout: Layout, experiment: str, rows: list[dict[str, Any]]) -> None
     metrics += [Metric(name, float(value), result["at_ms"], 0) for name, value in result["metrics"].items()]
     params = [Param(name, str(value)) for name, value in result["params"].items()]
     tags = [RunTag(name, str(result[name])) for name in ("fold", "dagster_run", "spec_sha256", "weights_sha256")]
-    client.log_batch(run.info.run_id, metrics=metrics, params=params, tags=tags)
+    client.log_batch(run.info.run_id, metrics=metrics[:MOST_METRICS], params=params, tags=tags)
+    for first in range(MOST_METRICS, len(metrics), MOST_METRICS):
+        client.log_batch(run.info.run_id, metrics=metrics[first : first + MOST_METRICS])
     client.set_terminated(run.info.run_id, "FINISHED", end_time=result["at_ms"])

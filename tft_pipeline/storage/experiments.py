@@ -72,3 +72,21 @@ def read_experiments(paths: list[Path]) -> list[ExperimentFile]:
             )
         read[name] = found
     return list(read.values())
+
+
+def claim_name(folder: Path, file: Path) -> None:
+    """Write down which file an experiment's folder belongs to; another file of the same name is refused.
+
+    Raises:
+        ConfigurationError: the folder holds results of another experiment file that still exists.
+    """
+    owner = folder / "owner.txt"
+    if owner.is_file():
+        other = Path(owner.read_text().strip())
+        if other != file and other.is_file():
+            raise ConfigurationError(
+                f"{folder} holds the results of {other}, and {file} carries the same name: running it would overwrite them; "
+                "give it another name, or set TFT_HOME to another folder"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    owner.write_text(f"{file}\n")

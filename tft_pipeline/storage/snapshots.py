@@ -38,25 +38,28 @@ class Snapshot:
         return str(self.manifest["snapshot_id"])
 
     def content_sha256(self) -> str:
-        """Identity of the bars."""
-        return str(self.manifest["content_sha256"])
+        """Identity of the bars and their interval."""
+        return str(self.manifest["identity_sha256"])
 
 
-def write_snapshot(root: Path, snapshot: Snapshot) -> Artifact:
-    """Store a snapshot and make it current; an intact one with equal content is found again instead of written twice.
-
-    A damaged one is set aside and the snapshot written anew.
-    """
-    for existing in sorted(root.glob(f"*-{snapshot.content_sha256()[:12]}")) if root.is_dir() else []:
+def find_snapshot(root: Path, identity_sha256: str) -> Artifact | None:
+    """An intact snapshot of equal bars and interval, if one was taken before; a damaged one is set aside."""
+    for existing in sorted(root.glob(f"*-{identity_sha256[:12]}")) if root.is_dir() else []:
         if not existing.is_dir() or existing.name.startswith("."):
             continue
         try:
-            artifact = read_version(existing)
+            return read_version(existing)
         except IntegrityError:
             set_aside(existing)
-            continue
-        replace_link(root / CURRENT, existing.name)
-        return artifact
+    return None
+
+
+def write_snapshot(root: Path, snapshot: Snapshot) -> Artifact:
+    """Store a snapshot and make it current; an intact equal one is found again instead of written twice."""
+    existing = find_snapshot(root, snapshot.manifest["identity_sha256"])
+    if existing is not None:
+        replace_link(root / CURRENT, existing.version)
+        return existing
 
     def fill(folder: Path) -> None:
         snapshot.bars.write_parquet(folder / BARS_FILE)

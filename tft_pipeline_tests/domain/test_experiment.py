@@ -110,7 +110,19 @@ def test_folds_that_score_a_bar_twice_cannot_be_planned(section):
         getattr(experiment, section).folds.plan(purge=5, horizon=1)
 
 
-@pytest.mark.parametrize("key", ["data.interval", "network", "network.width", "seed", "target.horizon", "training."])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "data.interval",
+        "network",
+        "network.width",
+        "seed",
+        "target.horizon",
+        "training.",
+        "position.cost_bps",
+        "training.precision",
+    ],
+)
 def test_the_tuning_space_takes_only_keys_of_the_three_tunable_sections(key):
     message = refusal({"tuning.space": {key: {"choices": [1, 2]}}})
     assert repr(key) in message
@@ -207,6 +219,14 @@ def test_the_fingerprint_of_several_sections_covers_them_and_the_seed_only():
     assert small({"training.patience": 3}).section_fingerprint("network", "training") != base
     assert small({"seed": 4}).section_fingerprint("network", "training") != base
     assert small().section_fingerprint("network") != base
+
+
+def test_the_fingerprint_of_a_dotted_key_follows_that_key_only():
+    base = small().section_fingerprint("target.horizon")
+    assert small({"target.volatility_span": 30}).section_fingerprint("target.horizon") == base
+    assert small({"target.horizon": 2}).section_fingerprint("target.horizon") != base
+    with pytest.raises(KeyError, match="horizont"):
+        small().section_fingerprint("target.horizont")
 
 
 def test_overrides_replace_their_keys_and_leave_the_rest():

@@ -12,18 +12,26 @@ from tft_pipeline_tests.conftest import business_days
 TAKEN = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 
 
-def manifest(bars: pl.DataFrame, created_at: datetime = TAKEN) -> dict:
+def manifest(bars: pl.DataFrame, created_at: datetime = TAKEN, interval: str = "1d") -> dict:
     return snapshot_manifest(
-        bars, created_at=created_at, interval="1d", source={"name": "bars.parquet"}, environment={"python": "3"}
+        bars, created_at=created_at, interval=interval, source={"name": "bars.parquet"}, environment={"python": "3"}
     )
 
 
-def test_the_id_is_made_of_time_and_content_and_is_a_plain_name():
+def test_the_id_is_made_of_time_and_identity_and_is_a_plain_name():
     bars = ragged_bars()
     found = manifest(bars)
-    assert found["snapshot_id"] == f"2024-05-06T07-08-09Z-{frame_sha256(bars)[:12]}"
+    assert found["snapshot_id"] == f"2024-05-06T07-08-09Z-{found['identity_sha256'][:12]}"
     assert re.fullmatch(r"[A-Za-z0-9][\w.-]{0,127}", found["snapshot_id"])
     assert found["content_sha256"] == frame_sha256(bars)
+
+
+def test_the_identity_follows_the_bars_and_their_length_and_nothing_else():
+    bars = ragged_bars()
+    same = manifest(bars, TAKEN + timedelta(days=1))["identity_sha256"]
+    others = [manifest(ragged_bars(430)), manifest(bars, interval="1h"), manifest(bars.reverse())]
+    assert manifest(bars)["identity_sha256"] == same
+    assert len({same, *(other["identity_sha256"] for other in others)}) == 4
 
 
 def test_the_content_does_not_depend_on_when_it_was_taken():

@@ -135,6 +135,7 @@ def card(
             warmup=2,
             n=20,
             max_p95_ms=40.0,
+            within_limit=p95 <= 40.0,
         ),
         drift=DriftRecord(
             fold="f1",

@@ -110,10 +110,27 @@ def test_features_are_taken_in_the_order_asked_for():
 
 def every_panel() -> dict[str, Panel]:
     panel = toy_panel(ragged_bars(), small())
-    return {"built": panel, "cut": panel.between(3, 9), "chosen": panel.with_features(("mean_5",))}
+    return {
+        "built": panel,
+        "cut": panel.between(3, 9),
+        "chosen": panel.with_features(("mean_5",)),
+        "listed": panel.between(0, 45).listed(),
+    }
 
 
-@pytest.mark.parametrize("kind", ["built", "cut", "chosen"])
+def test_only_symbols_with_an_observed_bar_are_listed():
+    panel = toy_panel(ragged_bars(), small())
+    early = panel.between(0, 45)
+    found = early.listed()
+    assert found.symbols == ("BBB", "CCC", "DDD")
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(found, name), getattr(early, name)[1:])
+    assert panel.listed() is panel
+    with pytest.raises(ValueError, match="no symbol of 4 is observed in these 10 bars"):
+        panel.between(0, 10).listed()
+
+
+@pytest.mark.parametrize("kind", ["built", "cut", "chosen", "listed"])
 @pytest.mark.parametrize("name", ARRAYS)
 def test_no_array_of_a_panel_can_be_written_to(kind, name):
     array = getattr(every_panel()[kind], name)

@@ -63,6 +63,7 @@ def latency(**changes: Any) -> LatencyBenchmark:
         "warmup": 2,
         "n": 20,
         "max_p95_ms": 40.0,
+        "within_limit": True,
     }
     return LatencyBenchmark(**values | changes)
 

@@ -8,6 +8,7 @@ from tft_pipeline.domain.reports import TrialRow, TunedHyperparameters
 from tft_pipeline.domain.sections import EvaluationSection, NetworkSection, PositionSection, TrainingSection
 from tft_pipeline.domain.sharpe import describe_returns, probabilistic_sharpe_ratio, sharpe_ratio
 from tft_pipeline.domain.verdict import (
+    annual_sharpe_or_none,
     deflated_by_looks,
     json_ready,
     reasons_against,
@@ -228,6 +229,21 @@ def test_the_validation_gap_is_a_difference_of_means():
     assert gap == {"validation": pytest.approx(5.04), "out_of_sample": pytest.approx(0.18), "gap": pytest.approx(4.86)}
     unknown = [{"validation_sharpe_annual": None, "oos_sharpe_annual": 1.0}]
     assert validation_gap(unknown) == {"validation": None, "out_of_sample": 1.0, "gap": None}
+
+
+def test_folds_without_an_out_of_sample_sharpe_are_left_out_of_the_gap():
+    undefined = {"validation_sharpe_annual": 9.0, "oos_sharpe_annual": None}
+    defined = {"validation_sharpe_annual": 2.0, "oos_sharpe_annual": 1.0}
+    assert validation_gap([undefined, defined]) == {"validation": 2.0, "out_of_sample": 1.0, "gap": 1.0}
+    assert validation_gap([undefined]) == {"validation": None, "out_of_sample": None, "gap": None}
+
+
+def test_an_undefined_sharpe_is_none_and_any_other_is_annual():
+    returns = noise(50, 1, mean=0.001)
+    expected = sharpe_ratio(returns) * math.sqrt(YEAR)
+    assert annual_sharpe_or_none(np.append(returns, math.nan), YEAR) == pytest.approx(expected)
+    for undefined in ([], [0.1], [0.1, 0.1, 0.1], [0.0] * 5, [math.nan, 0.1]):
+        assert annual_sharpe_or_none(np.array(undefined, dtype=float), YEAR) is None
 
 
 def test_a_gap_compares_the_same_folds():

@@ -58,20 +58,17 @@ def test_a_setup_that_fails_breaks_the_pool_instead_of_passing_unnoticed():
 
 
 PARENT = """
-import time
+import os, time
 from tft_pipeline.model.processes import process_pool
-if __name__ == "__main__":
-    import os
-    with process_pool(1) as pool:
-        print(pool.submit(os.getpid).result(), flush=True)
-        pool.submit(time.sleep, 600).result()
+with process_pool(1) as pool:
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, 600).result()
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
-def test_a_worker_dies_with_its_parent(tmp_path):
-    (tmp_path / "parent.py").write_text(PARENT)
-    parent = subprocess.Popen([sys.executable, str(tmp_path / "parent.py")], stdout=subprocess.PIPE, text=True)
+def test_a_worker_dies_with_its_parent():
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     with parent.stdout as stream:
         worker = psutil.Process(int(stream.readline()))

@@ -2,10 +2,12 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 
 from tft_pipeline.domain.experiment import Experiment
@@ -26,19 +28,21 @@ SPACE = {
 }
 
 
+SETTINGS: dict[str, Any] = {
+    "seed": 7,
+    "network.hidden": 8,
+    "tuning.n_trials": 4,
+    "tuning.space": SPACE,
+    "tuning.folds.max_folds": 2,
+}
+
+
 class Bench:
     """One tiny study; `run` tunes it, each time as a process that starts anew would."""
 
     def __init__(self, folder: Path, name: str = "study", **changes: Any) -> None:
-        settings = {
-            "seed": 7,
-            "network.hidden": 8,
-            "tuning.n_trials": 4,
-            "tuning.space": SPACE,
-            "tuning.folds.max_folds": 2,
-            **{f"tuning.{key}": value for key, value in changes.items()},
-        }
-        self.experiment: Experiment = small(settings)
+        settings = {f"tuning.{key}": value for key, value in changes.items()}
+        self.experiment: Experiment = small(SETTINGS | settings)
         self.panel: Panel = toy_panel(random_bars(400, SYMBOLS), self.experiment)
         self.folds: tuple[Fold, ...] = research_folds(self.panel, self.experiment, self.experiment.tuning.folds)
         self.study = Study(database=folder / "study.db", name=name, control=folder / "control.json")
@@ -99,6 +103,15 @@ def test_a_trials_value_is_the_mean_of_its_folds_sharpes_and_these_are_those_of_
         assert trial.sharpe_annual == pytest.approx(np.mean(trial.fold_sharpes), rel=1e-12)
 
 
+def test_after_each_fold_the_running_mean_is_reported_to_the_pruner(finished):
+    bench, tuned = finished
+    storage = optuna.storages.RDBStorage(f"sqlite:///{bench.study.database}")
+    study = optuna.load_study(study_name=bench.study.name, storage=storage)
+    for trial, row in zip(study.get_trials(), tuned.trials, strict=True):
+        first, second = row.fold_sharpes
+        assert trial.intermediate_values == pytest.approx({0: first, 1: (first + second) / 2}, rel=1e-12)
+
+
 def test_the_best_trial_is_chosen_and_its_values_stand_in_the_sections(finished):
     bench, tuned = finished
     values = {trial.number: trial.sharpe_annual for trial in tuned.trials}
@@ -122,12 +135,22 @@ def test_a_finished_study_is_read_and_not_run_again(finished):
     assert bench.run().content_sha256() == first.content_sha256()
 
 
-@pytest.mark.parametrize("key", ["position.position_smooth", "position.cost_bps"])
-def test_a_searched_position_knob_moves_the_objective_though_the_fit_is_the_same(tmp_path, key):
-    tuned = fresh(tmp_path, space={key: {"choices": [0.0, 0.5]}}, n_trials=4).run()
-    by_value = {trial.params[key]: trial.sharpe_annual for trial in tuned.trials}
+def test_a_searched_smoothing_moves_the_objective(tmp_path):
+    tuned = fresh(tmp_path, space={"position.position_smooth": {"choices": [0.0, 0.5]}}).run()
+    by_value = {trial.params["position.position_smooth"]: trial.sharpe_annual for trial in tuned.trials}
     assert len(by_value) == 2
     assert len(set(by_value.values())) == 2
+
+
+def test_trials_are_scored_net_of_costs(tmp_path):
+    bench = fresh(tmp_path, n_trials=1)
+    loss_without_costs = {"training.loss_mode": "bce"}
+    values = []
+    for cost_bps in (0.0, 30.0):
+        bench.experiment = small(SETTINGS | loss_without_costs | {"tuning.n_trials": 1, "position.cost_bps": cost_bps})
+        bench.study = replace(bench.study, name=f"cost {cost_bps}")
+        values.append(bench.run().best_sharpe_annual)
+    assert values[1] < values[0] - 1.0
 
 
 def test_the_limit_of_the_control_file_stops_a_study_and_a_higher_one_lets_it_go_on(tmp_path):
@@ -173,8 +196,6 @@ def test_a_retried_trial_that_is_cut_off_again_is_given_up(tmp_path):
     bench = fresh(tmp_path, n_trials=2)
     with pytest.raises(CutOffError):
         bench.run(cut_off_after("trial 0:"))
-    import optuna
-
     storage = optuna.storages.RDBStorage(f"sqlite:///{bench.study.database}")
     study = optuna.load_study(study_name=bench.study.name, storage=storage)
     tuning._sweep_cut_off_trials(study, bench.lines.append)
@@ -214,11 +235,10 @@ def test_a_study_without_a_completed_trial_raises_with_the_errors(tmp_path):
         bench.run()
 
 
-def test_a_hopeless_trial_is_pruned_and_keeps_what_it_scored(tmp_path):
+def test_a_trial_below_the_median_of_the_finished_ones_is_pruned_and_keeps_what_it_scored(tmp_path):
     bench = fresh(
         tmp_path,
-        space={"position.cost_bps": {"low": 0.0, "high": 3000.0}},
-        n_trials=6,
+        n_trials=8,
         startup_trials=1,
         warmup_folds=1,
         parallel_trials=1,
@@ -236,7 +256,7 @@ def test_a_hopeless_trial_is_pruned_and_keeps_what_it_scored(tmp_path):
         earlier = [other for other in tuned.trials if other.state == "complete" and other.number < trial.number]
         medians = np.median([np.mean(other.fold_sharpes[:2]) for other in earlier])
         assert np.mean(trial.fold_sharpes) < medians
-    assert tuned.n_trials_started == 6
+    assert tuned.n_trials_started == 8
 
 
 def test_stop_before_the_first_trial_leaves_nothing_to_choose(tmp_path):

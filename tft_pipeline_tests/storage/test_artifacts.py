@@ -145,6 +145,12 @@ def test_a_missing_and_an_extra_file_are_named(root):
         read_artifact(root)
 
 
+def test_an_extra_file_alone_is_refused(root):
+    (read_artifact(root).folder / "part" / "extra").write_bytes(b"")
+    with pytest.raises(IntegrityError, match=r"missing files \[\], unlisted files \['part/extra'\]"):
+        read_artifact(root)
+
+
 @pytest.mark.parametrize("target", ["inside", "outside", "dangling"])
 def test_a_file_replaced_by_a_link_to_the_same_bytes_is_refused(root, tmp_path, target):
     folder = read_artifact(root).folder

@@ -76,3 +76,22 @@ def test_processes_that_look_at_once_all_count(ledger):
     writers = [subprocess.Popen([sys.executable, "-c", code, str(ledger), who]) for who in "abc"]
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
     assert record_look(ledger, look("last")) == 46
+
+
+def test_processes_that_find_the_same_at_once_write_it_down_once(ledger, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from tft_pipeline.storage.looks import record_look\n"
+        "print('ready', flush=True)\n"
+        "while not Path(sys.argv[2]).exists(): pass\n"
+        "for k in range(100): record_look(Path(sys.argv[1]), {'market': 'm', 'first': '2020-01-01', "
+        "'last': '2020-12-31', 'content': str(k)})"
+    )
+    arguments = [sys.executable, "-c", code, str(ledger), str(tmp_path / "go")]
+    writers = [subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    for writer in writers:
+        assert writer.stdout is not None
+        with writer.stdout as stream:
+            assert stream.readline() == "ready\n"
+    (tmp_path / "go").touch()
+    assert [writer.wait(60) for writer in writers] == [0] * 3
+    assert [row["content"] for row in lines(ledger)] == [str(k) for k in range(100)]

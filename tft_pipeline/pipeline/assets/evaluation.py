@@ -76,7 +76,6 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             series,
             {
                 "n_bars": series.height,
-                "n_bars_without_symbols": int((series["n_symbols"] == 0).sum()),
                 "mean_turnover": float(np.nanmean(series["turnover"].to_numpy())),
                 "equity": line_picture(
                     lines, title="cumulative out-of-sample return, net of costs", label="sum of returns"
@@ -102,7 +101,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     ) -> dg.Output[OosPerformance]:
         """Sharpe ratio with its error, deflated, against baselines, and the verdict; one row a fold."""
         record = performance_of(graph, plan, planned_folds(plan, folds), portfolio, tuned)
-        ratios = {fold["fold"]: fold["oos_sharpe_annual"] for fold in record.folds}
+        ratios = {fold["fold"]: fold["oos_sharpe_annual"] or 0.0 for fold in record.folds}
         return content_output(
             record,
             {
@@ -143,13 +142,14 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             warmup=settings.warmup,
             n=settings.n,
             max_p95_ms=settings.max_p95_ms,
+            within_limit=latency["p95"] <= settings.max_p95_ms,
         )
         return content_output(
             record,
             {
                 "p50_ms": latency["p50"],
                 "p95_ms": latency["p95"],
-                "within_limit": bool(latency["p95"] <= settings.max_p95_ms),
+                "within_limit": record.within_limit,
                 "picture": histogram_picture(
                     measured["samples_ms"],
                     title="latency of one decision",
@@ -201,7 +201,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         ins={"plan": plan_in, "folds": all_production_folds(graph)},
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("1", "ensemble"),
+        code_version=graph.code_version("1", "ensemble.l2"),
         automation_condition=on_all_folds(),
     )
     def ensemble_weights(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> dg.Output[EnsembleWeights]:

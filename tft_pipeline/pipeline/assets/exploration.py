@@ -3,12 +3,16 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import numpy as np
 import polars as pl
 
+from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.planning import SliceChangedError, fold_specs, research_folds, with_shadow_features
+from tft_pipeline.domain.portfolio import portfolio_returns
+from tft_pipeline.domain.positions import hold_positions
 from tft_pipeline.domain.reports import (
     ExplorationFold,
     FeatureCatalogue,
@@ -18,6 +22,7 @@ from tft_pipeline.domain.reports import (
     SelectedFeatures,
 )
 from tft_pipeline.domain.selection import select_features
+from tft_pipeline.domain.verdict import annual_sharpe_or_none
 from tft_pipeline.pipeline.automation import on_all_folds, on_content_change
 from tft_pipeline.pipeline.graph import EXPLORATION, ExperimentGraph
 from tft_pipeline.pipeline.outputs import content_output, table
@@ -25,6 +30,9 @@ from tft_pipeline.pipeline.panels import fold_panel, panel_of
 from tft_pipeline.pipeline.partitions import group_of, planned_folds, publish_specs, spec_asset
 from tft_pipeline.pipeline.plots import bar_picture, fold_picture
 from tft_pipeline.storage.snapshots import Snapshot
+
+if TYPE_CHECKING:
+    from tft_pipeline.model.fit import FittedFold
 
 
 def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.AssetSpec]:
@@ -113,6 +121,9 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
                     line=limit,
                 ),
                 "validation_losses": list(record.validation_losses),
+                "test_sharpes_annual": [
+                    value if value is not None else "undefined" for value in record.test_sharpes_annual
+                ],
                 "seconds": record.seconds,
             },
         )
@@ -181,10 +192,10 @@ def _weigh(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionCon
 
     panel = fold_panel(graph, spec)
     by_seed: list[dict[str, float]] = []
-    best_epochs, losses = [], []
+    best_epochs, losses, sharpes = [], [], []
     missing: dict[str, int] = {}
     for seed in spec.seeds:
-        shadowed = with_shadow_features(panel, spec.shadow_features, seed=seed)
+        shadowed = with_shadow_features(panel, spec.shadow_features, spec.fold, seed=seed)
         fitted = fit_fold(
             shadowed,
             spec.fold,
@@ -202,6 +213,7 @@ def _weigh(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionCon
         best = fitted.history[fitted.best_epoch]
         best_epochs.append(fitted.best_epoch)
         losses.append(float(best["validation_loss"]))
+        sharpes.append(_test_sharpe(fitted, shadowed, spec))
         missing = {name: count for name, count in fitted.missing.items() if not name.startswith("shadow_")}
         context.log.info(f"seed {seed}: best epoch {fitted.best_epoch}, validation loss {losses[-1]:.4f}")
     mean = {name: float(np.mean([row[name] for row in by_seed])) for name in by_seed[0]}
@@ -213,9 +225,30 @@ def _weigh(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionCon
         weights_by_seed=tuple(by_seed),
         best_epochs=tuple(best_epochs),
         validation_losses=tuple(losses),
+        test_sharpes_annual=tuple(sharpes),
         missing=missing,
         seconds=0.0,
     )
+
+
+def _test_sharpe(fitted: "FittedFold", panel: Panel, spec: FoldSpec) -> float | None:
+    """Net annual Sharpe ratio on the fold's test bars, for people: the choice of features does not use it."""
+    from tft_pipeline.model.inference import predict
+
+    test, position = panel.between(*spec.fold.test), spec.position
+    held = hold_positions(
+        predict(fitted, panel, spec.fold.test).raw_position,
+        max_position=position.max_position,
+        position_smooth=position.position_smooth,
+    )
+    returns = portfolio_returns(
+        held,
+        np.where(test.observed, test.volatility, np.nan),
+        test.next_return,
+        target_volatility=spec.target_volatility,
+        cost_bps=position.cost_bps,
+    ).net
+    return annual_sharpe_or_none(returns, spec.bars_per_year)
 
 
 def _shadow_slot(name: str) -> str:

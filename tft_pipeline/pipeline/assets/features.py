@@ -180,7 +180,9 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         },
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("1", "prefilter", "periods", "target", "exploration", "tuning", "data"),
+        code_version=graph.code_version(
+            "1", "prefilter", "periods", "target.horizon", "exploration.folds", "tuning.folds", "data"
+        ),
         automation_condition=on_content_change(),
     )
     def prefiltered_features(

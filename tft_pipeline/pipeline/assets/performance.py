@@ -7,10 +7,11 @@ import polars as pl
 from tft_pipeline.domain.backtest import BASELINES, break_even_bps
 from tft_pipeline.domain.content import frame_sha256, json_sha256
 from tft_pipeline.domain.reports import FoldPlanReport, OosPerformance, TunedHyperparameters
-from tft_pipeline.domain.sharpe import annualise, describe_returns, sharpe_ratio
+from tft_pipeline.domain.sharpe import annualise, describe_returns
 from tft_pipeline.domain.verdict import (
     GO,
     NO_GO,
+    annual_sharpe_or_none,
     deflated_by_looks,
     json_ready,
     reasons_against,
@@ -75,7 +76,7 @@ def performance_of(
                 "n_validation_bars": plan.spec(key).dates["validation"]["n_bars"],
                 "validation_sharpe_annual": None if validation is None else annualise(validation, bars_per_year),
                 "n_oos_bars": len(returns),
-                "oos_sharpe_annual": annualise(sharpe_ratio(returns), bars_per_year),
+                "oos_sharpe_annual": annual_sharpe_or_none(returns, bars_per_year),
             }
         )
     costs = {

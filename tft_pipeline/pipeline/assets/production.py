@@ -45,7 +45,17 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
         },
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("1", "production", "periods", "target", "data", "ensemble", "evaluation"),
+        code_version=graph.code_version(
+            "1",
+            "production",
+            "periods",
+            "target",
+            "data.bars_per_year",
+            "data.interval",
+            "ensemble.lightgbm_rounds",
+            "ensemble.lightgbm_leaves",
+            "evaluation.momentum_lookback",
+        ),
         automation_condition=on_content_change(graph.key("snapshot")),
     )
     def production_plan(

@@ -31,6 +31,8 @@ from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
 from tft_pipeline.storage.releases import CARD_FILE, write_release
 from tft_pipeline.storage.snapshots import Snapshot
 
+CARD_SECTIONS = ("description", "target", "periods", "data.market_symbol")
+
 
 def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """`model_card`, `release`."""
@@ -53,7 +55,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         },
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("1", "target", "periods", "data"),
+        code_version=graph.code_version("1", *CARD_SECTIONS),
         automation_condition=on_all_folds(),
     )
     def model_card(
@@ -88,7 +90,8 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             environment=environment_record(),
         )
         sources = (catalogue, prefiltered, selected, tuned, plan, performance, latency, drift, ensemble)
-        content = json_sha256([snapshot.content_sha256(), *(source.content_sha256() for source in sources)])
+        own = graph.experiment.section_fingerprint(*CARD_SECTIONS)
+        content = json_sha256([own, snapshot.content_sha256(), *(source.content_sha256() for source in sources)])
         ratios = {"model": performance.net["sharpe_annual"]} | {
             name: row["sharpe_annual"] for name, row in performance.baselines.items()
         }

@@ -9,7 +9,7 @@ from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.plots import line_picture
 from tft_pipeline.storage.environment import environment_record, utc_now
-from tft_pipeline.storage.snapshots import Snapshot
+from tft_pipeline.storage.snapshots import Snapshot, find_snapshot, read_snapshot
 from tft_pipeline.storage.sources import read_source, source_files, source_sha256
 
 
@@ -64,7 +64,12 @@ def snapshot_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.Sou
             },
             environment=environment_record(),
         )
-        context.log.info(f"snapshot {manifest['snapshot_id']}: {frame.height} bars")
+        taken = find_snapshot(graph.layout.artifact(graph.name, "snapshot"), manifest["identity_sha256"])
+        value = Snapshot(bars=frame, manifest=manifest) if taken is None else read_snapshot(taken)
+        manifest = value.manifest
+        context.log.info(
+            f"snapshot {value.snapshot_id}: {frame.height} bars, {'new' if taken is None else 'as before'}"
+        )
         closes = frame.group_by("symbol", maintain_order=True).agg("timestamp", "close")
         lines = {
             row["symbol"]: (row["timestamp"], [price / row["close"][0] for price in row["close"]])
@@ -76,7 +81,7 @@ def snapshot_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.Sou
             for name, count in quality["rows_per_symbol"].items()
         ]
         return content_output(
-            Snapshot(bars=frame, manifest=manifest),
+            value,
             {
                 "snapshot_id": manifest["snapshot_id"],
                 "first": manifest["event_range"]["start"],

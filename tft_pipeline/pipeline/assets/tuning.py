@@ -12,7 +12,22 @@ from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.panels import panel_of
 from tft_pipeline.pipeline.plots import bar_picture
 
-TUNING_SECTIONS = ("tuning", "network", "training", "position", "periods", "target", "data")
+OBJECTIVE = (
+    "tuning.folds",
+    "tuning.epochs",
+    "tuning.parallel_trials",
+    "tuning.startup_trials",
+    "tuning.warmup_folds",
+    "tuning.space",
+    "network",
+    "training",
+    "position",
+    "periods",
+    "target",
+    "data.bars_per_year",
+    "data.interval",
+)
+"""What a trial's value depends on; with the bars it names the study, so that more trials continue it."""
 
 
 def tuning_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
@@ -29,7 +44,7 @@ def tuning_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         },
         io_manager_key="reports",
         group_name=f"{graph.name}_4_tuning",
-        code_version=graph.code_version("1", *TUNING_SECTIONS),
+        code_version=graph.code_version("1", "tuning.n_trials", *OBJECTIVE),
         automation_condition=on_content_change(),
         kinds={"optuna"},
     )
@@ -47,9 +62,9 @@ def tuning_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         try:
             folds = research_folds(panel, experiment, experiment.tuning.folds)
             first = max(0, min(fold.train.start for fold in folds) - experiment.training.lookback)
-            research = panel.between(first, max(fold.test.stop for fold in folds))
+            research = panel.between(first, max(fold.test.stop for fold in folds)).listed()
             local = tuple(fold.shifted(-first) for fold in folds)
-            inputs = [panel_sha256(research), experiment.section_fingerprint(*TUNING_SECTIONS)]
+            inputs = [panel_sha256(research), experiment.section_fingerprint(*OBJECTIVE)]
             study = Study(
                 database=graph.layout.study(graph.name),
                 name=f"{graph.name}-{json_sha256(inputs)[:16]}",
