@@ -172,7 +172,7 @@ def workbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 @pytest.fixture
 def finished(_finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workbench:
     """A private copy of a finished run."""
-    shutil.copytree(_finished, tmp_path / "finished", symlinks=True)
+    shutil.copytree(_finished, tmp_path / "finished", symlinks=True, ignore=shutil.ignore_patterns("owner.txt"))
     return _open(tmp_path / "finished", monkeypatch)
 
 

@@ -90,66 +90,71 @@ def normalise_bars(
 
 
 def publish_in_time(bars: pl.DataFrame) -> pl.DataFrame:
-    """Replace each user feature by the newest value published before the decision; point in time by `available_at`.
+    """Replace each user feature by the newest value that was public at the bar's close; point in time by `available_at`.
 
-    `available_at` says when a row's feature columns were published (its prices are known at the close). The decision at
-    bar t is taken before the next bar of the calendar, so a value counts if `available_at` < that bar's timestamp; the
-    last bar's decision is one ordinary bar later. Of the rows that count, the one of the newest bar is used: a late value
-    of an older bar never displaces it. A restated value is a further row of the same bar with a later `available_at`; it
-    is used from its publication on and changes no earlier bar. Without feature columns `available_at` speaks of the prices.
+    `available_at` says when a row's feature columns were published (its prices are known at the close). At bar t a value
+    counts if it belongs to bar t or an older one and `available_at` <= timestamp of t. One that is published later is
+    used from the first bar that closes at its publication or after it. Of the values that count, the newest bar's is
+    used: a late value of an older bar never displaces it. A restated value is a further row of the same bar with a later
+    `available_at`; it is used from its publication on and changes no earlier bar. A value may be published before its
+    bar closes. Without feature columns `available_at` speaks of the prices: each is public at its close or later, and
+    before the next bar of the calendar; the last bar's decision is one ordinary bar later.
+
+    Bars stamped with their date alone close at midnight, when the day begins: what is published during the day is then
+    used from the next bar on. Stamp bars with the time of their close to use it on its own day.
 
     Returns:
         One row a bar, with the `available_at` of its first publication.
     Raises:
-        BarsError: `available_at` is null, before its timestamp, a price was not published by its own decision, or the
-            rows of one bar differ in a price.
+        BarsError: `available_at` is null; the rows of one bar differ in a price; without feature columns, a price was
+            published before its bar closed or after its own decision.
     """
     if "available_at" not in bars.columns:
         return bars
     if bars["available_at"].null_count():
         raise BarsError("available_at is null in some rows: say when each row was published, or drop the column")
-    early = bars.filter(pl.col("available_at") < pl.col("timestamp"))
-    if early.height:
-        raise BarsError(
-            f"available_at is before its timestamp in {early.height} rows ({_example(early)}): a bar cannot be known "
-            "before it closed; correct the column"
-        )
-    publications = bars
-    bars = _first_publications(publications)
-    calendar = bars.select(pl.col("timestamp").unique().sort())
-    calendar = calendar.with_columns(
-        decision=pl.col("timestamp")
-        .shift(-1)
-        .fill_null(pl.col("timestamp").max() + pl.col("timestamp").diff().median())
-    )
-    framed = bars.join(calendar, on="timestamp", how="left")
-    late = framed.filter(pl.col("available_at") >= pl.col("decision"))
-    if late.height and not user_columns(bars.columns):
-        raise BarsError(
-            f"{late.height} prices were published after the next bar ({_example(late)}): a decision cannot use them; "
-            "use a later timestamp for these bars"
-        )
     features = user_columns(bars.columns)
+    first = _first_publications(bars)
     if not features:
-        return bars
-    published = publications.select("symbol", known="available_at", of="timestamp", **{n: n for n in features})
-    published = published.sort("known", "of")
+        _refuse_untimely_prices(first)
+        return first
+    usable = pl.max_horizontal("timestamp", "available_at")
+    published = bars.sort(usable, "timestamp", "available_at")
     # what arrives after a newer bar's value is out of date on arrival
-    published = published.filter(pl.col("of") >= pl.col("of").cum_max().over("symbol"))
+    published = published.filter(pl.col("timestamp") >= pl.col("timestamp").cum_max().over("symbol"))
+    published = published.select("symbol", usable.alias("timestamp"), *features)
+    published = published.unique(["symbol", "timestamp"], keep="last", maintain_order=True)
     joined = (
-        framed.drop(features)
-        .sort("decision")
+        first.drop(features)
+        .sort("timestamp")
         .join_asof(
             published,
-            left_on="decision",
-            right_on="known",
+            on="timestamp",
             by="symbol",
             strategy="backward",
-            allow_exact_matches=False,
             check_sortedness=False,
         )
     )
     return joined.select(bars.columns).sort("symbol", "timestamp")
+
+
+def _refuse_untimely_prices(bars: pl.DataFrame) -> None:
+    """Raise for a price known before its bar closed, or not before the next bar of the calendar."""
+    early = bars.filter(pl.col("available_at") < pl.col("timestamp"))
+    if early.height:
+        raise BarsError(
+            f"available_at is before its timestamp in {early.height} rows ({_example(early)}): a price cannot be known "
+            "before its bar closed; correct the column"
+        )
+    calendar = bars.select(pl.col("timestamp").unique().sort())
+    one_bar_on = pl.col("timestamp").max() + pl.col("timestamp").diff().median()
+    calendar = calendar.with_columns(decision=pl.col("timestamp").shift(-1).fill_null(one_bar_on))
+    late = bars.join(calendar, on="timestamp", how="left").filter(pl.col("available_at") >= pl.col("decision"))
+    if late.height:
+        raise BarsError(
+            f"{late.height} prices were published after the next bar ({_example(late)}): a decision cannot use them; "
+            "use a later timestamp for these bars"
+        )
 
 
 def _first_publications(bars: pl.DataFrame) -> pl.DataFrame:

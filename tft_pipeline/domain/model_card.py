@@ -63,7 +63,6 @@ def build_card(
         "intended_use": experiment.description,
         "out_of_scope": "Live trading while the verdict is NO-GO; symbols, intervals and features other than those below.",
         "limitations": list(LIMITATIONS),
-        "contaminated": False,
         "train": {
             "snapshot_id": manifest["snapshot_id"],
             "snapshot_content_sha256": manifest["content_sha256"],
@@ -86,7 +85,7 @@ def build_card(
                 for each in plan.specs
             ],
             "seeds": sorted({row["seed"] for row in folds.values()}),
-            "deterministic": True,
+            "deterministic": latency.environment["device"] == "cpu",
             "hp": {
                 "network": tuned.network.model_dump(mode="json"),
                 "training": tuned.training.model_dump(mode="json"),

@@ -16,12 +16,17 @@ ROUNDING = 1e-12
 class Scaler:
     """z = (x - mean) / std, cut to +-clip. Fitted once, written beside the model, never refitted at prediction.
 
+    A feature that is constant or missing throughout the fitting rows has no scale, so no model fitted on them can have
+    learned what another value means. It is `flat`: z = 0 wherever it has a value, later ones too. It carries nothing in
+    this fold, and may well carry something in one whose rows it moves in.
+
     Attributes:
         names: (F,) features in the order of the last axis.
-        mean: (F,) float64.
-        std: (F,) float64, population (ddof 0), positive.
+        mean: (F,) float64; of a flat feature its constant, 0.0 without a value.
+        std: (F,) float64, population (ddof 0), positive; 1.0 of a flat feature.
         n: (F,) values each was measured on.
         clip: Largest |z|; one bad tick must not own a gradient.
+        flat: Names of the features without variance in the fitting rows, in the order of `names`.
     """
 
     names: tuple[str, ...]
@@ -29,6 +34,7 @@ class Scaler:
     std: np.ndarray
     n: np.ndarray
     clip: float = 10.0
+    flat: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(set(self.names)) != len(self.names) or not self.names:
@@ -43,12 +49,18 @@ class Scaler:
                 raise ValueError(f"{field} has shape {value.shape}: expected {len(self.names)} finite values")
             value.setflags(write=False)
             object.__setattr__(self, field, value)
-        flat = np.flatnonzero(~(self.std > ROUNDING * np.abs(self.mean)))
-        if flat.size:
-            named = ", ".join(self.names[i] for i in flat[:5])
+        unknown = [name for name in self.flat if name not in self.names]
+        if unknown:
+            raise ValueError(f"flat names {unknown}, which are not among the {len(self.names)} features")
+        still = [
+            name
+            for name, mean, std in zip(self.names, self.mean, self.std, strict=True)
+            if name not in self.flat and not std > ROUNDING * abs(mean)
+        ]
+        if still:
             raise ValueError(
-                f"{flat.size} feature(s) have zero standard deviation ({named}): division would give infinities; "
-                "drop constant features (prefilter) before scaling"
+                f"{len(still)} feature(s) have zero standard deviation ({', '.join(still[:5])}): division would give "
+                "infinities; name them in flat, with std 1.0"
             )
 
     @classmethod
@@ -58,28 +70,39 @@ class Scaler:
         Args:
             values: (..., F), NaN where missing.
             names: (F,).
+        Returns:
+            A scaler whose `flat` names the features without a value, and those whose deviation is 0 or rounding.
         Raises:
-            ValueError: an infinite value, a feature without a value or without variance, each by name.
+            ValueError: no rows, or an infinite value, by name.
         """
         x = np.asarray(values)
         if x.ndim < 2 or x.shape[-1] != len(names):
             raise ValueError(f"values have shape {x.shape}: the last axis must hold the {len(names)} features")
         rows = x.reshape(-1, len(names))
-        mean, std = np.zeros(len(names)), np.zeros(len(names))
+        if not rows.shape[0]:
+            raise ValueError(f"values have shape {x.shape}: without a row no feature has a mean; give rows to fit on")
+        mean, std = np.zeros(len(names)), np.ones(len(names))
         n = np.zeros(len(names), dtype=np.int64)
+        flat = []
         for i, name in enumerate(names):
             column = rows[:, i].astype(np.float64)
             column = column[~np.isnan(column)]
-            if column.size == 0:
-                raise ValueError(f"feature {name} has no value in the fitting rows: drop it (prefilter) before scaling")
             if np.isinf(column).any():
                 raise ValueError(f"feature {name} holds an infinite value: its mean would be lost; drop it (prefilter)")
-            n[i], mean[i] = column.size, column.mean()
-            std[i] = column.std() if column.min() != column.max() else 0.0
-        return cls(names=tuple(names), mean=mean, std=std, n=n, clip=clip)
+            n[i] = column.size
+            if column.size == 0 or column.min() == column.max():
+                mean[i] = column[0] if column.size else 0.0
+                flat.append(name)
+                continue
+            mean[i], deviation = column.mean(), column.std()
+            if deviation > ROUNDING * abs(mean[i]):
+                std[i] = deviation
+            else:
+                flat.append(name)
+        return cls(names=tuple(names), mean=mean, std=std, n=n, clip=clip, flat=tuple(flat))
 
     def transform(self, values: np.ndarray) -> np.ndarray:
-        """(..., F) -> (..., F) float32; NaN stays NaN, infinities become +-clip.
+        """(..., F) -> (..., F) float32; NaN stays NaN, infinities become +-clip, any number of a flat feature 0.
 
         Raises:
             ValueError: a last axis that is not F long.
@@ -90,6 +113,9 @@ class Scaler:
                 f"values have shape {x.shape}: the last axis must hold the {len(self.names)} fitted features"
             )
         z = np.clip((x - self.mean) / self.std, -self.clip, self.clip)
+        if self.flat:
+            flat = [self.names.index(name) for name in self.flat]
+            z[..., flat] = np.where(np.isnan(z[..., flat]), np.nan, 0.0)
         return np.asarray(z, dtype=np.float32)
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,21 +126,23 @@ class Scaler:
             "std": self.std.tolist(),
             "n": self.n.tolist(),
             "clip": self.clip,
+            "flat": list(self.flat),
         }
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """Inverse of `to_dict`."""
+        """Inverse of `to_dict`; a record without `flat` has no flat feature."""
         return cls(
             names=tuple(record["names"]),
             mean=np.array(record["mean"], dtype=np.float64),
             std=np.array(record["std"], dtype=np.float64),
             n=np.array(record["n"], dtype=np.int64),
             clip=float(record["clip"]),
+            flat=tuple(record.get("flat", ())),
         )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Scaler) and self.to_dict() == other.to_dict()
 
     def __hash__(self) -> int:
-        return hash((self.names, self.mean.tobytes(), self.std.tobytes(), self.clip))
+        return hash((self.names, self.mean.tobytes(), self.std.tobytes(), self.clip, self.flat))

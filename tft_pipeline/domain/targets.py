@@ -1,8 +1,16 @@
 """Labels of the bars: what each decision earns and predicts. Not here: features, scaling of inputs, portfolios."""
 
+from typing import Any
+
 import polars as pl
 
 TARGET_COLUMNS = ("timestamp", "symbol", "close", "next_return", "volatility", "label", "label_end")
+
+VARIANCE_ROUNDING = 1e-12
+"""A variance of returns below this share of their mean square is rounding, not movement."""
+
+STILLNESS = 1e-2
+"""A volatility below this share of the mean of a symbol's volatilities so far is what is left of an earlier time."""
 
 
 def build_targets(
@@ -19,10 +27,17 @@ def build_targets(
     purge. A bar's decision is taken after its close; its label looks no further than bar t+h and uses the volatility
     known at t only.
 
+    A price that does not move gives no scale for a position: the weights of old returns fade and never reach 0, and a
+    position divided by what is left would be thousands of times the capital. So volatility, and label with it,
+    is null where the variance is below `VARIANCE_ROUNDING` of the mean square of the returns (same weights), and where
+    volatility_t < `STILLNESS` * mean(volatility_s, s <= t) of the symbol; both know the past only. The mean takes every
+    value before these rules. A symbol that calms down a hundredfold for good is absent until its mean has followed.
+
     Args:
         bars: timestamp, symbol, close; sorted by symbol and timestamp.
         horizon: h, bars.
         volatility_span: span and fewest returns of the EWM standard deviation (adjusted, bias corrected).
+        bars_per_year: annualises.
         market_symbol: index that is context only and gets no target.
     Returns:
         `TARGET_COLUMNS`, one row a symbol and bar; null where the future or the history is missing.
@@ -34,18 +49,27 @@ def build_targets(
     after, end = _ahead(framed, 1), _ahead(framed, horizon)
     framed = framed.with_columns(
         next_return=after["close"] / pl.col("close") - 1.0,
-        volatility=pl.col("past_return")
-        .ewm_std(span=volatility_span, adjust=True, bias=False, min_samples=volatility_span, ignore_nulls=True)
-        .over("symbol")
-        * bars_per_year**0.5,
+        volatility=_volatility(volatility_span).over("symbol") * bars_per_year**0.5,
         forward=end["close"] / pl.col("close") - 1.0,
         label_end=end["timestamp"],
     )
+    so_far = pl.col("volatility").cum_sum() / pl.col("volatility").cum_count()
+    framed = framed.with_columns(
+        volatility=pl.when(pl.col("volatility") > 0, pl.col("volatility") >= STILLNESS * so_far.over("symbol")).then(
+            pl.col("volatility")
+        )
+    )
     risk = pl.col("volatility") * (horizon / bars_per_year) ** 0.5
-    return framed.with_columns(
-        volatility=pl.when(pl.col("volatility") > 0).then(pl.col("volatility")),
-        label=pl.when(pl.col("volatility") > 0).then(pl.col("forward") / risk),
-    ).select(TARGET_COLUMNS)
+    return framed.with_columns(label=pl.col("forward") / risk).select(TARGET_COLUMNS)
+
+
+def _volatility(span: int) -> pl.Expr:
+    """Standard deviation of `past_return` a bar; 0 where it is rounding, null with fewer than `span` returns."""
+    weights: dict[str, Any] = {"span": span, "adjust": True, "min_samples": span, "ignore_nulls": True}
+    deviation = pl.col("past_return").ewm_std(bias=False, **weights)
+    mean = pl.col("past_return").ewm_mean(**weights)
+    moves = deviation**2 > VARIANCE_ROUNDING * (deviation**2 + mean**2)
+    return pl.when(moves).then(deviation).when(deviation.is_not_null()).then(0.0)
 
 
 def _ahead(framed: pl.DataFrame, bars: int) -> pl.DataFrame:

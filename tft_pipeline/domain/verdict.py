@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tft_pipeline.domain.overfitting import probability_of_backtest_overfitting
+from tft_pipeline.domain.portfolio import VARIANCE_ROUNDING
 from tft_pipeline.domain.reports import TunedHyperparameters
 from tft_pipeline.domain.sections import EvaluationSection
 from tft_pipeline.domain.sharpe import (
@@ -43,7 +44,7 @@ def json_ready(value: Any) -> Any:
 def annual_sharpe_or_none(returns: np.ndarray, bars_per_year: float) -> float | None:
     """Annual Sharpe ratio of the finite returns; None where it is undefined (fewer than two, or all alike)."""
     kept = returns[np.isfinite(returns)]
-    if kept.size < 2 or float(np.ptp(kept)) == 0.0:
+    if kept.size < 2 or float(kept.var()) <= VARIANCE_ROUNDING * float(np.square(kept).mean()):
         return None
     return annualise(sharpe_ratio(kept), bars_per_year)
 

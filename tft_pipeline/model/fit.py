@@ -29,7 +29,8 @@ class FittedFold:
 
     Attributes:
         target_volatility: annual, of a full position.
-        scaler: fitted on the observed training bars; its names are the features, in order.
+        scaler: fitted on the observed training bars; its names are the features, in order. Those it calls flat (constant
+            or missing in train) were zero throughout: the network learned nothing of them.
         state: best epoch's weights, on the CPU, contiguous.
         history: one row an epoch: epoch, train_loss, validation_loss, validation_sharpe (per bar, net; None if undefined).
         missing: values set to the train mean, by feature, among observed train and validation bars; only those above zero.

@@ -39,7 +39,7 @@ class Outcomes:
 
 @dataclass(frozen=True, kw_only=True)
 class PanelTensors:
-    """Consecutive bars of a panel, scaled, missing values at the train mean (zero after scaling).
+    """Consecutive bars of a panel, scaled, missing values at the train mean (zero after scaling), as flat features are.
 
     Attributes:
         first_bar: panel bar of index 0; negative where the front is padding.

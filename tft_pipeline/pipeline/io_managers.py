@@ -38,7 +38,8 @@ class _ArtifactIOManager(dg.ConfigurableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Write one version and describe it in the asset's metadata."""
-        partition = context.partition_key if context.has_partition_key else None
+        # a run over one fold has a partition key for its unpartitioned assets too: ask the asset, not the run
+        partition = context.asset_partition_key if context.has_asset_partitions else None
         artifact, about = self._store(self._root(context.asset_key, partition), obj)
         context.add_output_metadata(
             {

@@ -247,44 +247,64 @@ def scores(frame: pl.DataFrame) -> list[float | None]:
     return publish_in_time(normalise(frame))["score"].to_list()
 
 
-ON_TIME = [(k, float(k), k + 0.5) for k in range(6)]
+ON_TIME = [(k, float(k), k - 0.5) for k in range(6)]
 
 
-def test_values_that_are_published_in_time_stay_where_they_are():
+def test_values_that_are_published_by_their_close_stay_where_they_are():
     assert scores(published(ON_TIME)) == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert scores(published([(k, float(k), float(k)) for k in range(6)])) == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
 
 
 def test_a_late_value_is_used_from_its_publication_on_and_not_before():
-    every_two_late = [(k, float(k), k + 2.5) for k in range(6)]
+    every_two_late = [(k, float(k), k + 1.5) for k in range(6)]
     assert scores(published(every_two_late)) == [None, None, 0.0, 1.0, 2.0, 3.0]
 
 
-def test_a_value_published_at_the_next_bars_time_is_too_late_for_this_one():
-    assert scores(published([(0, 0.0, 1.0), (1, 1.0, 1.5)])) == [None, 1.0]
+def test_a_value_published_a_second_after_the_close_waits_for_the_next_bar():
+    second = 1 / 86400
+    assert scores(published([(0, 0.0, second), (1, 1.0, 1.0), (2, 2.0, 2 + second)])) == [None, 1.0, 1.0]
+    assert scores(published([(0, 0.0, 1.0), (1, None, 9.0)])) == [None, 0.0]
+
+
+def test_the_next_return_published_just_before_the_next_close_is_not_seen_at_its_bar():
+    rng = np.random.default_rng(8)
+    close = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.02, 61)))
+    next_return = close[1:] / close[:-1] - 1.0
+    second = 1 / 86400
+    rows = [(k, float(next_return[k]), k + 1 - second) for k in range(60)]
+    found = scores(published(rows))
+    assert found == [None, *next_return[:-1]]
+
+
+def test_a_value_published_long_before_its_bar_waits_for_its_bar():
+    ahead = [(k, float(k), k - 3.5) for k in range(6)]
+    assert scores(published(ahead)) == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    revised = [*ahead, (2, 77.0, 1.5), (2, 88.0, 1.7), (4, 99.0, 4.2)]
+    assert scores(published(revised)) == [0.0, 1.0, 88.0, 3.0, 4.0, 5.0]
 
 
 def test_a_late_value_of_an_older_bar_never_displaces_a_newer_one():
     rows = list(ON_TIME)
-    rows[1] = (1, 99.0, 3.7)
+    rows[1] = (1, 99.0, 2.7)
     assert scores(published(rows)) == [0.0, 0.0, 2.0, 3.0, 4.0, 5.0]
 
 
 def test_a_restated_value_is_used_from_its_publication_and_changes_no_earlier_bar():
-    rows = [(0, 0.0, 0.1), (1, 1.0, 1.1), (2, None, 9.0), (3, None, 9.0), (4, None, 9.0)]
+    rows = [(0, 0.0, -0.1), (1, 1.0, 0.9), (2, None, 9.0), (3, None, 9.0), (4, None, 9.0)]
     before = scores(published(rows))
-    after = scores(published([*rows, (1, 77.0, 3.5)]))
+    after = scores(published([*rows, (1, 77.0, 2.5)]))
     assert before == [0.0, 1.0, 1.0, 1.0, 1.0]
     assert after == [0.0, 1.0, 1.0, 77.0, 77.0]
 
 
 def test_a_restatement_of_a_bar_that_has_been_followed_by_a_newer_value_changes_nothing():
-    restated = [*ON_TIME, (1, 77.0, 3.6)]
+    restated = [*ON_TIME, (1, 77.0, 2.6)]
     assert scores(published(restated)) == scores(published(ON_TIME))
     assert publish_in_time(normalise(published(restated))).height == 6
 
 
 def test_symbols_do_not_see_each_others_publications():
-    late = published([(k, 10.0 + k, k + 2.5) for k in range(6)]).with_columns(symbol=pl.lit("B"))
+    late = published([(k, 10.0 + k, k + 1.5) for k in range(6)]).with_columns(symbol=pl.lit("B"))
     both = publish_in_time(normalise(pl.concat([published(ON_TIME), late])))
     assert both.filter(pl.col("symbol") == "A")["score"].to_list() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     assert both.filter(pl.col("symbol") == "B")["score"].to_list() == [None, None, 10.0, 11.0, 12.0, 13.0]
@@ -292,11 +312,12 @@ def test_symbols_do_not_see_each_others_publications():
 
 def test_publications_equal_a_search_over_all_rows():
     rng = np.random.default_rng(4)
-    rows = [(k, float(100 * k + j), k + float(rng.exponential(1.5)) + 0.001) for k in range(40) for j in range(2)]
+    rows = [(k, float(100 * k + j), k - 2 + float(rng.exponential(2.5))) for k in range(40) for j in range(3)]
     found = scores(published(rows))
     for bar in range(40):
-        known = [(of, when, score) for of, score, when in rows if when < bar + 1]
+        known = [(of, when, score) for of, score, when in rows if when <= bar and of <= bar]
         assert found[bar] == (max(known)[2] if known else None)
+    assert len(set(found)) > 20
 
 
 def test_prices_stay_with_their_bar_and_later_bars_change_no_earlier_row():
@@ -307,9 +328,11 @@ def test_prices_stay_with_their_bar_and_later_bars_change_no_earlier_row():
     assert whole.head(5).equals(part)
 
 
-def test_a_bar_cannot_be_known_before_it_closed():
+def test_a_price_cannot_be_known_before_its_bar_closed():
+    frame = published([(0, 0.0, 0.0), (1, 1.0, 0.9), (2, 2.0, 2.0)])
     with pytest.raises(BarsError, match=r"available_at is before its timestamp in 1 rows \(first at 2024-01-02"):
-        scores(published([(0, 0.0, 0.0), (1, 1.0, 0.9), (2, 2.0, 2.0)]))
+        publish_in_time(normalise(frame.drop("score")))
+    assert scores(frame) == [0.0, 1.0, 2.0]
 
 
 def test_a_row_without_a_publication_time_is_refused():
@@ -322,7 +345,7 @@ def test_without_features_a_price_published_after_its_decision_is_refused():
     frame = published([(0, 0.0, 0.1), (1, 1.0, 2.5), (2, 2.0, 2.1)]).drop("score")
     with pytest.raises(BarsError, match="1 prices were published after the next bar"):
         publish_in_time(normalise(frame))
-    on_time = normalise(published(ON_TIME).drop("score"))
+    on_time = normalise(published([(k, 0.0, k + 0.5) for k in range(6)]).drop("score"))
     assert publish_in_time(on_time).equals(on_time)
 
 
@@ -334,7 +357,7 @@ def test_publications_of_one_bar_that_differ_in_a_price_are_refused():
 
 def test_two_rows_of_one_publication_are_a_duplicate():
     with pytest.raises(BarsError, match=r"1 duplicate \(timestamp, symbol, available_at\) keys"):
-        normalise(published([*ON_TIME, (1, 5.0, 1.5)]))
+        normalise(published([*ON_TIME, (1, 5.0, 0.5)]))
 
 
 def test_a_naive_publication_time_is_refused():

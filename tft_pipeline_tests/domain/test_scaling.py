@@ -61,16 +61,50 @@ def test_scalers_that_differ_are_unequal_and_none_can_be_changed():
         scaler.mean[0] = 1.0
 
 
-@pytest.mark.parametrize("value", [3.0, 0.1, 0.0])
-def test_a_feature_that_never_moves_is_refused_by_name(value):
+@pytest.mark.parametrize("value", [3.0, 0.1, 0.0, -7e15])
+def test_a_feature_that_never_moves_is_flat_and_zero_wherever_it_has_a_value(value):
     x = np.column_stack([np.arange(30.0), np.full(30, value)])
-    with pytest.raises(ValueError, match="vix_level"):
-        Scaler.fit(x, ["ret_1", "vix_level"])
+    x[4, 1] = np.nan
+    scaler = Scaler.fit(x, ["ret_1", "vix_level"])
+    assert scaler.flat == ("vix_level",)
+    assert (scaler.mean[1], scaler.std[1], scaler.n[1]) == (value, 1.0, 29)
+    later = np.array([[0.0, value], [1.0, value + 5.0], [2.0, np.nan], [3.0, np.inf]])
+    np.testing.assert_array_equal(scaler.transform(later)[:, 1], [0.0, 0.0, np.nan, 0.0])
+    np.testing.assert_array_equal(scaler.transform(x)[:, 1], np.where(np.isnan(x[:, 1]), np.nan, 0.0))
+    alone = Scaler.fit(x[:, :1], ["ret_1"])
+    np.testing.assert_array_equal(scaler.transform(x)[:, :1], alone.transform(x[:, :1]))
+
+
+def test_a_feature_that_moves_by_rounding_only_is_flat():
+    x = np.column_stack([np.arange(30.0), 0.3 + 1e-16 * (np.arange(30) % 2 == 0), 1e15 + np.arange(30.0) % 2])
+    assert np.unique(x[:, 2]).size == 2
+    scaler = Scaler.fit(x, ["a", "b", "c"])
+    assert scaler.flat == ("b", "c")
+    assert not scaler.transform(x)[:, 1:].any()
+
+
+def test_a_feature_without_a_value_is_flat_and_stays_missing():
+    scaler = Scaler.fit(np.array([[1.0, np.nan], [2.0, np.nan]]), ["a", "b"])
+    assert scaler.flat == ("b",)
+    assert (scaler.mean[1], scaler.std[1], scaler.n[1]) == (0.0, 1.0, 0)
+    np.testing.assert_array_equal(scaler.transform(np.array([[1.5, np.nan], [1.5, 9.0]])), [[0.0, np.nan], [0.0, 0.0]])
+
+
+def test_flat_features_survive_json_and_a_record_of_before_has_none():
+    scaler = Scaler.fit(np.array([[1.0, 4.0], [2.0, 4.0]]), ["a", "b"])
+    record = json.loads(json.dumps(scaler.to_dict(), allow_nan=False))
+    again = Scaler.from_dict(record)
+    assert again == scaler
+    assert hash(again) == hash(scaler)
+    assert again.flat == ("b",)
+    del record["flat"]
+    assert Scaler.from_dict(record).flat == ()
+    assert Scaler.from_dict(record) != scaler
 
 
 def test_values_that_cannot_be_measured_are_refused_by_name():
-    with pytest.raises(ValueError, match="b has no value"):
-        Scaler.fit(np.array([[1.0, np.nan], [2.0, np.nan]]), ["a", "b"])
+    with pytest.raises(ValueError, match="without a row no feature has a mean"):
+        Scaler.fit(np.zeros((0, 2)), ["a", "b"])
     with pytest.raises(ValueError, match="b holds an infinite value"):
         Scaler.fit(np.array([[1.0, np.inf], [2.0, 1.0]]), ["a", "b"])
     with pytest.raises(ValueError, match="last axis"):
@@ -83,3 +117,7 @@ def test_values_that_cannot_be_measured_are_refused_by_name():
         Scaler.fit(gappy(0), ["a", "b", "c"], clip=0.0)
     with pytest.raises(ValueError, match="mean has shape"):
         Scaler(names=("a",), mean=np.array([np.nan]), std=np.ones(1), n=np.ones(1))
+    with pytest.raises(ValueError, match=r"zero standard deviation \(a\)"):
+        Scaler(names=("a",), mean=np.ones(1), std=np.zeros(1), n=np.ones(1))
+    with pytest.raises(ValueError, match=r"flat names \['z'\]"):
+        Scaler(names=("a",), mean=np.ones(1), std=np.ones(1), n=np.ones(1), flat=("z",))

@@ -147,6 +147,52 @@ def test_a_price_that_does_not_move_has_neither_volatility_nor_label():
     assert found["next_return"].to_list() == [0.0] * 29 + [None]
 
 
+def flat_spell(n: int, start: int, stop: int, seed: int = 6) -> pl.DataFrame:
+    """Two symbols; the price of A stands still from bar `start` to bar `stop`."""
+    returns = np.random.default_rng(seed).normal(0.0, 0.02, (2, n))
+    returns[0, start:stop] = 0.0
+    close = 100.0 * np.exp(np.cumsum(returns, axis=1))
+    stamps = business_days(n)
+    return pl.DataFrame({"timestamp": stamps * 2, "symbol": ["A"] * n + ["B"] * n, "close": close.ravel()})
+
+
+@pytest.mark.parametrize("span", [10, 60])
+def test_a_price_that_stands_still_after_normal_trading_has_no_volatility_until_it_moves_again(span):
+    bars = flat_spell(1500, 500, 1300)
+    found = targets(bars, span=span)
+    still = found.filter(pl.col("symbol") == "A")
+    usual = still["volatility"][499]
+    assert still["volatility"].min() > 0.005 * usual
+    absent = [k for k, value in enumerate(still["volatility"]) if value is None and k > span]
+    assert absent == list(range(absent[0], 1300))
+    assert 500 + 2 * span < absent[0] < 500 + 6 * span
+    assert still["label"][absent[0] : 1300].null_count() == 1300 - absent[0]
+    assert still["label"][1300:-1].null_count() == 0
+    other = found.filter(pl.col("symbol") == "B")
+    assert other["volatility"].null_count() == span
+
+
+def test_a_flat_spell_equals_the_loop():
+    assert_equals_the_loop(flat_spell(260, 80, 220), 2, span=8)
+
+
+def test_targets_known_at_a_bar_are_the_same_bits_whatever_bars_follow():
+    bars = flat_spell(1100, 300, 800)
+    stamps = business_days(1100)
+    names = ["timestamp", "symbol", "close", "volatility"]
+    whole = targets(bars, span=30).select(names)
+    for stop in (31, 120, 420, 520, 700, 801, 900):
+        prefix = targets(bars.filter(pl.col("timestamp") < stamps[stop]), span=30).select(names)
+        assert prefix.equals(whole.filter(pl.col("timestamp") < stamps[stop]))
+
+
+def test_a_price_that_grows_by_the_same_share_each_bar_has_only_rounding_for_a_volatility():
+    stamps = business_days(300)
+    found = targets(pl.DataFrame({"timestamp": stamps, "symbol": "A", "close": np.cumprod(np.full(300, 1.01))}))
+    assert found["volatility"].null_count() == 300
+    assert found["label"].null_count() == 300
+
+
 def test_labels_of_noise_have_unit_variance_over_any_horizon():
     for horizon in (1, 5):
         labels = targets(random_bars(3000), horizon=horizon, span=60)["label"].drop_nulls()

@@ -81,6 +81,29 @@ def test_the_scaler_knows_observed_training_bars_only(panel: Panel) -> None:
     assert small_fit(_with(panel, values=values), epochs=1).scaler == expected
 
 
+@pytest.mark.parametrize("value", [4.0, np.nan])
+def test_a_feature_that_does_not_move_in_train_fails_no_fold_and_carries_nothing_in_it(
+    panel: Panel, value: float
+) -> None:
+    values = panel.values.copy()
+    values[:, :80, 1] = value
+    fitted = small_fit(_with(panel, values=values), epochs=1)
+    assert fitted.scaler.flat == ("f1",)
+    other = values.copy()
+    other[:, 80:, 1] *= -3.0
+    again = small_fit(_with(panel, values=other), epochs=1)
+    assert fitted.history == again.history
+    assert fitted.missing == again.missing
+    counts = (
+        np.isnan(values[:, :80, 1]) & panel.observed[:, :80],
+        np.isnan(values[:, 82:106, 1]) & panel.observed[:, 82:106],
+    )
+    assert fitted.missing.get("f1", 0) == sum(int(count.sum()) for count in counts)
+    test = small_fold().test
+    one, two = (predict(fitted, _with(panel, values=array), test) for array in (values, other))
+    np.testing.assert_array_equal(one.raw_position, two.raw_position)
+
+
 def test_the_best_epoch_is_kept_and_patience_ends_the_training(panel: Panel) -> None:
     training = TRAINING.model_copy(update={"patience": 2, "learning_rate": 0.05})
     fitted = small_fit(panel, training=training, epochs=40)

@@ -24,6 +24,13 @@ def ewm_std(values: list[float], span: int) -> float:
     return math.sqrt(biased * mass**2 / (mass**2 - sum(w * w for w in weights)))
 
 
+def ewm_mean(values: list[float], span: int) -> float:
+    """Exponentially weighted mean of all values, the last one weighing 1."""
+    decay = 1.0 - 2.0 / (span + 1.0)
+    weights = [decay ** (len(values) - 1 - k) for k in range(len(values))]
+    return sum(w * x for w, x in zip(weights, values, strict=True)) / sum(weights)
+
+
 def targets(
     closes: dict[str, dict[datetime, float]], *, horizon: int, span: int, bars_per_year: float
 ) -> dict[tuple[datetime, str], Target]:
@@ -32,6 +39,7 @@ def targets(
     found = {}
     for symbol, prices in closes.items():
         past: list[float] = []
+        so_far: list[float] = []
         last = None
         for t, stamp in enumerate(calendar):
             if stamp not in prices:
@@ -39,7 +47,14 @@ def targets(
             if last is not None:
                 past.append(prices[stamp] / last - 1.0)
             last = prices[stamp]
-            volatility = ewm_std(past, span) * math.sqrt(bars_per_year) if len(past) >= span else None
+            volatility = None
+            if len(past) >= span:
+                deviation = ewm_std(past, span)
+                if deviation**2 <= 1e-12 * (deviation**2 + ewm_mean(past, span) ** 2):
+                    deviation = 0.0
+                so_far.append(deviation * math.sqrt(bars_per_year))
+                if so_far[-1] > 0.0 and so_far[-1] >= 1e-2 * sum(so_far) / len(so_far):
+                    volatility = so_far[-1]
 
             def ahead(bars: int, t: int = t, prices: dict[datetime, float] = prices) -> float | None:
                 if t + bars >= len(calendar) or calendar[t + bars] not in prices:

@@ -78,8 +78,10 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
         ({"pruning.min_stability": 0.4}, {"selected_features"}),
         ({"latency.n": 30}, {"latency_benchmark"}),
         ({"drift.recent_bars": 12}, {"drift_report"}),
-        ({"tuning.n_trials": 4}, {"prefiltered_features", "tuned_hyperparameters"}),
-        ({"evaluation.min_psr": 0.9}, {"oos_performance", "production_plan"}),
+        ({"tuning.n_trials": 4}, {"tuned_hyperparameters"}),
+        ({"evaluation.min_psr": 0.9}, {"oos_performance"}),
+        ({"ensemble.l2": 0.5}, {"ensemble_weights"}),
+        ({"description": "other words"}, {"model_card"}),
     ],
 )
 def test_a_changed_section_changes_the_code_version_of_exactly_its_readers(
@@ -106,11 +108,14 @@ def test_a_feature_that_sees_later_bars_blocks_everything_downstream(
         return frame.with_columns(pl.col("ret_1").shift(-1).over("symbol"))
 
     monkeypatch.setattr(module, "build_features", leaking)
-    result = workbench().run()
+    bench = workbench()
+    result = bench.run()
     (failed,) = result["failed"]
     assert failed["asset"] == "small/features"
     assert "features_do_not_see_later_bars" in failed["reason"]
     assert "ret_1" in failed["reason"]
+    (again,) = bench.run(resume=True)["failed"]
+    assert again["asset"] == "small/features", "resuming does not step over a failed check"
 
 
 def test_a_damaged_input_is_refused_by_the_asset_that_reads_it(finished: Workbench) -> None:

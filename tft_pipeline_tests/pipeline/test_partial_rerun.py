@@ -4,6 +4,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+from typer.testing import CliRunner
+
+from tft_pipeline.__main__ import app
+from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.pipeline.commands import materialise_asset
 from tft_pipeline.storage.artifacts import sha256_file
 from tft_pipeline_tests.conftest import Workbench, random_bars, write_experiment
@@ -53,8 +58,9 @@ def block(bench: Workbench, fold: str) -> Path:
     return place
 
 
-def test_a_failed_fold_is_reported_others_are_kept_and_resume_runs_it_and_its_downstream_only(
-    workbench: Callable[..., Workbench],
+@pytest.mark.parametrize("repair", ["resume", "materialize"])
+def test_a_failed_fold_is_reported_others_are_kept_and_its_repair_runs_it_and_its_downstream_only(
+    repair: str, workbench: Callable[..., Workbench]
 ) -> None:
     bench = workbench()
     obstacle = block(bench, FAILING)
@@ -67,14 +73,20 @@ def test_a_failed_fold_is_reported_others_are_kept_and_resume_runs_it_and_its_do
     assert not {name for name, _ in counts} & DOWNSTREAM
     others = [fold for fold in bench.folds() if fold != FAILING]
     assert all(counts["production_fold", fold] == 1 for fold in others)
-    before = hashes(bench, but={"tracking", "progress.jsonl"})
+    before = hashes(bench, but={"tracking", "progress.jsonl", "owner.txt"})
 
     obstacle.unlink()
-    assert not bench.run(resume=True)["failed"]
+    commands = {
+        "resume": ["run", str(bench.file), "--resume", "--json"],
+        "materialize": ["materialize", str(bench.file), "production_fold", "--partition", FAILING, "--downstream"],
+    }
+    done = CliRunner().invoke(app, commands[repair])
+    assert done.exit_code == 0, done.output
 
-    grown = _grown(counts, bench.materialisations())
-    assert grown == {LOOKED_AT, ("production_fold", FAILING), *((name, None) for name in DOWNSTREAM)}
-    now = hashes(bench, but={"tracking", "progress.jsonl"})
+    looked_at = {LOOKED_AT} if repair == "resume" else set()
+    ran = {("production_fold", FAILING), *((name, None) for name in DOWNSTREAM)}
+    assert _grown(counts, bench.materialisations()) == looked_at | ran
+    now = hashes(bench, but={"tracking", "progress.jsonl", "owner.txt"})
     assert {name: digest for name, digest in now.items() if name in before} == {
         name: digest for name, digest in before.items() if not name.endswith(FAILING)
     }
@@ -166,3 +178,26 @@ def test_a_failure_names_asset_partition_reason_and_the_command_that_resumes(
     assert failed["asset"] == "small/prefiltered_features"
     assert "production_start 2035-01-01 is not inside the bars" in failed["reason"]
     assert result["resume"].endswith("--resume")
+
+
+def test_missing_or_damaged_files_are_made_again_by_resume(finished: Workbench) -> None:
+    shutil.rmtree(finished.layout.artifact("small", "production_fold", FAILING))
+    damaged = finished.artifact("oos_portfolio") / "data.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    before = finished.materialisations()
+    assert not finished.run(resume=True)["failed"]
+    grown = _grown(before, finished.materialisations())
+    assert {("production_fold", FAILING), ("oos_portfolio", None)} <= grown
+    assert not finished.run(resume=True)["failed"]
+
+
+def test_another_file_of_the_same_name_does_not_overwrite_an_experiment(finished: Workbench) -> None:
+    assert not finished.run(resume=True)["failed"]
+    copy = finished.folder / "copy" / "small.yaml"
+    copy.parent.mkdir()
+    shutil.copy(finished.file, copy)
+    before = finished.versions()
+    done = CliRunner().invoke(app, ["run", str(copy)])
+    assert isinstance(done.exception, ConfigurationError)
+    assert "give it another name" in str(done.exception)
+    assert finished.versions() == before

@@ -16,6 +16,7 @@ import requests
 
 from tft_pipeline.storage.artifacts import sha256_file
 from tft_pipeline_tests.conftest import Workbench
+from tft_pipeline_tests.pipeline.test_partial_rerun import block
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +81,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_the_ui_re_materialises_exactly_one_fold_and_its_downstream(
+def test_the_ui_repairs_a_failed_fold_and_runs_exactly_it_and_its_downstream(
     finished: Workbench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TFT_EXPERIMENTS", str(finished.file))
@@ -116,18 +117,26 @@ def test_the_ui_re_materialises_exactly_one_fold_and_its_downstream(
             "mode": "default",
             "executionMetadata": {"tags": [{"key": "dagster/partition", "value": FOLD}]},
         }
-        launched = ask(LAUNCH, {"params": params})
-        assert launched is not None
-        assert launched["launchPipelineExecution"]["__typename"] == "LaunchRunSuccess", launched
-        run_id = launched["launchPipelineExecution"]["run"]["runId"]
 
-        def ended() -> str | None:
-            answer = ask(RUN, {"id": run_id})
-            status = answer and answer["runOrError"]["status"]
-            return status if status in ("SUCCESS", "FAILURE", "CANCELED") else None
+        def launch() -> str:
+            """Launch, wait, and return how the run ended."""
+            launched = ask(LAUNCH, {"params": params})
+            assert launched is not None
+            assert launched["launchPipelineExecution"]["__typename"] == "LaunchRunSuccess", launched
+            run_id = launched["launchPipelineExecution"]["run"]["runId"]
 
-        status = until(ended, seconds=300, what="end of the run")
-    assert status == "SUCCESS", (tmp_path / "daemon.log").read_text()[-3000:]
+            def ended() -> str | None:
+                answer = ask(RUN, {"id": run_id})
+                status = answer and answer["runOrError"]["status"]
+                return status if status in ("SUCCESS", "FAILURE", "CANCELED") else None
+
+            return str(until(ended, seconds=300, what="end of the run"))
+
+        obstacle = block(finished, FOLD)
+        assert launch() == "FAILURE"
+        assert finished.materialisations() == before
+        obstacle.unlink()
+        assert launch() == "SUCCESS", (tmp_path / "daemon.log").read_text()[-3000:]
     after = finished.materialisations()
     grown = {name: count - before.get(name, 0) for name, count in after.items() if count != before.get(name, 0)}
     assert grown == {("production_fold", FOLD): 1, **{(name, None): 1 for name in DOWNSTREAM}}

@@ -77,7 +77,6 @@ def test_each_out_of_sample_bar_is_scored_once_and_the_folds_tile_the_production
 
 
 def test_every_asset_carries_its_content_as_data_version_and_a_picture(finished: Workbench) -> None:
-    without_picture = {"release"}
     with finished.instance() as instance:
         for key in instance.all_asset_keys():
             records = instance.fetch_materializations(key, limit=1).records
@@ -89,7 +88,7 @@ def test_every_asset_carries_its_content_as_data_version_and_a_picture(finished:
             assert materialisation.metadata["content_sha256"].value.startswith(version), key
             assert "sha256" in materialisation.metadata, key
             pictures = [value for value in materialisation.metadata.values() if "data:image/png" in str(value.value)]
-            assert pictures or key.path[-1] in without_picture | {"feature_catalogue"}, key
+            assert pictures, key
 
 
 def test_research_assets_do_not_depend_on_the_production_period(

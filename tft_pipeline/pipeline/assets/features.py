@@ -74,7 +74,14 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             )
         skipped = [{"feature": name, "reason": reason} for name, reason in record.skipped.items()]
         rows = [row.model_dump() for row in record.used]
-        metadata = {"n_features": len(record.names), "features": table(rows)}
+        counts: dict[str, float] = {}
+        for name in record.names:
+            counts[name.split("_")[0]] = counts.get(name.split("_")[0], 0.0) + 1.0
+        metadata = {
+            "n_features": len(record.names),
+            "features": table(rows),
+            "picture": bar_picture(counts, title="features by group", label="features"),
+        }
         if skipped:
             metadata["left_out"] = table(skipped)
         return content_output(record, metadata)
@@ -181,7 +188,7 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         io_manager_key="reports",
         group_name=group,
         code_version=graph.code_version(
-            "1", "prefilter", "periods", "target.horizon", "exploration.folds", "tuning.folds", "data"
+            "1", "prefilter", "periods", "target.horizon", "exploration.folds", "tuning.folds", "data.interval"
         ),
         automation_condition=on_content_change(),
     )

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from tft_pipeline.domain.backtest import BASELINES, break_even_bps
-from tft_pipeline.domain.content import frame_sha256, json_sha256
+from tft_pipeline.domain.content import frame_sha256
 from tft_pipeline.domain.reports import FoldPlanReport, OosPerformance, TunedHyperparameters
 from tft_pipeline.domain.sharpe import annualise, describe_returns
 from tft_pipeline.domain.verdict import (
@@ -37,23 +37,38 @@ def performance_of(
 
     portfolio = portfolio.filter(pl.col("n_symbols") > 0)  # a bar that no symbol trades on has no return
     symbols = sorted(set().union(*(fold.predictions["symbol"].unique().to_list() for fold in folds.values())))
+    folds_found = {
+        str(key): frame_sha256(part.select("timestamp", "net")) for (key,), part in portfolio.group_by("fold")
+    }
     looks = record_look(
         graph.layout.looks_ledger,
         {
-            "market": json_sha256([symbols, experiment.data.interval]),
+            "symbols": symbols,
+            "interval": experiment.data.interval,
+            "folds": folds_found,
             "first": portfolio["timestamp"].min().isoformat(),  # type: ignore[union-attr]
             "last": portfolio["timestamp"].max().isoformat(),  # type: ignore[union-attr]
-            "content": frame_sha256(portfolio.select("timestamp", "net")),
             "experiment": graph.name,
             "at": datetime.now(UTC).isoformat(),
         },
     )
+    null_variance = 1.0 / portfolio.height  # of a Sharpe ratio without skill
 
     def describe(column: str) -> dict[str, object]:
-        return describe_returns(portfolio[column].to_numpy(), bars_per_year=bars_per_year, seed=seed)
+        return describe_returns(
+            portfolio[column].to_numpy(),
+            bars_per_year=bars_per_year,
+            n_trials=looks,
+            trial_variance=null_variance,
+            seed=seed,
+        )
 
     net, gross = describe("net"), describe("gross")
-    baselines = {name: describe(f"{name}_net") for name in BASELINES}
+    undeflated = ("dsr", "expected_max_sharpe")  # nobody chose a baseline
+    baselines = {
+        name: {key: value for key, value in describe(f"{name}_net").items() if key not in undeflated}
+        for name in BASELINES
+    }
     research = research_evidence(tuned, bars_per_year=bars_per_year)
     psr_after_looks = deflated_by_looks(net, looks)
     reasons = reasons_against(

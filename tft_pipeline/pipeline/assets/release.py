@@ -144,10 +144,17 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                 "verdict": card.card["verdict"],
                 "release": dg.MetadataValue.path(str(released.folder)),
                 "model_card": dg.MetadataValue.path(str(models / "best_tft_model_card.json")),
+                "picture": _weights_picture(fold),
             },
         )
 
     return [model_card, release]
+
+
+def _weights_picture(fold: FoldBundle) -> dg.MarkdownMetadataValue:
+    sizes = {name: float(value.abs().mean()) for name, value in fold.fitted.state.items()}
+    largest = dict(sorted(sizes.items(), key=lambda item: -item[1])[:20])
+    return bar_picture(largest, title="released weights, mean size (largest 20 tensors)", label="mean |weight|")
 
 
 def _fold_facts(fold: FoldBundle) -> dict[str, Any]:
@@ -163,6 +170,5 @@ def _fold_facts(fold: FoldBundle) -> dict[str, Any]:
         "weights_sha256": weights_sha256(fitted),
         "seconds": fold.seconds,
         "seed": fitted.seed,
-        "checkpoint_status": "SAVED",
         "class_balance": fold.class_balance,
     }

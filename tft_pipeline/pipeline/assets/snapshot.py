@@ -58,7 +58,7 @@ def snapshot_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.Sou
             created_at=utc_now(),
             interval=data.interval,
             source={
-                "name": graph.experiment.data.source,
+                "name": graph.file.source.name,
                 "files": len(source_files(graph.file.source)),
                 "sha256": source,
             },
