@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 
 from tft_pipeline.domain.calibration import MARGIN, Calibration, calibrate
 from tft_pipeline.domain.classification import describe_probabilities, log_loss
+from tft_pipeline.domain.resolved import checked_bars, resolved_rows
 
 __all__ = [
     "Calibration",
@@ -210,18 +211,37 @@ def _fit_on(
     return ensemble_weights(shared, y, l2=l2), calibrations, greedy_weights(shared, y)
 
 
-def forward_chained(folds: Sequence[Probabilities], y: Sequence[np.ndarray], *, l2: float = 0.0) -> ForwardChained:
+def _rows_of(fold: Probabilities, kept: np.ndarray) -> Probabilities:
+    return {name: None if p is None else np.asarray(p)[kept] for name, p in fold.items()}
+
+
+def forward_chained(
+    folds: Sequence[Probabilities],
+    y: Sequence[np.ndarray],
+    *,
+    l2: float = 0.0,
+    n_unresolved: int = 0,
+    bars: Sequence[np.ndarray] | None = None,
+) -> ForwardChained:
     """For each fold from the second on: calibrate and weigh on the folds before it, score on it.
 
     A source is used for a fold when both that fold and the one before it have it. Calibration uses every earlier
     fold of a source, the weights the latest unbroken run of folds that all used sources share.
 
+    A label over h bars is known h bars after its own. At the first decision of fold k the labels of the last h - 1 bars
+    before it are not, so their rows are left out of what fold k is calibrated and weighed on; they stay in what is
+    scored, and in the final weights, which are used when all are known. An earlier fold that lies in those bars as a
+    whole counts as absent, and a fold with no earlier label resolved is not scored.
+
     Args:
         folds: In time order; source -> (n_k,) raw out-of-fold probabilities, or None when absent.
         y: One (n_k,) row of 0 and 1 a fold.
         l2: Pull towards equal weights.
+        n_unresolved: h - 1, bars before a fold whose labels its first decision cannot know.
+        bars: (n_k,) bar index of each row on the calendar of all folds; needed for `n_unresolved` > 0.
     Raises:
-        ValueError: fewer than 2 folds, folds that do not fit, no source that two neighbouring folds share.
+        ValueError: fewer than 2 folds, folds that do not fit, no source that two neighbouring folds share,
+            `n_unresolved` without bars, bars that are not in time order, or no fold with an earlier label resolved.
     """
     if len(folds) < 2 or len(folds) != len(y):
         raise ValueError(
@@ -231,30 +251,43 @@ def forward_chained(folds: Sequence[Probabilities], y: Sequence[np.ndarray], *, 
     labels = [np.asarray(row) for row in y]
     for fold, row in zip(folds, labels, strict=True):
         _present(fold, row)
+    calendar = checked_bars(bars, labels, n_unresolved)
     records: list[dict[str, object]] = []
     blends: list[np.ndarray] = []
+    scored: list[np.ndarray] = []
     by_source: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in names}
     for k in range(1, len(folds)):
-        allowed = [n for n in names if folds[k].get(n) is not None and folds[k - 1].get(n) is not None]
+        rows = resolved_rows(k, labels, calendar, n_unresolved)
+        earlier = [_rows_of(fold, kept) for fold, kept in zip(folds[:k], rows, strict=True) if kept.any()]
+        known = [row[kept] for row, kept in zip(labels[:k], rows, strict=True) if kept.any()]
+        if not earlier:
+            continue
+        allowed = [n for n in names if folds[k].get(n) is not None and earlier[-1].get(n) is not None]
         if not allowed:
             raise ValueError(
                 f"folds {k - 1} and {k} share no source: nothing fitted before fold {k} can be scored on it"
             )
-        fit, calibrations, _ = _fit_on(folds[:k], labels[:k], allowed, names, l2)
+        fit, calibrations, _ = _fit_on(earlier, known, allowed, names, l2)
         calibrated = {name: calibrations[name].apply(np.asarray(folds[k][name])) for name in allowed}
         blend = fit.blend(calibrated)
         losses = {name: log_loss(labels[k], p) for name, p in calibrated.items()}
         record: dict[str, object] = {"fold": k, "weights": fit.weights, "log_loss_by_source": losses}
         records.append(record | describe_probabilities(labels[k], blend))
         blends.append(blend)
+        scored.append(labels[k])
         for name, p in calibrated.items():
             by_source[name].append((p, labels[k]))
+    if not scored:
+        raise ValueError(
+            f"no fold has an earlier row whose label is resolved {n_unresolved} bars before it: nothing can be scored; "
+            "lengthen the folds or shorten the horizon"
+        )
     last = [name for name in names if folds[-1].get(name) is not None]
     final, calibrations, greedy = _fit_on(folds, labels, last, names, l2)
     return ForwardChained(
         folds=records,
         probabilities=blends,
-        pooled=describe_probabilities(np.concatenate(labels[1:]), np.concatenate(blends)),
+        pooled=describe_probabilities(np.concatenate(scored), np.concatenate(blends)),
         pooled_by_source={
             name: describe_probabilities(np.concatenate([t for _, t in rows]), np.concatenate([p for p, _ in rows]))
             for name, rows in by_source.items()

@@ -8,7 +8,6 @@ Axes: S symbols, N bars of the calendar. Not here: how positions are made (`posi
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import lfilter
 
 BPS = 1e-4
 
@@ -186,50 +185,6 @@ def momentum_positions(close: np.ndarray, lookback: int = 252) -> np.ndarray:
     if close.shape[1] > lookback:
         positions[:, lookback:] = np.sign(close[:, lookback:] / close[:, :-lookback] - 1.0)
     return np.nan_to_num(positions, nan=0.0)
-
-
-def ewm_volatility(close: np.ndarray, *, span: int = 60, min_periods: int = 60, bars_per_year: float) -> np.ndarray:
-    """Annual exponentially weighted standard deviation of simple returns, from returns up to and including bar t.
-
-        u_k = (1 - a)^k, a = 2 / (span + 1), k bars back
-        s^2 = [ sum(u r^2)/sum(u) - (sum(u r)/sum(u))^2 ] * sum(u)^2 / (sum(u)^2 - sum(u^2)) * bars_per_year
-
-    The weights are those of pandas' `ewm(span).std()`: adjusted, bias corrected, decaying over missing returns
-    too. Every value is computed from the past alone, to the bit.
-
-    Args:
-        close: (S, N) prices, NaN where the symbol has no bar.
-        span: Of the weights, > 1.
-        min_periods: Fewest returns for a value, >= 2.
-        bars_per_year: Annualisation.
-    Returns:
-        (S, N), NaN with fewer returns, and where the variance is not positive: a price that does not move offers
-        nothing to scale a position with, so the symbol counts as absent.
-    """
-    if not span > 1 or min_periods < 2 or not bars_per_year > 0:
-        raise ValueError(
-            f"span {span}, min_periods {min_periods}, bars_per_year {bars_per_year}: need span > 1, min_periods >= 2 "
-            "and bars_per_year > 0 for a variance"
-        )
-    close = np.asarray(close, dtype=np.float64)
-    returns = np.full(close.shape, np.nan)
-    returns[:, 1:] = close[:, 1:] / close[:, :-1] - 1.0
-    seen = np.isfinite(returns)
-    filled = np.where(seen, returns, 0.0)
-    decay = 1.0 - 2.0 / (span + 1.0)
-
-    def discounted(x: np.ndarray, rate: float) -> np.ndarray:
-        return np.asarray(lfilter([1.0], [1.0, -rate], x, axis=1))
-
-    mass = discounted(seen.astype(np.float64), decay)
-    mass_of_squares = discounted(seen.astype(np.float64), decay**2)
-    enough = (np.cumsum(seen, axis=1) >= min_periods) & (mass**2 > mass_of_squares)
-    safe_mass = np.where(enough, mass, 1.0)
-    second_moment = discounted(filled**2, decay) / safe_mass
-    variance = second_moment - (discounted(filled, decay) / safe_mass) ** 2
-    unbias = safe_mass**2 / np.where(enough, mass**2 - mass_of_squares, 1.0)
-    usable = enough & (variance > VARIANCE_ROUNDING * second_moment)
-    return np.where(usable, np.sqrt(np.where(usable, variance * unbias, 1.0) * bars_per_year), np.nan)
 
 
 def _same_shape(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

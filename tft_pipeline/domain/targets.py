@@ -4,10 +4,9 @@ from typing import Any
 
 import polars as pl
 
-TARGET_COLUMNS = ("timestamp", "symbol", "close", "next_return", "volatility", "label", "label_end")
+from tft_pipeline.domain.portfolio import VARIANCE_ROUNDING
 
-VARIANCE_ROUNDING = 1e-12
-"""A variance of returns below this share of their mean square is rounding, not movement."""
+TARGET_COLUMNS = ("timestamp", "symbol", "close", "next_return", "volatility", "label", "label_end")
 
 STILLNESS = 1e-2
 """A volatility below this share of the mean of a symbol's volatilities so far is what is left of an earlier time."""

@@ -153,6 +153,78 @@ def test_a_source_that_comes_late_joins_after_its_first_fold_and_one_that_ends_l
     assert found.final.n == 600  # the folds both remaining sources share
 
 
+def calendar_of(y: list[np.ndarray], n_symbols: int = 2) -> list[np.ndarray]:
+    """Bar of each row: all symbols of a bar stand together, and the folds follow each other."""
+    bars = np.arange(sum(row.size for row in y)) // n_symbols
+    return np.split(bars, np.cumsum([row.size for row in y])[:-1])
+
+
+def test_labels_that_are_not_resolved_at_a_folds_first_decision_teach_it_nothing():
+    folds, y = folds_of(50)
+    bars = calendar_of(y)
+    horizon = 21
+
+    def chained(labels: list[np.ndarray], n_unresolved: int) -> list[np.ndarray]:
+        return forward_chained(folds, labels, n_unresolved=n_unresolved, bars=bars).probabilities
+
+    planted = [row.copy() for row in y]
+    unresolved = bars[1] > bars[1].max() - (horizon - 1)
+    assert unresolved.sum() == 40
+    planted[1][unresolved] = np.asarray(folds[1]["noise"])[unresolved] > 0.5
+    for found, honest in zip(chained(planted, horizon - 1)[:2], chained(y, horizon - 1)[:2], strict=True):
+        np.testing.assert_array_equal(found, honest)
+    assert not np.allclose(chained(planted, 0)[1], chained(y, 0)[1])
+    assert not np.allclose(chained(planted, horizon - 1)[2], chained(y, horizon - 1)[2])  # known by then
+    last_resolved = [row.copy() for row in y]
+    one = np.flatnonzero(bars[1] == bars[1].max() - (horizon - 1))
+    last_resolved[1][one] = 1 - last_resolved[1][one]
+    assert not np.array_equal(chained(last_resolved, horizon - 1)[1], chained(y, horizon - 1)[1])
+
+
+def test_leaving_unresolved_rows_out_is_the_fit_on_folds_cut_by_hand():
+    folds, y = folds_of(60, n_folds=3)
+    found = forward_chained(folds, y, l2=0.01, n_unresolved=4, bars=calendar_of(y))
+    cut = [folds[0], {name: p[:-8] for name, p in folds[1].items()}, folds[2]]
+    by_hand = forward_chained(cut, [y[0], y[1][:-8], y[2]], l2=0.01)
+    np.testing.assert_array_equal(found.probabilities[1], by_hand.probabilities[1])
+    assert found.folds[1]["weights"] == by_hand.folds[1]["weights"]
+    assert [probability.size for probability in found.probabilities] == [200, 200]
+    assert found.final == forward_chained(folds, y, l2=0.01).final
+
+
+def test_a_gap_between_folds_resolves_labels_meanwhile():
+    folds, y = folds_of(70, n_folds=3)
+    near = calendar_of(y)
+    apart = [bars + 20 * k for k, bars in enumerate(near)]
+    plain, gapped = forward_chained(folds, y), forward_chained(folds, y, n_unresolved=20, bars=apart)
+    assert plain.folds == gapped.folds
+    assert plain.folds != forward_chained(folds, y, n_unresolved=20, bars=near).folds
+
+
+def test_folds_shorter_than_the_horizon_are_left_out_whole_and_those_without_a_resolved_label_are_not_scored():
+    folds, y = folds_of(80, n_folds=4)
+    found = forward_chained(folds, y, n_unresolved=150, bars=calendar_of(y))
+    assert [record["fold"] for record in found.folds] == [2, 3]
+    assert found.pooled["n"] == 400
+    by_hand = forward_chained([{name: p[:100] for name, p in folds[0].items()}, folds[2]], [y[0][:100], y[2]])
+    np.testing.assert_array_equal(found.probabilities[0], by_hand.probabilities[0])
+    with pytest.raises(ValueError, match="no fold has an earlier row whose label is resolved 400 bars"):
+        forward_chained(folds, y, n_unresolved=400, bars=calendar_of(y))
+
+
+def test_unresolved_rows_that_cannot_be_told_are_refused():
+    folds, y = folds_of(90, n_folds=2)
+    bars = calendar_of(y)
+    with pytest.raises(ValueError, match="n_unresolved 4 without bars"):
+        forward_chained(folds, y, n_unresolved=4)
+    with pytest.raises(ValueError, match="n_unresolved -1 is negative"):
+        forward_chained(folds, y, n_unresolved=-1, bars=bars)
+    with pytest.raises(ValueError, match="one bar index a row"):
+        forward_chained(folds, y, n_unresolved=4, bars=[bars[0], bars[1][:-1]])
+    with pytest.raises(ValueError, match="bars of fold 1 begin at 0, not after those of fold 0, which end at 99"):
+        forward_chained(folds, y, n_unresolved=4, bars=[bars[0], bars[0]])
+
+
 def test_rows_that_cannot_be_blended_are_refused():
     found_sources, y = sources(4)
     with pytest.raises(ValueError, match="nothing to blend"):

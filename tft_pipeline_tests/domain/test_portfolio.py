@@ -8,14 +8,13 @@ from skfolio.datasets import load_sp500_dataset
 
 from tft_pipeline.domain.portfolio import (
     break_even_cost_bps,
-    ewm_volatility,
     long_only_positions,
     momentum_positions,
     portfolio_returns,
     portfolio_weights,
 )
 from tft_pipeline.domain.sharpe import annualise, sharpe_ratio
-from tft_pipeline_tests.oracles.portfolio import book
+from tft_pipeline_tests.oracles.portfolio import book, ewm_volatility
 
 SHAPE = (3, 9)
 GAP = st.just(float("nan"))
@@ -137,7 +136,7 @@ def test_scaling_all_positions_leaves_the_sharpe_ratio_alone():
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), span=st.integers(2, 30), gaps=st.booleans())
-def test_volatility_equals_pandas_on_series_with_and_without_gaps(seed, span, gaps):
+def test_the_volatility_of_the_reproduction_equals_pandas_on_series_with_and_without_gaps(seed, span, gaps):
     rng = np.random.default_rng(seed)
     close = 100 * np.exp(np.cumsum(rng.normal(0, 0.02, (3, 80)), axis=1))
     if gaps:
@@ -146,22 +145,6 @@ def test_volatility_equals_pandas_on_series_with_and_without_gaps(seed, span, ga
     expected = returns.ewm(span=span, min_periods=10).std().to_numpy().T * np.sqrt(252.0)
     found = ewm_volatility(close, span=span, min_periods=10, bars_per_year=252.0)
     np.testing.assert_allclose(found, expected, rtol=1e-9)
-
-
-def test_volatility_up_to_a_bar_is_bit_identical_whatever_comes_later():
-    rng = np.random.default_rng(3)
-    close = 100 * np.exp(np.cumsum(rng.normal(0, 0.02, (3, 200)), axis=1))
-    changed = close.copy()
-    changed[:, 150:] *= rng.uniform(0.1, 10.0, (3, 50))
-    first, second = (ewm_volatility(x, bars_per_year=252.0) for x in (close, changed))
-    np.testing.assert_array_equal(first[:, :150], second[:, :150])
-    assert np.isfinite(first[:, 60:]).all()
-    assert np.isnan(first[:, :60]).all()
-
-
-def test_a_price_that_never_moves_has_no_volatility():
-    close = np.vstack([np.full(100, 42.0), np.cumprod(np.full(100, 1.01))])
-    assert np.isnan(ewm_volatility(close, bars_per_year=252.0)).all()
 
 
 def test_momentum_is_the_sign_of_the_change_and_flat_without_history():
@@ -194,8 +177,6 @@ def test_inputs_no_return_can_be_computed_from_are_refused():
         portfolio_returns(one, one, one, delay_bars=3, **knobs)
     with pytest.raises(ValueError, match="lookback"):
         momentum_positions(one, lookback=0)
-    with pytest.raises(ValueError, match="span 1"):
-        ewm_volatility(one, span=1, bars_per_year=252.0)
 
 
 def test_break_even_needs_trades():

@@ -1,8 +1,9 @@
-"""Loops over bars and symbols, written from the formulas, for what the package does with arrays."""
+"""Loops over bars and symbols, written from the formulas, for what the package does with arrays; and a volatility."""
 
 import math
 
 import numpy as np
+from scipy.signal import lfilter
 
 
 def held_positions(raw: np.ndarray, max_position: float, smooth: float, previous: list[float]) -> np.ndarray:
@@ -64,3 +65,32 @@ def book(
             cost += cost_bps[s] / 10_000 * traded
         rows.append((gross / count, cost / count, turnover / count, count) if count else (math.nan,) * 3 + (0,))
     return rows
+
+
+def ewm_volatility(close: np.ndarray, *, span: int = 60, min_periods: int = 60, bars_per_year: float) -> np.ndarray:
+    """(S, N) prices -> annual exponentially weighted standard deviation of simple returns up to each bar.
+
+        u_k = (1 - a)^k, a = 2 / (span + 1), k bars back
+        s^2 = [ sum(u r^2)/sum(u) - (sum(u r)/sum(u))^2 ] * sum(u)^2 / (sum(u)^2 - sum(u^2)) * bars_per_year
+
+    Weights decay over missing returns too. NaN with fewer returns than `min_periods`, and where the variance is below
+    1e-12 of the mean square: such a price does not move.
+    """
+    returns = np.full(close.shape, np.nan)
+    returns[:, 1:] = close[:, 1:] / close[:, :-1] - 1.0
+    seen = np.isfinite(returns)
+    filled = np.where(seen, returns, 0.0)
+    decay = 1.0 - 2.0 / (span + 1.0)
+
+    def discounted(x: np.ndarray, rate: float) -> np.ndarray:
+        return np.asarray(lfilter([1.0], [1.0, -rate], x, axis=1))
+
+    mass = discounted(seen.astype(np.float64), decay)
+    mass_of_squares = discounted(seen.astype(np.float64), decay**2)
+    enough = (np.cumsum(seen, axis=1) >= min_periods) & (mass**2 > mass_of_squares)
+    safe_mass = np.where(enough, mass, 1.0)
+    second_moment = discounted(filled**2, decay) / safe_mass
+    variance = second_moment - (discounted(filled, decay) / safe_mass) ** 2
+    unbias = safe_mass**2 / np.where(enough, mass**2 - mass_of_squares, 1.0)
+    usable = enough & (variance > 1e-12 * second_moment)
+    return np.where(usable, np.sqrt(np.where(usable, variance * unbias, 1.0) * bars_per_year), np.nan)

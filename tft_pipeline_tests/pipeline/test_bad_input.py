@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from tft_pipeline.__main__ import app
+from tft_pipeline.__main__ import app, main
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline_tests.conftest import Workbench, random_bars
 
@@ -126,6 +126,19 @@ def test_a_bad_experiment_file_is_refused_before_anything_runs(
     assert isinstance(done.exception, ConfigurationError)
     assert re.search(message, str(done.exception)), str(done.exception)
     assert not bench.layout.home.exists()
+
+
+def test_the_command_exits_with_2_and_one_message_for_a_bad_experiment_file(
+    workbench: Callable[..., Workbench], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = workbench(None, {"pruning.min_stabilty": 0.3})
+    monkeypatch.setattr("sys.argv", ["tft", "run", str(bench.file)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    shown = capsys.readouterr().err
+    assert "pruning.min_stabilty: unknown key" in shown
+    assert "Traceback" not in shown
 
 
 def test_an_unknown_asset_or_fold_is_refused_with_the_choices(finished: Workbench) -> None:
