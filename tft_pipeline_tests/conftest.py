@@ -26,6 +26,16 @@ settings.load_profile("repeatable")
 
 N_BARS = 420
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD")
+# what a production fold leads to
+DOWNSTREAM = {
+    "oos_portfolio",
+    "oos_performance",
+    "latency_benchmark",
+    "drift_report",
+    "ensemble_weights",
+    "model_card",
+    "release",
+}
 FOLDS = {"train": 120, "validation": 30, "test": 40, "step": 40, "window": "sliding"}
 SMALL: dict[str, Any] = {
     "name": "small",

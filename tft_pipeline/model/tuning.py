@@ -20,14 +20,12 @@ from optuna.trial import TrialState
 from tft_pipeline.domain.experiment import Experiment
 from tft_pipeline.domain.folds import Fold
 from tft_pipeline.domain.panel import Panel
-from tft_pipeline.domain.portfolio import portfolio_returns
-from tft_pipeline.domain.positions import hold_positions
 from tft_pipeline.domain.reports import TrialRow, TunedHyperparameters
 from tft_pipeline.domain.search import Value
 from tft_pipeline.domain.sharpe import annualise, sharpe_ratio
 from tft_pipeline.model.fit import fit_fold
-from tft_pipeline.model.inference import predict
 from tft_pipeline.model.processes import n_workers, process_pool
+from tft_pipeline.model.scoring import net_returns
 
 SQLITE_TIMEOUT_SECONDS = 60
 CONTROL_POLL_SECONDS = 1.0
@@ -191,17 +189,7 @@ def _score_fold(params: dict[str, Value], step: int) -> dict[str, Any]:
             epochs=experiment.tuning.epochs,
             seed=experiment.seed,
         )
-        raw = predict(fitted, panel, fold.test).raw_position
-        test = panel.between(*fold.test)
-        held = hold_positions(raw, max_position=position.max_position, position_smooth=position.position_smooth)
-        series = portfolio_returns(
-            held,
-            np.where(test.observed, test.volatility, np.nan),
-            test.next_return,
-            target_volatility=experiment.target.target_volatility,
-            cost_bps=position.cost_bps,
-        )
-        returns = series.net[series.n_symbols > 0]
+        returns = net_returns(fitted, panel, fold.test)
         sharpe = annualise(sharpe_ratio(returns), experiment.data.bars_per_year)
     except (ValueError, FloatingPointError) as error:
         return {"error": f"{type(error).__name__}: {error}"}

@@ -44,7 +44,7 @@ def fold_picture(dates: Sequence[dict[str, Any]], keys: Sequence[str], *, title:
                 axes.barh(row, last - first, left=first, height=0.6, color=colour, label=part if row == 0 else None)  # type: ignore[arg-type]
         axes.set_yticks(range(len(keys)), keys, fontsize=8)
         axes.invert_yaxis()
-        axes.legend(fontsize=8, ncols=3, loc="upper left")
+        axes.legend(fontsize=8, loc="lower left")
 
     return picture(draw, title=title, height=1.2 + 0.32 * len(keys))
 

@@ -186,9 +186,10 @@ def test_targets_known_at_a_bar_are_the_same_bits_whatever_bars_follow():
         assert prefix.equals(whole.filter(pl.col("timestamp") < stamps[stop]))
 
 
-def test_a_price_that_grows_by_the_same_share_each_bar_has_only_rounding_for_a_volatility():
-    stamps = business_days(300)
-    found = targets(pl.DataFrame({"timestamp": stamps, "symbol": "A", "close": np.cumprod(np.full(300, 1.01))}))
+@pytest.mark.parametrize("growth", [1.01, 1.0002, 0.97])
+def test_a_price_that_grows_by_the_same_share_each_bar_has_only_rounding_for_a_volatility(growth):
+    close = 37.0 * np.cumprod(np.full(300, growth))
+    found = targets(pl.DataFrame({"timestamp": business_days(300), "symbol": "A", "close": close}))
     assert found["volatility"].null_count() == 300
     assert found["label"].null_count() == 300
 

@@ -5,19 +5,10 @@ import pytest
 
 from tft_pipeline.pipeline.commands import materialise_asset
 from tft_pipeline.pipeline.runs import materialise
-from tft_pipeline_tests.conftest import Workbench, random_bars, write_experiment
+from tft_pipeline_tests.conftest import DOWNSTREAM, Workbench, random_bars, write_experiment
 
 pytestmark = pytest.mark.slow
 
-DOWNSTREAM = {
-    "oos_portfolio",
-    "oos_performance",
-    "latency_benchmark",
-    "drift_report",
-    "ensemble_weights",
-    "model_card",
-    "release",
-}
 FOLD = "f2021-03-12"
 
 

@@ -11,17 +11,8 @@ from tft_pipeline.__main__ import app
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.pipeline.commands import materialise_asset
 from tft_pipeline.storage.artifacts import sha256_file
-from tft_pipeline_tests.conftest import Workbench, random_bars, write_experiment
+from tft_pipeline_tests.conftest import DOWNSTREAM, Workbench, random_bars, write_experiment
 
-DOWNSTREAM = {
-    "oos_portfolio",
-    "oos_performance",
-    "latency_benchmark",
-    "drift_report",
-    "ensemble_weights",
-    "model_card",
-    "release",
-}
 FAILING = "f2021-03-12"
 LOOKED_AT = ("snapshot", None)  # always run: only reading tells whether the outside changed
 

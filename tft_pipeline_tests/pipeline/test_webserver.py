@@ -15,21 +15,12 @@ import pytest
 import requests
 
 from tft_pipeline.storage.artifacts import sha256_file
-from tft_pipeline_tests.conftest import Workbench
+from tft_pipeline_tests.conftest import DOWNSTREAM, Workbench
 from tft_pipeline_tests.pipeline.test_partial_rerun import block
 
 pytestmark = pytest.mark.slow
 
 FOLD = "f2021-03-12"
-DOWNSTREAM = (
-    "oos_portfolio",
-    "oos_performance",
-    "latency_benchmark",
-    "drift_report",
-    "ensemble_weights",
-    "model_card",
-    "release",
-)
 LAUNCH = """
 mutation Launch($params: ExecutionParams!) {
   launchPipelineExecution(executionParams: $params) {

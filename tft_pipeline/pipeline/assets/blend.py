@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from tft_pipeline.domain.classification import describe_probabilities
 from tft_pipeline.domain.ensemble import Probabilities, calibrate, forward_chained
@@ -19,7 +20,7 @@ def fold_probabilities(fold: FoldBundle) -> tuple[Probabilities, np.ndarray]:
 
     A source that gives no probability (a network trained on the Sharpe ratio alone, or one that is not connected) is None.
     """
-    rows = fold.predictions.filter(fold.predictions["label"].is_finite())
+    rows = _labelled(fold)
     probabilities: dict[str, np.ndarray | None] = {}
     for source, column in SOURCES.items():
         values = None if column is None else rows[column].to_numpy()
@@ -41,8 +42,10 @@ def direction_statistics(folds: dict[str, FoldBundle]) -> dict[str, Any]:
     return statistics
 
 
-def blend_probabilities(folds: dict[str, FoldBundle], *, l2: float) -> EnsembleWeights:
+def blend_probabilities(folds: dict[str, FoldBundle], *, l2: float, horizon: int) -> EnsembleWeights:
     """Weights from all folds; metrics from folds that neither calibration nor weights had seen.
+
+    Labels that reach into the next fold (`horizon` - 1 bars) teach nothing that is scored there.
 
     With one fold only there is nothing to score forward, and the metrics say so instead of quoting fitted rows.
     """
@@ -54,11 +57,24 @@ def blend_probabilities(folds: dict[str, FoldBundle], *, l2: float) -> EnsembleW
         fit = fit_weights(shared, y, l2=l2)
         metrics: dict[str, Any] = {"reason": "one fold: a blend cannot be scored on bars it was not fitted to"}
         return _record(fit.weights, fit.available, metrics, (), calibrations)
-    chained = forward_chained([p for p, _ in parts], [y for _, y in parts], l2=l2)
+    chained = forward_chained(
+        [p for p, _ in parts], [y for _, y in parts], l2=l2, n_unresolved=horizon - 1, bars=_bars(folds)
+    )
     metrics = {"blend": chained.pooled, **chained.pooled_by_source, "greedy_weights": chained.greedy}
     keys = list(folds)
     rows = tuple({**row, "fold": keys[int(str(row["fold"]))]} for row in chained.folds)
     return _record(chained.final.weights, chained.final.available, metrics, rows, chained.calibrations)
+
+
+def _bars(folds: dict[str, FoldBundle]) -> list[np.ndarray]:
+    """Bar index of each labelled row, on the calendar of all folds."""
+    stamps = [_labelled(fold)["timestamp"].to_physical().to_numpy() for fold in folds.values()]
+    calendar = np.unique(np.concatenate(stamps))
+    return [np.searchsorted(calendar, column) for column in stamps]
+
+
+def _labelled(fold: FoldBundle) -> pl.DataFrame:
+    return fold.predictions.filter(pl.col("label").is_finite())
 
 
 def _record(

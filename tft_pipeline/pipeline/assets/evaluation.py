@@ -206,7 +206,9 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     )
     def ensemble_weights(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> dg.Output[EnsembleWeights]:
         """Convex weights of the model and LightGBM, fitted on earlier folds and scored forward; one row a fold."""
-        record = blend_probabilities(planned_folds(plan, folds), l2=experiment.ensemble.l2)
+        record = blend_probabilities(
+            planned_folds(plan, folds), l2=experiment.ensemble.l2, horizon=plan.specs[-1].horizon
+        )
         return content_output(
             record,
             {

@@ -3,16 +3,12 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import dagster as dg
 import numpy as np
 import polars as pl
 
-from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.planning import SliceChangedError, fold_specs, research_folds, with_shadow_features
-from tft_pipeline.domain.portfolio import portfolio_returns
-from tft_pipeline.domain.positions import hold_positions
 from tft_pipeline.domain.reports import (
     ExplorationFold,
     FeatureCatalogue,
@@ -30,9 +26,6 @@ from tft_pipeline.pipeline.panels import fold_panel, panel_of
 from tft_pipeline.pipeline.partitions import group_of, planned_folds, publish_specs, spec_asset
 from tft_pipeline.pipeline.plots import bar_picture, fold_picture
 from tft_pipeline.storage.snapshots import Snapshot
-
-if TYPE_CHECKING:
-    from tft_pipeline.model.fit import FittedFold
 
 
 def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.AssetSpec]:
@@ -189,6 +182,7 @@ def plan_metadata(plan: FoldPlanReport) -> dict[str, object]:
 def _weigh(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionContext) -> ExplorationFold:
     from tft_pipeline.model.fit import fit_fold
     from tft_pipeline.model.inference import predict
+    from tft_pipeline.model.scoring import net_returns
 
     panel = fold_panel(graph, spec)
     by_seed: list[dict[str, float]] = []
@@ -213,7 +207,7 @@ def _weigh(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionCon
         best = fitted.history[fitted.best_epoch]
         best_epochs.append(fitted.best_epoch)
         losses.append(float(best["validation_loss"]))
-        sharpes.append(_test_sharpe(fitted, shadowed, spec))
+        sharpes.append(annual_sharpe_or_none(net_returns(fitted, shadowed, spec.fold.test), spec.bars_per_year))
         missing = {name: count for name, count in fitted.missing.items() if not name.startswith("shadow_")}
         context.log.info(f"seed {seed}: best epoch {fitted.best_epoch}, validation loss {losses[-1]:.4f}")
     mean = {name: float(np.mean([row[name] for row in by_seed])) for name in by_seed[0]}
@@ -229,26 +223,6 @@ def _weigh(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionCon
         missing=missing,
         seconds=0.0,
     )
-
-
-def _test_sharpe(fitted: "FittedFold", panel: Panel, spec: FoldSpec) -> float | None:
-    """Net annual Sharpe ratio on the fold's test bars, for people: the choice of features does not use it."""
-    from tft_pipeline.model.inference import predict
-
-    test, position = panel.between(*spec.fold.test), spec.position
-    held = hold_positions(
-        predict(fitted, panel, spec.fold.test).raw_position,
-        max_position=position.max_position,
-        position_smooth=position.position_smooth,
-    )
-    returns = portfolio_returns(
-        held,
-        np.where(test.observed, test.volatility, np.nan),
-        test.next_return,
-        target_volatility=spec.target_volatility,
-        cost_bps=position.cost_bps,
-    ).net
-    return annual_sharpe_or_none(returns, spec.bars_per_year)
 
 
 def _shadow_slot(name: str) -> str:

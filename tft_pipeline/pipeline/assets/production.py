@@ -121,6 +121,7 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
                 "n_parameters": bundle.fitted.n_parameters,
                 "n_train_labels": bundle.fitted.n_train_labels,
                 "imputed_values": dg.MetadataValue.json(bundle.fitted.missing),
+                "features_flat_in_train": ", ".join(bundle.fitted.scaler.flat) or "none",
                 "seconds": bundle.seconds,
                 "losses": line_picture(lines, title=f"losses, fold {spec.key}", label="loss"),
             },
