@@ -53,10 +53,22 @@ def _finish(result: dict[str, object], as_json: bool) -> None:
         typer.echo(json.dumps(result, indent=1))
     else:
         for name, value in result.items():
-            shown = "\n".join(f"  - {item}" for item in value) if isinstance(value, list) else value
-            typer.echo(f"{name}:\n{shown}" if isinstance(value, list) else f"{name}: {shown}")
+            if not isinstance(value, list):
+                typer.echo(f"{name}: {value}")
+            elif value:
+                typer.echo(f"{name}:")
+                for item in value:
+                    typer.echo(f"  - {_in_words(item)}")
     if result.get("failed"):
         raise typer.Exit(1)
+
+
+def _in_words(item: object) -> str:
+    """A failure in one line; anything else as it is."""
+    if not isinstance(item, dict):
+        return str(item)
+    fold = "" if item["partition"] is None else f" [{item['partition']}]"
+    return f"{item['asset']}{fold}: {item['reason']} (run {item['run_id'][:8]})"
 
 
 def main() -> None:

@@ -128,6 +128,17 @@ def test_a_bad_experiment_file_is_refused_before_anything_runs(
     assert not bench.layout.home.exists()
 
 
+def test_without_json_a_failure_is_told_in_words(workbench: Callable[..., Workbench]) -> None:
+    bench = workbench()
+    (bench.folder / "bars.parquet").unlink()
+    done = CliRunner().invoke(app, ["run", str(bench.file)])
+    assert done.exit_code == 1
+    assert re.search(
+        r"^  - small/snapshot: snapshot refused: .*no such file or folder.* \(run \w{8}\)$", done.stdout, re.M
+    )
+    assert f"resume: tft run {bench.file} --resume" in done.stdout
+
+
 def test_the_command_exits_with_2_and_one_message_for_a_bad_experiment_file(
     workbench: Callable[..., Workbench], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
