@@ -1,6 +1,7 @@
 """What the commands `tft run` and `tft materialize` do, and what they answer. Not here: options and printing."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def materialise_asset(
         report("runs: " + ", ".join(one.path[-1] for one in chosen))
         outcome = materialise(definitions, instance, chosen, partition=partition)
     if not outcome.ok:
-        return _failure([outcome], f"tft run {graph.file.path} --resume")
+        return _failure([outcome], f"tft run {shlex.quote(str(graph.file.path))} --resume")
     return {"run_id": outcome.run_id, "assets": [one.path[-1] for one in chosen], "partition": partition, "failed": []}
 
 

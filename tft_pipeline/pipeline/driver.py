@@ -5,6 +5,7 @@ launches one run after the other instead. Every nested run appears in the UI bel
 """
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, as_completed
@@ -71,7 +72,7 @@ class Driver:
     @property
     def resume_command(self) -> str:
         """What a person types to go on after a failure."""
-        return f"tft run {self.graph.file.path} --resume"
+        return f"tft run {shlex.quote(str(self.graph.file.path))} --resume"
 
     def run(self) -> None:
         """All stages in order.
