@@ -1,4 +1,4 @@
-"""A local journal of each production fold, mirrored to MLflow as well as it goes.
+"""A local journal of each fold, mirrored to MLflow as well as it goes.
 
 Training writes JSON lines to a file and nothing else, so a slow or dead MLflow costs it nothing. After the fit the journal
 is copied to MLflow; when that fails the file stays in place and the next fold of the experiment copies it too.
@@ -12,7 +12,6 @@ from typing import Any
 
 from tft_pipeline.domain.reports import FoldSpec
 from tft_pipeline.storage.atomic import append_line
-from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
 from tft_pipeline.storage.layout import Layout
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -22,42 +21,44 @@ CLIENT_LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RE
 
 
 class FoldJournal:
-    """The journal of one fit: a line an epoch, a last line with the result."""
+    """The journal of one fold of a phase: a line an epoch, a last line with the result."""
 
-    def __init__(self, layout: Layout, experiment: str, spec: FoldSpec, *, run_id: str) -> None:
+    def __init__(self, layout: Layout, experiment: str, phase: str, spec: FoldSpec, *, run_id: str) -> None:
         self._layout = layout
         self._experiment = experiment
+        self._phase = phase
         self._spec = spec
         self._run_id = run_id
-        self.path = layout.tracking(experiment) / f"{spec.key}-{run_id[:8]}.jsonl"
+        self.path = layout.tracking(experiment) / f"{phase}-{spec.key}-{run_id[:8]}.jsonl"
 
     def epoch(self, row: dict[str, Any]) -> None:
         """Append one epoch."""
         append_line(self.path, {"kind": "epoch", "at_ms": int(time.time() * 1000), **row})
 
-    def finish(self, bundle: FoldBundle) -> str | None:
+    def finish(self, metrics: dict[str, float], tags: dict[str, str]) -> str | None:
         """Append the result and mirror every journal that waits; returns why MLflow did not take it, or None."""
+        spec = self._spec
         append_line(
             self.path,
             {
                 "kind": "fold",
                 "at_ms": int(time.time() * 1000),
-                "fold": self._spec.key,
-                "dagster_run": self._run_id,
-                "spec_sha256": bundle.spec_sha256,
-                "weights_sha256": weights_sha256(bundle.fitted),
+                "name": f"{self._phase} {spec.key}",
+                "tags": {
+                    "phase": self._phase,
+                    "fold": spec.key,
+                    "dagster_run": self._run_id,
+                    "spec_sha256": spec.content_sha256(),
+                    **tags,
+                },
                 "params": {
-                    **{f"network.{k}": v for k, v in bundle.fitted.network.model_dump().items()},
-                    **{f"training.{k}": v for k, v in bundle.fitted.training.model_dump().items()},
-                    **{f"position.{k}": v for k, v in bundle.fitted.position.model_dump().items()},
-                    "n_features": len(self._spec.features),
-                    "seed": bundle.fitted.seed,
+                    **{f"network.{k}": v for k, v in spec.network.model_dump().items()},
+                    **{f"training.{k}": v for k, v in spec.training.model_dump().items()},
+                    **{f"position.{k}": v for k, v in spec.position.model_dump().items()},
+                    "n_features": len(spec.features),
+                    "seeds": ", ".join(str(seed) for seed in spec.seeds),
                 },
-                "metrics": {
-                    "best_epoch": bundle.fitted.best_epoch,
-                    "n_parameters": bundle.fitted.n_parameters,
-                    "seconds": bundle.seconds,
-                },
+                "metrics": metrics,
             },
         )
         return mirror_waiting(self._layout, self._experiment)
@@ -108,7 +109,7 @@ def _mirror(layout: Layout, experiment: str, rows: list[dict[str, Any]]) -> None
             else client.create_experiment(experiment, artifact_location=layout.mlflow_artifacts.as_uri())
         )
     result = rows[-1]
-    run = client.create_run(identifier, start_time=rows[0]["at_ms"], run_name=result["fold"])
+    run = client.create_run(identifier, start_time=rows[0]["at_ms"], run_name=result["name"])
     metrics = [
         Metric(name, float(value), row["at_ms"], int(row["epoch"]))
         for row in rows[:-1]
@@ -117,7 +118,7 @@ def _mirror(layout: Layout, experiment: str, rows: list[dict[str, Any]]) -> None
     ]
     metrics += [Metric(name, float(value), result["at_ms"], 0) for name, value in result["metrics"].items()]
     params = [Param(name, str(value)) for name, value in result["params"].items()]
-    tags = [RunTag(name, str(result[name])) for name in ("fold", "dagster_run", "spec_sha256", "weights_sha256")]
+    tags = [RunTag(name, str(value)) for name, value in result["tags"].items()]
     client.log_batch(run.info.run_id, metrics=metrics[:MOST_METRICS], params=params, tags=tags)
     for first in range(MOST_METRICS, len(metrics), MOST_METRICS):
         client.log_batch(run.info.run_id, metrics=metrics[first : first + MOST_METRICS])

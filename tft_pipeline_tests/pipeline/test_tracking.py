@@ -23,9 +23,10 @@ def test_each_fold_is_a_run_with_its_parameters_epochs_and_hashes(finished: Work
     experiment = store.get_experiment_by_name("small")
     assert experiment is not None
     runs = {run.info.run_name: run for run in store.search_runs([experiment.experiment_id])}
-    assert sorted(runs) == finished.folds()
+    expected = [f"{phase} {fold}" for phase in ("exploration", "production") for fold in finished.folds(phase)]
+    assert sorted(runs) == sorted(expected)
     network = json.loads((finished.artifact("production_fold", FOLD) / "network.json").read_text())
-    run = runs[FOLD]
+    run = runs[f"production {FOLD}"]
     assert run.data.params["network.hidden"] == str(network["network"]["hidden"])
     losses = store.get_metric_history(run.info.run_id, "validation_loss")
     assert [m.value for m in losses] == pytest.approx([row["validation_loss"] for row in network["history"]])
@@ -62,7 +63,7 @@ def test_a_dead_mlflow_leaves_the_fold_done_and_the_journal_waiting_until_it_is_
     experiment = client(finished).get_experiment_by_name("small")
     assert experiment is not None
     names = [run.info.run_name for run in client(finished).search_runs([experiment.experiment_id])]
-    assert names.count(FOLD) == 2
+    assert names.count(f"production {FOLD}") == 2
 
 
 def test_the_journal_of_a_fold_that_died_is_not_mirrored_as_finished(finished: Workbench) -> None:

@@ -1,8 +1,9 @@
 """Phases 2 and 3: short fits on all features to read their selection weights, then the choice of features."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -25,6 +26,7 @@ from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.panels import fold_panel, panel_of
 from tft_pipeline.pipeline.partitions import group_of, planned_folds, publish_specs, spec_asset
 from tft_pipeline.pipeline.plots import bar_picture, fold_picture
+from tft_pipeline.pipeline.tracking import FoldJournal
 from tft_pipeline.storage.snapshots import Snapshot
 
 
@@ -185,10 +187,11 @@ def _weigh(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionCon
     from tft_pipeline.model.scoring import net_returns
 
     panel = fold_panel(graph, spec)
+    journal = FoldJournal(graph.layout, graph.name, EXPLORATION, spec, run_id=context.run.run_id)
     by_seed: list[dict[str, float]] = []
     best_epochs, losses, sharpes = [], [], []
     missing: dict[str, int] = {}
-    for seed in spec.seeds:
+    for k, seed in enumerate(spec.seeds):
         shadowed = with_shadow_features(panel, spec.shadow_features, spec.fold, seed=seed)
         fitted = fit_fold(
             shadowed,
@@ -201,6 +204,7 @@ def _weigh(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionCon
             bars_per_year=spec.bars_per_year,
             epochs=spec.epochs,
             seed=seed,
+            on_epoch=_of_seed(journal, k),
         )
         weights = predict(fitted, shadowed, spec.fold.validation).vsn_weights
         by_seed.append({_shadow_slot(name): float(w) for name, w in zip(shadowed.features, weights, strict=True)})
@@ -210,6 +214,9 @@ def _weigh(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionCon
         sharpes.append(annual_sharpe_or_none(net_returns(fitted, shadowed, spec.fold.test), spec.bars_per_year))
         missing = {name: count for name, count in fitted.missing.items() if not name.startswith("shadow_")}
         context.log.info(f"seed {seed}: best epoch {fitted.best_epoch}, validation loss {losses[-1]:.4f}")
+    unmirrored = journal.finish({f"best_epoch_{k}": epoch for k, epoch in enumerate(best_epochs)}, {})
+    if unmirrored is not None:
+        context.log.warning(f"MLflow did not take this fold ({unmirrored}); {journal.path} keeps it for the next one")
     mean = {name: float(np.mean([row[name] for row in by_seed])) for name in by_seed[0]}
     return ExplorationFold(
         key=spec.key,
@@ -223,6 +230,11 @@ def _weigh(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionCon
         missing=missing,
         seconds=0.0,
     )
+
+
+def _of_seed(journal: FoldJournal, k: int) -> Callable[[dict[str, Any]], None]:
+    """The journal's epoch line with the k-th seed in the names of its metrics."""
+    return lambda row: journal.epoch({name if name == "epoch" else f"{name}_{k}": value for name, value in row.items()})
 
 
 def _shadow_slot(name: str) -> str:

@@ -24,7 +24,7 @@ from tft_pipeline.pipeline.panels import fold_panel, panel_of
 from tft_pipeline.pipeline.partitions import group_of, publish_specs, spec_asset
 from tft_pipeline.pipeline.plots import line_picture
 from tft_pipeline.pipeline.tracking import FoldJournal
-from tft_pipeline.storage.fold_bundles import FoldBundle
+from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
 from tft_pipeline.storage.snapshots import Snapshot
 
 
@@ -137,7 +137,7 @@ def _fit(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionConte
 
     began = time.monotonic()
     panel, fold = fold_panel(graph, spec), spec.fold
-    journal = FoldJournal(graph.layout, graph.name, spec, run_id=context.run.run_id)
+    journal = FoldJournal(graph.layout, graph.name, PRODUCTION, spec, run_id=context.run.run_id)
     fitted = fit_fold(
         panel,
         fold,
@@ -176,7 +176,10 @@ def _fit(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionConte
         predictions=_prediction_frame(spec.key, panel.between(*fold.test), columns),
         seconds=time.monotonic() - began,
     )
-    unmirrored = journal.finish(bundle)
+    unmirrored = journal.finish(
+        {"best_epoch": fitted.best_epoch, "n_parameters": fitted.n_parameters, "seconds": bundle.seconds},
+        {"weights_sha256": weights_sha256(fitted)},
+    )
     if unmirrored is not None:
         context.log.warning(f"MLflow did not take this fold ({unmirrored}); {journal.path} keeps it for the next one")
     return bundle
