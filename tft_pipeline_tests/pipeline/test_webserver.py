@@ -106,7 +106,12 @@ def test_the_ui_repairs_a_failed_fold_and_runs_exactly_it_and_its_downstream(
                 "assetSelection": [{"path": ["small", name]} for name in ("production_fold", *DOWNSTREAM)],
             },
             "mode": "default",
-            "executionMetadata": {"tags": [{"key": "dagster/partition", "value": FOLD}]},
+            "executionMetadata": {
+                "tags": [
+                    {"key": "dagster/partition", "value": FOLD},
+                    {"key": "dagster/max_retries", "value": "0"},  # the daemon's own retry would repair it too
+                ]
+            },
         }
 
         def launch() -> str:
