@@ -109,13 +109,26 @@ class PrefilterSection(Section):
 
 
 class NetworkSection(Section):
-    """The decoder-only Temporal Fusion Transformer."""
+    """The network that is trained: its family, its size, its optional inputs."""
 
+    family: Literal["tft", "lstm", "pytorch_forecasting"] = Field(
+        default="tft",
+        description="tft: decoder-only, a forecast at every bar; lstm: LSTM layers and a head; pytorch_forecasting: its "
+        "TemporalFusionTransformer as a reference, many times slower. Exploration always reads a tft",
+    )
     hidden: PositiveInt = Field(default=48, description="H, width of the network")
     heads: PositiveInt = Field(default=4, description="attention heads; must divide hidden")
     lstm_layers: PositiveInt = Field(default=1, description="stacked LSTM layers")
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(default=0.1, description="dropout rate")
     variable_hidden: PositiveInt = Field(default=8, description="width of one variable's own embedding")
+    static_symbol: bool = Field(default=False, description="give the symbol as a static input of the tft")
+    n_context: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="past sequences the tft reads beside each window; 0: none"
+    )
+    context_bars: Annotated[int, Field(ge=2)] = Field(default=21, description="bars of a context sequence")
+    context_choice: Literal["random", "time_equivalent", "change_point"] = Field(
+        default="random", description="how context sequences are chosen among the resolved past"
+    )
 
     @model_validator(mode="after")
     def _heads_divide_hidden(self) -> Self:
@@ -135,9 +148,12 @@ class TrainingSection(Section):
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(default=1e-2)
     batch_blocks: PositiveInt = Field(default=8, description="date blocks a batch; each holds all symbols of its bars")
     gradient_clip: PositiveFloat = Field(default=0.5, description="largest gradient norm")
-    loss_mode: Literal["sharpe", "joint_mle", "bce"] = Field(default="joint_mle")
+    accumulate_batches: PositiveInt = Field(
+        default=1, description="batches a gradient step; the Sharpe ratio is that of all their bars together"
+    )
+    loss_mode: Literal["sharpe", "joint_mle", "joint_quantile", "bce"] = Field(default="joint_mle")
     mle_weight: Annotated[float, Field(ge=0.0)] = Field(
-        default=0.2, description="weight of the likelihood in joint_mle"
+        default=0.2, description="weight of the likelihood in joint_mle, of the pinball loss in joint_quantile"
     )
     patience: PositiveInt = Field(default=5, description="epochs without a better validation loss before stopping")
     precision: Literal["32", "bf16-mixed"] = Field(default="32", description="bf16-mixed needs a CUDA device")
@@ -167,8 +183,9 @@ TUNABLE: dict[str, type[Section]] = {
     "position": PositionSection,
 }
 """Sections whose keys the tuning space may search, by name."""
-FIXED = frozenset({"position.cost_bps", "training.precision"})
-"""Keys of those sections that describe the world or the machine: a search would choose the cheapest costs."""
+FIXED = frozenset({"position.cost_bps", "training.precision", "network.family"})
+"""Keys of those sections that describe the world, the machine or the experiment itself: a search would choose the cheapest
+costs."""
 
 
 def tunable_keys() -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 LOG_SCALE_BOUND = 4.0
 
-LossMode = Literal["sharpe", "joint_mle", "bce"]
+LossMode = Literal["sharpe", "joint_mle", "joint_quantile", "bce"]
 
 
 class Forecast(NamedTuple):
