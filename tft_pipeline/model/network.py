@@ -1,69 +1,117 @@
 """The decoder-only Temporal Fusion Transformer: a forecast and a position at every bar of a window.
 
-    values (W, T, V) -> variable selection (W, T, H) -> LSTM -> gate, add, norm -> enrichment -> causal attention
-                     -> gate, add, norm -> position-wise network -> gate, add, norm -> head at every bar
+    values (W, T, V) -> variable selection (W, T, H) -> LSTM -> gate, add, norm -> [context set] -> enrichment
+                     -> causal attention -> gate, add, norm -> position-wise network -> gate, add, norm -> head at every bar
 
 Axes: W windows, T bars, V variables, H hidden, N tokens. A token is one symbol at one bar; variable selection looks at one
-token alone, so `select` may run once on the tokens of many overlapping windows and `decode` on the windows made of them.
+token alone (and its symbol), so `select` may run once on the tokens of many overlapping windows and `decode` on the windows
+made of them. Dropout acts on what was selected, not inside the variables' own networks.
 Source: Lim et al. (2021); decoder-only as Wood et al. (2021), arXiv 2112.08534.
 """
 
 from torch import Tensor, nn
 
 from tft_pipeline.domain.sections import NetworkSection
-from tft_pipeline.model.attention import CausalAttention, visible_keys
+from tft_pipeline.model.attention import visible_keys
+from tft_pipeline.model.batch import Interpretation, WindowBatch
+from tft_pipeline.model.fusion import TemporalFusion
 from tft_pipeline.model.heads import Forecast, LossMode, build_head
-from tft_pipeline.model.layers import GateAddNorm, GatedResidualNetwork
-from tft_pipeline.model.variable_selection import VariableSelection
+from tft_pipeline.model.layers import StaticContexts, StaticEncoder
+from tft_pipeline.model.variable_selection import VariableEmbedding, VariableSelection
 
 
 class Tft(nn.Module):
-    """Network for `n_variables` real inputs, each scaled to about unit size."""
+    """Network for `n_variables` real inputs, each scaled to about unit size.
 
-    def __init__(self, n_variables: int, section: NetworkSection, loss_mode: LossMode) -> None:
+    Args:
+        n_symbols: symbols that have a level of their own where `section.static_symbol` is set; level 0 is everyone else.
+    """
+
+    def __init__(self, n_variables: int, section: NetworkSection, loss_mode: LossMode, *, n_symbols: int = 0) -> None:
         super().__init__()
-        H, dropout = section.hidden, section.dropout
-        self.selection = VariableSelection(n_variables, H, width=section.variable_hidden)
+        H, D, dropout, static = section.hidden, section.variable_hidden, section.dropout, section.static_symbol
+        self.embedding = VariableEmbedding(n_variables, D, [(n_symbols + 1, D)] if static else [])
+        self.static_selection = VariableSelection(0, H, width=D, widths=[D]) if static else None
+        self.static_encoder = StaticEncoder(H, dropout=dropout) if static else None
+        self.selection = VariableSelection(n_variables, H, width=D, context=static)
         self.selection_dropout = nn.Dropout(dropout)
         between = dropout if section.lstm_layers > 1 else 0.0
         self.lstm = nn.LSTM(H, H, num_layers=section.lstm_layers, dropout=between, batch_first=True)
-        self.after_lstm = GateAddNorm(H, dropout=dropout)
-        self.enrichment = GatedResidualNetwork(H, dropout=dropout)
-        self.attention = CausalAttention(H, section.heads)
-        self.after_attention = GateAddNorm(H, dropout=dropout)
-        self.position_wise = GatedResidualNetwork(H, dropout=dropout)
-        self.before_head = GateAddNorm(H)
+        self.fusion = TemporalFusion(H, section.heads, dropout=dropout, context=static)
         self.head = build_head(H, loss_mode)
 
-    def forward(self, values: Tensor, observed: Tensor) -> Forecast:
-        """values (W, T, V) without NaN, observed (W, T) -> Forecast of (W, T)."""
-        W, T, V = values.shape
-        selected, _ = self.select(values.reshape(W * T, V), observed.reshape(W * T))
-        return self.decode(selected.view(W, T, -1), observed)
+    def forecast(self, windows: WindowBatch) -> Forecast:
+        """Forecast of (W, T)."""
+        selected, _, contexts = self._selected(windows)
+        return self.decode(selected, windows.observed, contexts)
 
-    def select(self, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """values (N, V), observed (N) -> selected (N, H), zero where not observed, and weights (N, V)."""
-        selected, weights = self.selection(values)
+    def forecast_last(self, windows: WindowBatch) -> Forecast:
+        """Forecast of (W): the last bar's output of `forecast`, at less cost."""
+        selected, _, contexts = self._selected(windows)
+        return self.decode_last(selected, windows.observed, contexts)
+
+    def interpret(self, windows: WindowBatch) -> Interpretation:
+        """Weights (W, T, V) and attention (W, T, T)."""
+        selected, weights, contexts = self._selected(windows)
+        temporal = self._temporal(selected, contexts)
+        enriched = self.fusion.enrich(temporal, None if contexts is None else contexts.enrichment)
+        return Interpretation(weights, self.fusion.attention.shares(enriched, visible_keys(windows.observed)))
+
+    def contexts(self, symbol: Tensor | None) -> StaticContexts | None:
+        """symbol (W,) levels -> contexts of (W, H); None for a network without static input.
+
+        Raises:
+            ValueError: the network needs symbols and none are given.
+        """
+        if self.static_selection is None or self.static_encoder is None:
+            return None
+        if symbol is None:
+            raise ValueError(
+                "the network has the symbol as a static input and the windows carry none: its contexts would be undefined; "
+                "set WindowBatch.symbol, 0 for a symbol it was not trained on"
+            )
+        nothing = self.embedding.scale.new_empty(len(symbol), 0)
+        scale, shift = self.embedding.scale[:0], self.embedding.shift[:0]
+        static, _ = self.static_selection(nothing, scale, shift, [self.embedding.tables[0](symbol)])
+        return self.static_encoder(static)
+
+    def select(self, values: Tensor, observed: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """values (N, V), observed (N), context (N, H) -> selected (N, H), zero where not observed, and weights (N, V)."""
+        selected, weights = self.selection(values, self.embedding.scale, self.embedding.shift, (), context)
         return self.selection_dropout(selected) * observed.unsqueeze(-1), weights
 
-    def decode(self, selected: Tensor, observed: Tensor) -> Forecast:
+    def decode(self, selected: Tensor, observed: Tensor, contexts: StaticContexts | None = None) -> Forecast:
         """selected (W, T, H), observed (W, T) -> Forecast of (W, T)."""
-        return self._decode(selected, observed, selected.shape[1])
+        return self._decode(selected, visible_keys(observed), contexts)
 
-    def decode_last(self, selected: Tensor, observed: Tensor) -> Forecast:
+    def decode_last(self, selected: Tensor, observed: Tensor, contexts: StaticContexts | None = None) -> Forecast:
         """selected (W, T, H), observed (W, T) -> Forecast of (W): the last bar's output of `decode`, at less cost."""
-        return self._decode(selected, observed, 1).each(lambda part: part.squeeze(1))
+        visible = observed.clone()
+        visible[:, -1] = True  # the last row of visible_keys
+        return self._decode(selected, visible.unsqueeze(1), contexts).each(lambda part: part.squeeze(1))
 
-    def _decode(self, selected: Tensor, observed: Tensor, n_last: int) -> Forecast:
-        """Forecast of (W, Q), Q = n_last: everything after the attention runs for the last Q bars only."""
-        recurrent, _ = self.lstm(selected)  # (W, T, H), from zero states
-        temporal = self.after_lstm(recurrent, selected)  # (W, T, H)
-        enriched = self.enrichment(temporal)  # (W, T, H)
-        first = selected.shape[1] - n_last
-        attended = self.attention(enriched, visible_keys(observed)[:, first:])  # (W, Q, H)
-        mixed = self.after_attention(attended, enriched[:, first:])
-        deep = self.position_wise(mixed)
-        return self.head(self.before_head(deep, temporal[:, first:]))
+    def _selected(self, windows: WindowBatch) -> tuple[Tensor, Tensor, StaticContexts | None]:
+        """selected (W, T, H), weights (W, T, V) and the static contexts of a batch."""
+        W, T, V = windows.values.shape
+        contexts = self.contexts(windows.symbol)
+        context = None if contexts is None else contexts.selection.repeat_interleave(T, dim=0)  # (W T, H)
+        selected, weights = self.select(windows.values.reshape(W * T, V), windows.observed.reshape(W * T), context)
+        return selected.view(W, T, -1), weights.view(W, T, V), contexts
+
+    def _temporal(self, selected: Tensor, contexts: StaticContexts | None) -> Tensor:
+        """selected (W, T, H) -> (W, T, H), behind the LSTM's gate; its states start at zero or from the static input."""
+        states = None
+        if contexts is not None:
+            layers = self.lstm.num_layers
+            states = tuple(part.expand(layers, -1, -1).contiguous() for part in (contexts.hidden, contexts.cell))
+        recurrent, _ = self.lstm(selected, states)
+        return self.fusion.after_lstm(recurrent, selected)
+
+    def _decode(self, selected: Tensor, visible: Tensor, contexts: StaticContexts | None) -> Forecast:
+        """visible (W, Q, T) -> Forecast of (W, Q): everything behind the attention runs for the last Q bars only."""
+        temporal = self._temporal(selected, contexts)
+        enrichment = None if contexts is None else contexts.enrichment
+        return self.head(self.fusion(temporal, visible, enrichment))
 
 
 def count_parameters(network: nn.Module) -> int:

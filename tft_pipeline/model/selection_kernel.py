@@ -4,11 +4,12 @@ Axes: N tokens, V variables, C variables of a chunk, n tokens of a chunk, D inne
 every map of a variable is then a small matrix times (., n), and every broadcast runs along contiguous memory. For a
 variable x with weight w
 
-    h = ELU(k x + l) + 1,  a = A [h; 1],  b = tanh(B [h; 1]),  y = a (1 + b) + r x + s,  z = LayerNorm(y)
+    h = ELU(k x + l) + 1,  a = A [h; 1],  b = tanh(B [h; 1]),  y = a (1 + b) + S basis(x),  z = LayerNorm(y)
     selected = sum over variables of w (gamma z + beta)
 
-where a (1 + b) is GLU(2a, 2 atanh b): sigmoid(2t) = (1 + tanh t) / 2. Nothing of size N V H is kept for the backward pass:
-it computes h, a, b, y again, chunk by chunk.
+where a (1 + b) is GLU(2a, 2 atanh b): sigmoid(2t) = (1 + tanh t) / 2, and the skip is a linear map of a few functions of x,
+[x; 1] or, where it is normalised by its own deviation s(x), [x / s(x); 1 / s(x); 1]. Nothing of size N V H is kept for the
+backward pass: it computes h, a, b, y again, chunk by chunk.
 """
 
 from typing import Any
@@ -24,10 +25,11 @@ NORM_EPSILON = 1e-5
 
 
 class WeightedVariables(torch.autograd.Function):
-    """selected (N, H) from x (N, V), weights (N, V) and the variables' parameters; x gets no gradient.
+    """selected (N, H) from x (N, V), weights (N, V), basis (V, K, N) and the variables' parameters; x gets no gradient.
 
-    Parameters: inner (V, D, 2) = [k, l]; value (V, H, D+1) = A; gate (V, H, D+1) = B; skip (V, H, 2) = [r, s] with mean zero
-    over H, which changes nothing behind a LayerNorm and keeps its variance exact; gamma (V, H); beta (V, H).
+    basis is None for [x; 1]. Parameters: inner (V, D, 2) = [k, l]; value (V, H, D+1) = A; gate (V, H, D+1) = B; skip
+    (V, H, K) = S with mean zero over H, which changes nothing behind a LayerNorm and keeps its variance exact; gamma (V, H);
+    beta (V, H).
     """
 
     @staticmethod
@@ -35,6 +37,7 @@ class WeightedVariables(torch.autograd.Function):
         ctx: Any,
         x: Tensor,
         weights: Tensor,
+        basis: Tensor | None,
         inner: Tensor,
         value: Tensor,
         gate: Tensor,
@@ -54,9 +57,10 @@ class WeightedVariables(torch.autograd.Function):
         for tokens in _slices(N):
             lines, wt = _with_ones(x[tokens].t()), weights[tokens].t().contiguous()  # (V, 2, n), (V, n)
             total = x.new_zeros(H, wt.shape[1])
-            rows = (t.split(C) for t in (lines, wt, means[:, tokens], inverses[:, tokens]))
-            for x1, w, mean, inverse, k, A, B, r, diagonal in zip(*rows, *parts, diagonals, strict=True):
-                _, _, a, _, y = _networks(room, x1, k, A, B, r)  # (C, H, n)
+            spans = lines if basis is None else basis[..., tokens]  # (V, K, n)
+            rows = (t.split(C) for t in (lines, spans, wt, means[:, tokens], inverses[:, tokens]))
+            for x1, span, w, mean, inverse, k, A, B, r, diagonal in zip(*rows, *parts, diagonals, strict=True):
+                _, _, a, _, y = _networks(room, x1, span, k, A, B, r)  # (C, H, n)
                 torch.mean(y, 1, out=mean)
                 squares = torch.mul(y, y, out=a)
                 variance = squares.mean(1).addcmul_(mean, mean, value=-1.0).clamp_(min=0.0)
@@ -64,17 +68,18 @@ class WeightedVariables(torch.autograd.Function):
                 y.mul_((w * inverse).unsqueeze(1))
                 total.addmm_(diagonal, y.view(-1, y.shape[-1]))
             selected[tokens] += total.t()
-        ctx.save_for_backward(x, weights, inner, value, gate, skip, gamma, beta, means, inverses)
+        ctx.save_for_backward(x, weights, basis, inner, value, gate, skip, gamma, beta, means, inverses)
         return selected
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of weights and parameters; see the module's formulas."""
-        x, weights, inner, value, gate, skip, gamma, beta, means, inverses = ctx.saved_tensors
+        """Gradients of weights, basis and parameters; see the module's formulas."""
+        x, weights, basis, inner, value, gate, skip, gamma, beta, means, inverses = ctx.saved_tensors
         (_, D, _), H = inner.shape, gamma.shape[1]
         grad = grad.contiguous()
         d_weights = grad @ beta.t()  # (N, V)
+        d_basis = torch.empty_like(basis) if ctx.needs_input_grad[2] else None
         # gradients of the maps with their last two axes exchanged: these products read long rows
         turned = [p.new_zeros(p.shape[0], p.shape[2], p.shape[1]) for p in (inner, value, gate, skip)]
         d_gamma = torch.zeros_like(gamma)
@@ -89,12 +94,14 @@ class WeightedVariables(torch.autograd.Function):
             out = grad[tokens].t().contiguous()  # (H, n)
             alpha = gamma @ out  # (V, n)
             d_wt = torch.empty_like(wt)
-            varying = (lines, wt, alpha, d_wt, means[:, tokens], inverses[:, tokens])
+            spans = lines if basis is None else basis[..., tokens]  # (V, K, n)
+            d_spans = torch.empty_like(spans) if d_basis is not None else spans
+            varying = (lines, spans, d_spans, wt, alpha, d_wt, means[:, tokens], inverses[:, tokens])
             rows = (t.split(C) for t in varying)
-            for x1, w, al, s, mean, inverse, k, A, B, r, gam, back, dk, dA, dB, dr, dgam in zip(
+            for x1, span, d_span, w, al, s, mean, inverse, k, A, B, r, gam, back, dk, dA, dB, dr, dgam in zip(
                 *rows, *parts, strict=True
             ):
-                h, slope, a, b, y = _networks(room, x1, k, A, B, r)
+                h, slope, a, b, y = _networks(room, x1, span, k, A, B, r)
                 q = w * inverse  # (C, n)
                 product = torch.mul(y, out, out=room.take("product", y))  # (C, H, n)
                 # s = sum_h gamma dO z, the weight's gradient
@@ -107,7 +114,9 @@ class WeightedVariables(torch.autograd.Function):
                 level = al.mul(-1.0 / H).addcmul_(pull, mean, value=-1.0)
                 dy = torch.mul(y, pull.unsqueeze(1), out=product)
                 dy.addcmul_(gam.unsqueeze(-1), out).add_(level.unsqueeze(1)).mul_(q.unsqueeze(1))
-                dr.baddbmm_(x1, dy.transpose(1, 2))
+                dr.baddbmm_(span, dy.transpose(1, 2))
+                if d_basis is not None:
+                    torch.bmm(r.transpose(1, 2), dy, out=d_span)
                 d_ab = room.take("d_ab", y)
                 da, db = d_ab[:, :H], d_ab[:, H:]
                 torch.addcmul(dy, dy, b, out=da)  # dy (1 + b)
@@ -117,7 +126,9 @@ class WeightedVariables(torch.autograd.Function):
                 dh = torch.bmm(back, d_ab, out=room.take("dh", y)).mul_(slope)  # (C, D, n)
                 dk.baddbmm_(x1, dh.transpose(1, 2))
             d_weights[tokens] += d_wt.t()
-        return None, d_weights, *(d.transpose(1, 2) for d in turned), d_gamma, weights.t() @ grad
+            if d_basis is not None:
+                d_basis[..., tokens] = d_spans
+        return None, d_weights, d_basis, *(d.transpose(1, 2) for d in turned), d_gamma, weights.t() @ grad
 
 
 class _Workspace:
@@ -135,9 +146,9 @@ class _Workspace:
 
 
 def _networks(
-    room: _Workspace, lines: Tensor, inner: Tensor, value: Tensor, gate: Tensor, skip: Tensor
+    room: _Workspace, lines: Tensor, basis: Tensor, inner: Tensor, value: Tensor, gate: Tensor, skip: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """lines (C, 2, n) = [x; 1] -> [h; 1] (C, D+1, n), dELU (C, D, n), a, b, y (C, H, n), all in the workspace."""
+    """lines (C, 2, n) = [x; 1], basis (C, K, n) -> [h; 1] (C, D+1, n), dELU (C, D, n), a, b, y (C, H, n), in the workspace."""
     slope, h = room.take("slope", lines), room.take("h", lines)
     D = slope.shape[1]
     before = torch.bmm(inner, lines, out=room.take("before", lines))  # (C, D, n)
@@ -146,7 +157,7 @@ def _networks(
     h[:, D] = 1.0
     a = torch.bmm(value, h, out=room.take("a", lines))
     b = torch.bmm(gate, h, out=room.take("b", lines)).tanh_()
-    y = torch.addcmul(a, a, b, out=room.take("y", lines)).baddbmm_(skip, lines)
+    y = torch.addcmul(a, a, b, out=room.take("y", lines)).baddbmm_(skip, basis)
     return h, slope, a, b, y
 
 

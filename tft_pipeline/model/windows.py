@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tft_pipeline.domain.panel import Panel
-from tft_pipeline.domain.scaling import Scaler
+from tft_pipeline.domain.scaling import Scaler, rows_a_block
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,46 +74,78 @@ class PanelTensors:
 def panel_tensors(panel: Panel, scaler: Scaler, *, start: int, stop: int, target_volatility: float) -> PanelTensors:
     """Bars start .. stop-1 as tensors; a negative start pads the front with bars that are not observed.
 
+    Beside the result it takes a block of rows: nothing of the panel's size is copied on the way.
+
     Raises:
-        ValueError: an infinite value among observed bars, by feature.
+        ValueError: features that are not the scaler's, or an infinite value among observed bars, by feature.
     """
+    if panel.features != scaler.names:
+        raise ValueError(
+            f"the panel's {len(panel.features)} features are not the scaler's {len(scaler.names)} in their order: each would "
+            "be scaled as another; choose them with Panel.with_features(scaler.names)"
+        )
     padding = max(0, -start)
     cut = panel.between(max(start, 0), stop)
     refuse_infinite(cut)
-    scaled = scaler.transform(cut.values)
-    absent = np.isnan(scaled)
-    missing = (absent & cut.observed[..., None]).sum(axis=(0, 1))
-    scaled = np.where(absent | ~cut.observed[..., None], np.float32(0.0), scaled).astype(np.float32, copy=False)
+    S, n, V = cut.values.shape
+
+    def padded(array: np.ndarray, kind: type[np.generic]) -> Tensor:
+        out = np.zeros((S, padding + n), dtype=kind)
+        out[:, padding:] = array
+        return torch.from_numpy(out)
+
     present = cut.scored
     leverage = np.divide(target_volatility, cut.volatility, out=np.zeros(present.shape), where=present)
-
-    def padded(array: np.ndarray) -> Tensor:
-        front = np.zeros((array.shape[0], padding, *array.shape[2:]), dtype=array.dtype)
-        return torch.from_numpy(np.ascontiguousarray(np.concatenate((front, array), axis=1)))
-
+    outcomes = Outcomes(
+        present=padded(present, np.bool_),
+        leverage=padded(leverage, np.float32),
+        next_return=padded(np.where(present, cut.next_return, 0.0), np.float32),
+        label=padded(np.where(present, cut.label, 0.0), np.float32),
+    )
+    del present, leverage  # before the values, so that what was needed here does not add to the peak
+    values = np.zeros((S, padding + n, V), dtype=np.float32)
+    missing = np.zeros(V, dtype=np.int64)
+    for s, bars in _row_blocks(cut):
+        observed = cut.observed[s, bars]
+        if not observed.any():
+            continue
+        z = scaler.transform(cut.values[s, bars])
+        absent = np.isnan(z)
+        missing += absent[observed].sum(axis=0)
+        np.copyto(z, 0.0, where=absent)
+        z[~observed] = 0.0
+        values[s, padding + bars.start : padding + bars.stop] = z
     return PanelTensors(
         first_bar=start,
-        values=padded(scaled),
-        observed=padded(cut.observed),
-        outcomes=Outcomes(
-            present=padded(present),
-            leverage=padded(leverage.astype(np.float32)),
-            next_return=padded(np.where(present, cut.next_return, 0.0).astype(np.float32)),
-            label=padded(np.where(present, cut.label, 0.0).astype(np.float32)),
-        ),
+        values=torch.from_numpy(values),
+        observed=padded(cut.observed, np.bool_),
+        outcomes=outcomes,
         missing=missing,
     )
 
 
 def refuse_infinite(panel: Panel) -> None:
     """Raise ValueError naming each feature with infinite values among observed bars, and how many."""
-    infinite = (np.isinf(panel.values) & panel.observed[..., None]).sum(axis=(0, 1))
-    if infinite.any():
-        found = ", ".join(f"{panel.features[v]} ({infinite[v]})" for v in np.flatnonzero(infinite))
+    found = np.zeros(len(panel.features), dtype=np.int64)
+    for s, bars in _row_blocks(panel):
+        infinite = np.isinf(panel.values[s, bars])
+        if infinite.any():
+            found += infinite[panel.observed[s, bars]].sum(axis=0)
+    if found.any():
+        named = ", ".join(f"{panel.features[v]} ({found[v]})" for v in np.flatnonzero(found))
         raise ValueError(
-            f"infinite values in features {found} among {int(panel.observed.sum())} observed bars: every output after "
+            f"infinite values in features {named} among {int(panel.observed.sum())} observed bars: every output after "
             "them would be NaN; correct the feature, or make the value missing where it is undefined"
         )
+
+
+def _row_blocks(panel: Panel) -> Iterator[tuple[int, slice]]:
+    """Every bar of every symbol once: a symbol and a slice of its bars, small enough for a core's cache."""
+    S, n, V = panel.values.shape
+    step = rows_a_block(V)
+    for s in range(S):
+        for first in range(0, n, step):
+            yield s, slice(first, min(first + step, n))
 
 
 def training_starts(n_bars: int, *, lookback: int, warmup: int, generator: torch.Generator) -> Tensor:

@@ -1,80 +1,127 @@
-"""pytorch-forecasting's modules with the weights of ours, in float64: the same mathematics in other hands."""
+"""pytorch-forecasting's network and its batches: the same mathematics in other hands."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from pytorch_forecasting.models.temporal_fusion_transformer import sub_modules as peer
-from torch import nn
-from torch.nn import functional
+from pytorch_forecasting import TemporalFusionTransformer
+from pytorch_forecasting.metrics import QuantileLoss
+from torch import Tensor, nn
 
-from tft_pipeline.model.attention import CausalAttention
-from tft_pipeline.model.layers import GatedResidualNetwork
-from tft_pipeline.model.variable_selection import VariableSelection
 from tft_pipeline_tests.oracles.model_panels import randomised
 
-
-def peer_residual_network(module: GatedResidualNetwork) -> nn.Module:
-    """Their gated residual network with the weights of `module`."""
-    hidden = module.inner.in_features
-    other = peer.GatedResidualNetwork(hidden, hidden, hidden, dropout=0.1).double().eval()
-    other.fc1.load_state_dict(module.inner.state_dict())
-    other.fc2.load_state_dict(module.outer.state_dict())
-    other.gate_norm.glu.fc.load_state_dict(module.gate_add_norm.gate.state_dict())
-    other.gate_norm.add_norm.norm.load_state_dict(module.gate_add_norm.norm.state_dict())
-    return other
+QUANTILES = [0.1, 0.5, 0.9]
 
 
-def peer_attention(module: CausalAttention) -> nn.Module:
-    """Their interpretable attention, one layer a head, with the weights of `module`."""
-    other = peer.InterpretableMultiHeadAttention(module.heads, module.heads * module.width).double().eval()
-    with torch.no_grad():
-        for layers, ours in ((other.q_layers, module.query), (other.k_layers, module.key)):
-            for layer, weight, bias in zip(
-                layers, ours.weight.split(module.width), ours.bias.split(module.width), strict=True
-            ):
-                layer.weight.copy_(weight)
-                layer.bias.copy_(bias)
-    other.v_layer.load_state_dict(module.value.state_dict())
-    other.w_h.load_state_dict(module.output.state_dict())
-    return other
+def peer_transformer(
+    *,
+    encoder: int,
+    known: int = 0,
+    static: int = 0,
+    categories: bool = False,
+    hidden: int = 8,
+    width: int = 8,
+    heads: int = 2,
+    layers: int = 1,
+    dropout: float = 0.0,
+    bars: int = 12,
+) -> TemporalFusionTransformer:
+    """Their network with random weights in float64.
 
-
-@torch.no_grad()
-def peer_variable_selection(n_variables: int, hidden: int) -> tuple[nn.Module, VariableSelection]:
-    """Theirs with random weights, variables x0, x1, .. of width `hidden`, and ours with the same function.
-
-    Their skip of the joint network interpolates the V * hidden embeddings down to V values; the two neighbours of value v
-    are both of variable v, so that it is an affine map of x_v.
+    Args:
+        encoder: real inputs of the past only. known: reals known ahead, read by encoder and decoder. static: reals.
+        categories: adds a static, a known and a past categorical input.
     """
-    names = [f"x{v}" for v in range(n_variables)]
-    other = randomised(peer.VariableSelectionNetwork(dict.fromkeys(names, hidden), hidden, dropout=0.1), seed=1)
-    ours = VariableSelection(n_variables, hidden, width=hidden).double().eval()
-    slopes = torch.stack([other.prescalers[name].weight[:, 0] for name in names])  # (V, D)
-    shifts = torch.stack([other.prescalers[name].bias for name in names])
-    for v, name in enumerate(names):
-        network = other.single_variable_grns[name]
-        first, second, glu = network.fc1, network.fc2, network.gate_norm.glu.fc
-        ours.inner[v, :, 0] = first.weight @ slopes[v]
-        ours.inner[v, :, 1] = first.weight @ shifts[v] + first.bias
-        ours.gate[v] = glu.weight @ second.weight
-        ours.gate_bias[v] = glu.weight @ second.bias + glu.bias
-        ours.skip[v, :, 0], ours.skip[v, :, 1] = slopes[v], shifts[v]
-        ours.norm_weight[v] = network.gate_norm.add_norm.norm.weight
-        ours.norm_bias[v] = network.gate_norm.add_norm.norm.bias
-    if n_variables > 1:
-        joint, network = ours.joint, other.flattened_grn
-        blocks = network.fc1.weight.view(-1, n_variables, hidden)
-        joint.inner.weight.copy_((blocks * slopes).sum(-1))
-        joint.inner.bias.copy_((blocks * shifts).sum((1, 2)) + network.fc1.bias)
-        joint.outer.load_state_dict(network.fc2.state_dict())
-        joint.gate.load_state_dict(network.gate_norm.glu.fc.state_dict())
-        opening = 2.0 * torch.sigmoid(network.resample_norm.mask)
-        joint.skip.copy_(_interpolated(slopes) * opening)
-        joint.skip_bias.copy_(_interpolated(shifts) * opening)
-        joint.skip_norm.load_state_dict(network.resample_norm.norm.state_dict())
-        joint.norm.load_state_dict(network.gate_norm.add_norm.norm.state_dict())
-    return other, ours
+    past = [f"x{i}" for i in range(encoder)]
+    future, fixed = [f"k{i}" for i in range(known)], [f"s{i}" for i in range(static)]
+    names = ["group", "weekday", "regime"] if categories else []
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Attribute '(loss|logging_metrics)' is an instance")
+        model = TemporalFusionTransformer(
+            hidden_size=hidden,
+            hidden_continuous_size=width,
+            attention_head_size=heads,
+            lstm_layers=layers,
+            dropout=dropout,
+            output_size=len(QUANTILES),
+            loss=QuantileLoss(QUANTILES),
+            max_encoder_length=bars,
+            static_reals=fixed,
+            static_categoricals=names[:1],
+            time_varying_reals_encoder=past + future,
+            time_varying_reals_decoder=future,
+            time_varying_categoricals_encoder=names[1:],
+            time_varying_categoricals_decoder=names[1:2],
+            x_reals=fixed + past + future,
+            x_categoricals=names,
+            embedding_sizes=dict(zip(names, [(4, 3), (5, hidden), (3, 2)], strict=True)) if categories else {},
+            embedding_labels={},
+            embedding_paddings=[],
+            categorical_groups={},
+            causal_attention=True,
+        )
+    model.output_transformer = None
+    return randomised(model)
 
 
-def _interpolated(embeddings: torch.Tensor) -> torch.Tensor:
-    """(V, D) -> (V,): the V * D values read at V evenly spaced points."""
-    flat = embeddings.reshape(1, 1, -1)
-    return functional.interpolate(flat, len(embeddings), mode="linear", align_corners=True).view(-1)
+def peer_batch(model: TemporalFusionTransformer, *, windows: int, bars: int, steps: int) -> dict[str, Tensor]:
+    """What their data loader would give: encoder and decoder tensors of random inputs, all windows full."""
+    generator = torch.Generator().manual_seed(4)
+    dtype = next(model.parameters()).dtype
+    n_reals, names = len(model.hparams.x_reals), model.hparams.x_categoricals
+    reals = torch.randn(windows, bars + steps, n_reals, generator=generator, dtype=dtype)
+    for column, name in enumerate(model.hparams.x_reals):
+        if name in model.hparams.static_reals:
+            reals[..., column] = reals[:, :1, column]
+    sizes = [model.input_embeddings.embedding_sizes[name][0] for name in names]
+    columns = [torch.randint(0, size, (windows, bars + steps, 1), generator=generator) for size in sizes]
+    levels = torch.cat([torch.empty(windows, bars + steps, 0, dtype=torch.long), *columns], dim=-1)
+    for column, name in enumerate(names):
+        if name in model.hparams.static_categoricals:
+            levels[..., column] = levels[:, :1, column]
+    return {
+        "encoder_cat": levels[:, :bars],
+        "decoder_cat": levels[:, bars:],
+        "encoder_cont": reals[:, :bars],
+        "decoder_cont": reals[:, bars:],
+        "encoder_lengths": torch.full((windows,), bars),
+        "decoder_lengths": torch.full((windows,), steps),
+        "target_scale": torch.ones(windows, 2, dtype=dtype),
+    }
+
+
+def peer_outputs(model: TemporalFusionTransformer, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Their raw outputs, before any rescaling to the target."""
+    model.transform_output = lambda prediction, target_scale, loss=None: prediction
+    with _precision_of(batch["encoder_cont"]):
+        out = model(batch)
+    attention = torch.cat((out["encoder_attention"], out["decoder_attention"]), dim=-1)  # (W, Q, M, T + Q)
+    return {
+        "prediction": out["prediction"],
+        "encoder_weights": out["encoder_variables"].squeeze(-2),
+        "decoder_weights": out["decoder_variables"].squeeze(-2),
+        "static_weights": out["static_variables"].squeeze(-2) if out["static_variables"].ndim == 3 else out["static_variables"],
+        "attention": attention.mean(2),
+    }
+
+
+@contextmanager
+def _precision_of(x: Tensor) -> Iterator[None]:
+    """For float64: its zeros for absent inputs have the default dtype, and torch 2.13 hands packed sequences to oneDNN's LSTM,
+    which has no float64 (`backends.mkldnn.flags` would warn of TF32)."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(x.dtype)
+    torch._C._set_mkldnn_enabled(x.dtype is not torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+        torch._C._set_mkldnn_enabled(True)
+
+
+def unshared(model: nn.Module) -> dict[str, Tensor]:
+    """Gradients by parameter name; zero where there is none."""
+    return {
+        name: torch.zeros_like(value) if value.grad is None else value.grad for name, value in model.named_parameters()
+    }
