@@ -139,7 +139,9 @@ class JointWeights(nn.Module):
     ) -> Tensor:
         """x (N, R), scale and shift (R, D), embedded C tensors (N, .), context (N, H) or (1, H) -> (N, C + R)."""
         first = x.shape[1] * scale.shape[1]  # columns of E behind the categorical ones
-        by_real = self.inner.weight[:, self.inner.in_features - first :].view(-1, *scale.shape)  # (width, R, D)
+        by_real = self.inner.weight[:, self.inner.in_features - first :].view(
+            self.inner.out_features, *scale.shape
+        )  # (width, R, D)
         before = functional.linear(x, (by_real * scale).sum(-1), (by_real * shift).sum((1, 2)) + self.inner.bias)
         if embedded:
             before = before + torch.cat(tuple(embedded), dim=1) @ self.inner.weight[:, : -first or None].t()

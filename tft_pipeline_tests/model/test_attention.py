@@ -1,11 +1,10 @@
-"""Causal attention against a loop over bars and heads, and against pytorch-forecasting."""
+"""Causal attention against a loop over bars and heads."""
 
 import numpy as np
 import torch
 
 from tft_pipeline.model.attention import CausalAttention, visible_keys
 from tft_pipeline_tests.oracles import network as oracle
-from tft_pipeline_tests.oracles.forecasting_peer import peer_attention
 from tft_pipeline_tests.oracles.model_panels import arrays, randomised
 
 
@@ -33,12 +32,14 @@ def test_attention_equals_the_formula_bar_by_bar_and_head_by_head() -> None:
     np.testing.assert_allclose(module(x, visible_keys(observed)).detach(), np.array(expected), atol=1e-12)
 
 
-def test_attention_equals_pytorch_forecasting_with_the_same_weights() -> None:
+def test_shares_are_what_the_output_is_made_of() -> None:
     x, observed = _inputs()
     module = randomised(CausalAttention(8, 4))
     visible = visible_keys(observed)
-    peer, _ = peer_attention(module)(x, x, x, mask=~visible)
-    np.testing.assert_allclose(module(x, visible).detach(), peer.detach(), atol=1e-9)
+    shares = module.shares(x, visible)
+    torch.testing.assert_close(module.output(shares @ module.value(x)), module(x, visible), atol=1e-12, rtol=0)
+    assert (shares[~visible] == 0).all()
+    torch.testing.assert_close(shares.sum(-1), torch.ones(3, 9, dtype=torch.float64))
 
 
 def test_attending_from_the_last_bar_alone_gives_the_last_output() -> None:

@@ -76,7 +76,9 @@ def test_gradients_equal_theirs(shape: dict[str, int]) -> None:
     expected = stacked(network, unshared(peer))
     for name, gradient in unshared(network).items():
         scale = expected[name].abs().max().clamp(min=1.0).item()
-        torch.testing.assert_close(gradient, expected[name], atol=1e-6 * scale, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            gradient, expected[name], atol=1e-6 * scale, rtol=0, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 @pytest.mark.parametrize("shape", ["categories and narrow embeddings", "one static real", "two LSTM layers"])

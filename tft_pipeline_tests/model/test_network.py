@@ -7,11 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tft_pipeline.domain.sections import NetworkSection
+from tft_pipeline.model.attention import visible_keys
+from tft_pipeline.model.batch import WindowBatch
 from tft_pipeline.model.network import Tft, count_parameters
 from tft_pipeline_tests.oracles import network as oracle
 from tft_pipeline_tests.oracles.model_panels import arrays, randomised
 
 SECTION = NetworkSection(hidden=8, heads=2, lstm_layers=2, variable_hidden=3, dropout=0.2)
+
+
+def _windows(values: torch.Tensor, observed: torch.Tensor, symbol: torch.Tensor | None = None) -> WindowBatch:
+    return WindowBatch(values=values, observed=observed, symbol=symbol)
 
 
 def _inputs(
@@ -27,13 +33,41 @@ def _inputs(
 def test_network_equals_the_formulas_token_by_token() -> None:
     values, observed = _inputs()
     network = randomised(Tft(5, SECTION, "joint_mle"))
-    forecast = network(values, observed)
+    forecast = network.forecast(_windows(values, observed))
     actual = torch.stack((forecast.position, forecast.mean, forecast.log_scale), dim=-1).detach().numpy()
-    _, weights = network.select(values.view(-1, 5), observed.view(-1))
+    weights = network.interpret(_windows(values, observed)).weights
     for w in range(len(values)):
         outputs, shares = oracle.window(arrays(network), values[w].numpy(), observed[w].numpy(), heads=2, layers=2)
         np.testing.assert_allclose(actual[w], outputs, atol=1e-10)
-        np.testing.assert_allclose(weights.view(3, 12, 5)[w].detach(), shares, atol=1e-12)
+        np.testing.assert_allclose(weights[w].detach(), shares, atol=1e-12)
+
+
+@pytest.mark.parametrize("width", [3, 8])
+def test_a_symbol_as_static_input_equals_the_formulas(width: int) -> None:
+    values, observed = _inputs()
+    section = SECTION.model_copy(update={"static_symbol": True, "variable_hidden": width})
+    network = randomised(Tft(5, section, "joint_mle", n_symbols=4))
+    forecast = network.forecast(_windows(values, observed, torch.tensor([4, 0, 2])))
+    actual = torch.stack((forecast.position, forecast.mean, forecast.log_scale), dim=-1).detach().numpy()
+    for w, level in enumerate([4, 0, 2]):
+        outputs, _ = oracle.window(
+            arrays(network), values[w].numpy(), observed[w].numpy(), heads=2, layers=2, level=level
+        )
+        np.testing.assert_allclose(actual[w], outputs, atol=1e-10)
+
+
+def test_a_network_with_a_static_symbol_refuses_windows_without_one() -> None:
+    values, observed = _inputs(dtype=torch.float32)
+    network = Tft(5, SECTION.model_copy(update={"static_symbol": True}), "sharpe", n_symbols=4)
+    with pytest.raises(ValueError, match="carry none"):
+        network.forecast(_windows(values, observed))
+
+
+def test_attention_of_a_bar_sums_to_one_over_observed_bars_up_to_itself() -> None:
+    values, observed = _inputs()
+    attention = randomised(Tft(5, SECTION, "joint_mle")).interpret(_windows(values, observed)).attention
+    torch.testing.assert_close(attention.sum(-1), torch.ones(3, 12, dtype=torch.float64))
+    assert (attention[~visible_keys(observed)] == 0).all()
 
 
 @given(cut=st.integers(0, 10), seed=st.integers(0, 1000))
@@ -46,7 +80,7 @@ def test_later_bars_change_no_bit_of_earlier_outputs(cut: int, seed: int) -> Non
     changed[:, cut + 1 :] = 5.0 * torch.randn_like(changed[:, cut + 1 :])
     hidden[:, cut + 1 :] = ~hidden[:, cut + 1 :]
     with torch.no_grad():
-        before, after = network(values, observed), network(changed, hidden)
+        before, after = network.forecast(_windows(values, observed)), network.forecast(_windows(changed, hidden))
     for one, other in zip(before[:3], after[:3], strict=True):
         assert torch.equal(one[:, : cut + 1], other[:, : cut + 1])
     assert not torch.equal(before.position[:, cut + 1 :], after.position[:, cut + 1 :])
@@ -57,7 +91,9 @@ def test_an_earlier_bar_reaches_every_later_output() -> None:
     network = randomised(Tft(5, SECTION, "joint_mle"))
     changed = values.clone()
     changed[0, 3, 2] += 1.0
-    moved = (network(values, observed).mean - network(changed, observed).mean)[0].abs() > 0
+    moved = (network.forecast(_windows(values, observed)).mean - network.forecast(_windows(changed, observed)).mean)[
+        0
+    ].abs() > 0
     assert moved.tolist() == [False] * 3 + [True] * 9
 
 
@@ -65,35 +101,39 @@ def test_values_of_bars_that_are_not_observed_change_nothing() -> None:
     values, observed = _inputs()
     network = randomised(Tft(5, SECTION, "joint_mle"))
     changed = torch.where(observed.unsqueeze(-1), values, 7.0)
-    before, after = network(values, observed).position, network(changed, observed).position
+    before, after = (
+        network.forecast(_windows(values, observed)).position,
+        network.forecast(_windows(changed, observed)).position,
+    )
     assert torch.equal(before[observed], after[observed])
 
 
 def test_the_last_bar_alone_equals_the_last_bar_of_all() -> None:
     values, observed = _inputs()
     network = randomised(Tft(5, SECTION, "joint_mle"))
-    selected, _ = network.select(values.view(-1, 5), observed.view(-1))
-    selected = selected.view(3, 12, -1)
-    every, last = network.decode(selected, observed), network.decode_last(selected, observed)
+    every, last = network.forecast(_windows(values, observed)), network.forecast_last(_windows(values, observed))
     for one, other in zip(every[:3], last[:3], strict=True):
         torch.testing.assert_close(one[:, -1], other, atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("field", ["hidden", "heads", "lstm_layers", "variable_hidden", "dropout"])
+@pytest.mark.parametrize("field", ["hidden", "heads", "lstm_layers", "variable_hidden", "dropout", "static_symbol"])
 def test_every_field_of_the_section_moves_the_training_output(field: str) -> None:
     values, observed = _inputs(dtype=torch.float32)
-    changed = {"hidden": 12, "heads": 4, "lstm_layers": 1, "variable_hidden": 5, "dropout": 0.4}[field]
+    changed = {"hidden": 12, "heads": 4, "lstm_layers": 1, "variable_hidden": 5, "dropout": 0.4, "static_symbol": True}[
+        field
+    ]
     outputs = []
     for section in (SECTION, SECTION.model_copy(update={field: changed})):
         torch.manual_seed(0)
-        outputs.append(Tft(5, section, "sharpe").train()(values, observed).position)
+        symbol = torch.zeros(3, dtype=torch.long) if section.static_symbol else None
+        outputs.append(Tft(5, section, "sharpe").train().forecast(_windows(values, observed, symbol)).position)
     assert not torch.equal(*outputs)
 
 
 def test_parameters_are_counted_and_all_of_them_are_trained() -> None:
     values, observed = _inputs(dtype=torch.float32)
     network = Tft(5, SECTION, "joint_mle").train()
-    forecast = network(values, observed)
+    forecast = network.forecast(_windows(values, observed))
     (forecast.position.sum() + forecast.log_scale.square().sum()).backward()
     assert count_parameters(network) == sum(value.numel() for value in network.state_dict().values())
     assert all(parameter.grad is not None for parameter in network.parameters())

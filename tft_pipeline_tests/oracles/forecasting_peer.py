@@ -101,7 +101,9 @@ def peer_outputs(model: TemporalFusionTransformer, batch: dict[str, Tensor]) -> 
         "prediction": out["prediction"],
         "encoder_weights": out["encoder_variables"].squeeze(-2),
         "decoder_weights": out["decoder_variables"].squeeze(-2),
-        "static_weights": out["static_variables"].squeeze(-2) if out["static_variables"].ndim == 3 else out["static_variables"],
+        "static_weights": out["static_variables"].squeeze(-2)
+        if out["static_variables"].ndim == 3
+        else out["static_variables"],
         "attention": attention.mean(2),
     }
 
