@@ -9,7 +9,7 @@ A fixed pool makes live use and stored folds simple: a prediction needs no train
 are enough for windows to differ in what they see, and 3 MB at 21 bars of 73 variables.
 
 Axes: S symbols, N bars of train, P sequences of the pool, L bars of a sequence, V variables, W windows, C context sequences,
-K candidates. Source: Wood, Kessler, Roberts, Zohren (2023), arXiv 2310.10500, section 3.3 on the three constructions.
+K candidates. Source: Wood, Kessler, Roberts, Zohren (2023), arXiv 2310.10500.
 """
 
 import hashlib

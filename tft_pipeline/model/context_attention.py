@@ -8,7 +8,7 @@
 A key says what a sequence looked like, a value what came of it. Not here: which sequences (`context`), variable selection.
 
 Axes: W windows, T bars, C context sequences, L bars of a sequence, N sequences (W C, or the members of a pool), H hidden,
-Q queries, M heads, D = H / M. Source: Wood, Kessler, Roberts, Zohren (2023), arXiv 2310.10500, section 3; gates and norms as
+Q queries, M heads, D = H / M. Source: Wood, Kessler, Roberts, Zohren (2023), arXiv 2310.10500; gates and norms as
 in Lim et al. (2021).
 """
 

@@ -55,3 +55,37 @@ def direction_loss(logit: np.ndarray, label: np.ndarray, scored: np.ndarray) -> 
     up = 1.0 / (1.0 + np.exp(-logit[scored]))
     happened = np.where(label[scored] > 0, up, 1.0 - up)
     return -float(np.log(happened).mean())
+
+
+LEVELS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+
+
+def pinball_loss(quantiles: np.ndarray, label: np.ndarray, scored: np.ndarray) -> float:
+    """A label above its forecast costs the level a unit, one below it the rest; quantiles (..., 13)."""
+    costs = []
+    for place in np.argwhere(scored):
+        y = label[tuple(place)]
+        for level, q in zip(LEVELS, quantiles[tuple(place)], strict=True):
+            costs.append(level * (y - q) if y >= q else (1.0 - level) * (q - y))
+    return sum(costs) / len(costs)
+
+
+def probability_above_zero(quantiles: np.ndarray) -> float:
+    """quantiles (13,), increasing; the first and last level hold beyond them."""
+    return 1.0 - float(np.interp(0.0, quantiles, LEVELS))
+
+
+def quantile_head(weights: dict[str, np.ndarray], hidden: np.ndarray) -> tuple[float, np.ndarray]:
+    """Of one state (H,): position and quantiles (13,)."""
+    free = weights["output.weight"] @ hidden + weights["output.bias"]
+    steps = [math.log1p(math.exp(value)) + 1e-3 for value in free[1:]]
+    quantiles = np.full(13, float(free[0]))
+    for i in range(7, 13):
+        quantiles[i] = quantiles[i - 1] + steps[i - 1]
+    for i in range(5, -1, -1):
+        quantiles[i] = quantiles[i + 1] - steps[i]
+    spread = (quantiles[10] - quantiles[2]) / (stats.norm.ppf(0.9) - stats.norm.ppf(0.1))
+    inner = weights["inner.weight"] @ quantiles + weights["inner.bias"]
+    inner = np.where(inner > 0, inner, np.exp(inner) - 1.0)
+    correction = float(weights["correction.weight"][0] @ inner + weights["correction.bias"][0])
+    return math.tanh(quantiles[6] / spread + correction), quantiles
