@@ -122,8 +122,8 @@ class NetworkSection(Section):
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(default=0.1, description="dropout rate")
     variable_hidden: PositiveInt = Field(default=8, description="width of one variable's own embedding")
     static_symbol: bool = Field(default=False, description="give the symbol as a static input of the tft")
-    n_context: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="past sequences the tft reads beside each window; 0: none"
+    n_context: Annotated[int, Field(ge=0, le=512)] = Field(
+        default=0, description="past sequences the tft reads beside each window, of the 512 a fold keeps; 0: none"
     )
     context_bars: Annotated[int, Field(ge=2)] = Field(default=21, description="bars of a context sequence")
     context_choice: Literal["random", "time_equivalent", "change_point"] = Field(

@@ -1,9 +1,9 @@
 """What every network family takes and gives: a batch of windows in, forecasts and what explains them out.
 
-Axes: W windows, T bars, V variables, C context sequences, L bars of a context sequence.
+Axes: W windows, T bars, V variables, P context sequences, C of them a window, L bars of a sequence.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -13,17 +13,21 @@ from tft_pipeline.model.heads import Forecast
 
 @dataclass(frozen=True, kw_only=True)
 class ContextSet:
-    """Past sequences a window may learn from; every label in it is resolved before the window's first scored bar.
+    """Past sequences, and which of them each window may learn from: those resolved before its first scored bar.
 
     Attributes:
-        values: (W, C, L, V), scaled as the window's own values are.
-        next_return: (W, C, L), the following bar's return in units of its own expected risk.
-        observed: (W, C, L) bool; a sequence without an observed bar is ignored.
+        values: (P, L, V), scaled as the windows' own values are.
+        next_return: (P, L), the label of each bar: the forward return in units of its own expected risk.
+        observed: (P, L) bool; a sequence without an observed bar is ignored.
+        symbol: (P,) long, level of the sequence's symbol, as `WindowBatch.symbol`.
+        members: (W, C) long, places in P; -1 where too few sequences were resolved.
     """
 
     values: Tensor
     next_return: Tensor
     observed: Tensor
+    symbol: Tensor
+    members: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,17 +47,11 @@ class WindowBatch:
     symbol: Tensor | None = None
     context: ContextSet | None = None
 
-    def last_bars(self, n: int) -> "WindowBatch":
-        """The same windows cut to their last n bars."""
-        return WindowBatch(
-            values=self.values[:, -n:], observed=self.observed[:, -n:], symbol=self.symbol, context=self.context
-        )
-
     def rows(self, which: slice | Tensor) -> "WindowBatch":
         """Some of the windows."""
         context = self.context
         if context is not None:
-            context = ContextSet(**{field.name: getattr(context, field.name)[which] for field in fields(ContextSet)})
+            context = replace(context, members=context.members[which])
         return WindowBatch(
             values=self.values[which],
             observed=self.observed[which],

@@ -115,13 +115,18 @@ class ContextPool:
         return members
 
     def context_set(self, members: np.ndarray) -> ContextSet:
-        """members (W, C) of `choose` -> tensors of (W, C, L); nothing is observed of a member -1."""
-        found = torch.from_numpy(members).to(self.values.device)
-        place = found.clamp(min=0)
+        """members (W, C) of `choose` -> the sequences that are read, and by whom; the first of the pool is always among them,
+        so that no set is empty."""
+        used = np.union1d([0], members[members >= 0])
+        found = np.where(members >= 0, np.searchsorted(used, members), -1)
+        device = self.values.device
+        read = torch.from_numpy(used).to(device)
         return ContextSet(
-            values=self.values[place],
-            next_return=self.next_return[place],
-            observed=self.observed[place] & (found >= 0).unsqueeze(-1),
+            values=self.values[read],
+            next_return=self.next_return[read],
+            observed=self.observed[read],
+            symbol=self.symbol.to(device)[read] + 1,
+            members=torch.from_numpy(found).to(device),
         )
 
 

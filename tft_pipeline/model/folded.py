@@ -85,10 +85,19 @@ class FoldedSelection(nn.Module):
 
 
 class FoldedTft(nn.Module):
-    """A `Tft` that forecasts the last bar of each window; equal to `forecast_last` up to rounding."""
+    """A `Tft` that forecasts the last bar of each window; equal to `forecast_last` up to rounding.
+
+    Raises:
+        ValueError: the network reads a context set.
+    """
 
     def __init__(self, network: Tft) -> None:
         super().__init__()
+        if network.context is not None:
+            raise ValueError(
+                "the network reads a context set, which the folded form does not carry: its positions would differ from those that "
+                "were tested; forecast with the network itself, or train with network.n_context 0"
+            )
         network = copy.deepcopy(network).eval().requires_grad_(False)
         self.network = network
         self.selection = FoldedSelection(network.selection, network.embedding.scale, network.embedding.shift)

@@ -9,11 +9,13 @@ made of them. Dropout acts on what was selected, not inside the variables' own n
 Source: Lim et al. (2021); decoder-only as Wood et al. (2021), arXiv 2112.08534.
 """
 
+import torch
 from torch import Tensor, nn
 
 from tft_pipeline.domain.sections import NetworkSection
 from tft_pipeline.model.attention import visible_keys
-from tft_pipeline.model.batch import Interpretation, WindowBatch
+from tft_pipeline.model.batch import ContextSet, Interpretation, WindowBatch
+from tft_pipeline.model.context_attention import ContextAttention, EncodedSequences
 from tft_pipeline.model.fusion import TemporalFusion
 from tft_pipeline.model.heads import Forecast, LossMode, build_head
 from tft_pipeline.model.layers import StaticContexts, StaticEncoder
@@ -37,23 +39,24 @@ class Tft(nn.Module):
         self.selection_dropout = nn.Dropout(dropout)
         between = dropout if section.lstm_layers > 1 else 0.0
         self.lstm = nn.LSTM(H, H, num_layers=section.lstm_layers, dropout=between, batch_first=True)
+        self.context = ContextAttention(H, section.heads, dropout=dropout) if section.n_context else None
         self.fusion = TemporalFusion(H, section.heads, dropout=dropout, context=static)
         self.head = build_head(H, loss_mode)
 
     def forecast(self, windows: WindowBatch) -> Forecast:
         """Forecast of (W, T)."""
         selected, _, contexts = self._selected(windows)
-        return self.decode(selected, windows.observed, contexts)
+        return self.decode(selected, windows.observed, contexts, self._sequences(windows))
 
     def forecast_last(self, windows: WindowBatch) -> Forecast:
         """Forecast of (W): the last bar's output of `forecast`, at less cost."""
         selected, _, contexts = self._selected(windows)
-        return self.decode_last(selected, windows.observed, contexts)
+        return self.decode_last(selected, windows.observed, contexts, self._sequences(windows))
 
     def interpret(self, windows: WindowBatch) -> Interpretation:
         """Weights (W, T, V) and attention (W, T, T)."""
         selected, weights, contexts = self._selected(windows)
-        temporal = self._temporal(selected, contexts)
+        temporal = self._temporal(selected, contexts, self._sequences(windows))
         enriched = self.fusion.enrich(temporal, None if contexts is None else contexts.enrichment)
         return Interpretation(weights, self.fusion.attention.shares(enriched, visible_keys(windows.observed)))
 
@@ -80,15 +83,37 @@ class Tft(nn.Module):
         selected, weights = self.selection(values, self.embedding.scale, self.embedding.shift, (), context)
         return self.selection_dropout(selected) * observed.unsqueeze(-1), weights
 
-    def decode(self, selected: Tensor, observed: Tensor, contexts: StaticContexts | None = None) -> Forecast:
-        """selected (W, T, H), observed (W, T) -> Forecast of (W, T)."""
-        return self._decode(selected, visible_keys(observed), contexts)
+    def encode(self, context: ContextSet) -> EncodedSequences | None:
+        """The P sequences of a context set, encoded once for all windows; None for a network that reads none."""
+        if self.context is None:
+            return None
+        P, L, V = context.values.shape
+        statics = self.contexts(context.symbol)
+        static = None if statics is None else statics.selection.repeat_interleave(L, dim=0)  # (P L, H)
+        selected, _ = self.select(context.values.reshape(P * L, V), context.observed.reshape(P * L), static)
+        return self.context.encode(selected.view(P, L, -1), context.next_return, context.observed)
 
-    def decode_last(self, selected: Tensor, observed: Tensor, contexts: StaticContexts | None = None) -> Forecast:
-        """selected (W, T, H), observed (W, T) -> Forecast of (W): the last bar's output of `decode`, at less cost."""
-        visible = observed.clone()
-        visible[:, -1] = True  # the last row of visible_keys
-        return self._decode(selected, visible.unsqueeze(1), contexts).each(lambda part: part.squeeze(1))
+    def decode(
+        self,
+        selected: Tensor,
+        observed: Tensor,
+        contexts: StaticContexts | None = None,
+        sequences: EncodedSequences | None = None,
+    ) -> Forecast:
+        """selected (W, T, H), observed (W, T), contexts of (W, H), sequences of (W, C, ..) -> Forecast of (W, T)."""
+        return self._decode(selected, visible_keys(observed), contexts, sequences)
+
+    def decode_last(
+        self,
+        selected: Tensor,
+        observed: Tensor,
+        contexts: StaticContexts | None = None,
+        sequences: EncodedSequences | None = None,
+    ) -> Forecast:
+        """As `decode` -> Forecast of (W): the last bar's output, at less cost."""
+        visible = torch.cat((observed[:, :-1], torch.ones_like(observed[:, -1:])), dim=1)  # as visible_keys' last row
+        last = self._decode(selected, visible.unsqueeze(1), contexts, sequences)
+        return last.each(lambda part: part.squeeze(1))
 
     def _selected(self, windows: WindowBatch) -> tuple[Tensor, Tensor, StaticContexts | None]:
         """selected (W, T, H), weights (W, T, V) and the static contexts of a batch."""
@@ -98,18 +123,47 @@ class Tft(nn.Module):
         selected, weights = self.select(windows.values.reshape(W * T, V), windows.observed.reshape(W * T), context)
         return selected.view(W, T, -1), weights.view(W, T, V), contexts
 
-    def _temporal(self, selected: Tensor, contexts: StaticContexts | None) -> Tensor:
-        """selected (W, T, H) -> (W, T, H), behind the LSTM's gate; its states start at zero or from the static input."""
+    def _sequences(self, windows: WindowBatch) -> EncodedSequences | None:
+        """Each window's encoded sequences, of (W, C, ..).
+
+        Raises:
+            ValueError: the network reads a context set and the windows carry none.
+        """
+        if self.context is None:
+            return None
+        if windows.context is None:
+            raise ValueError(
+                "the network reads a context set and the windows carry none: it would forecast otherwise than it was trained; "
+                "set WindowBatch.context, with members of -1 where nothing is resolved yet"
+            )
+        encoded = self.encode(windows.context)
+        assert encoded is not None, "self.context is there"
+        return encoded.of(windows.context.members)
+
+    def _temporal(
+        self, selected: Tensor, contexts: StaticContexts | None, sequences: EncodedSequences | None
+    ) -> Tensor:
+        """selected (W, T, H) -> (W, T, H), behind the LSTM's gate, whose states start at zero or from the static input, and
+        behind the context set."""
         states = None
         if contexts is not None:
             layers = self.lstm.num_layers
             states = tuple(part.expand(layers, -1, -1).contiguous() for part in (contexts.hidden, contexts.cell))
         recurrent, _ = self.lstm(selected, states)
-        return self.fusion.after_lstm(recurrent, selected)
+        temporal = self.fusion.after_lstm(recurrent, selected)
+        if self.context is not None and sequences is not None:
+            temporal = self.context.attend(temporal, sequences)
+        return temporal
 
-    def _decode(self, selected: Tensor, visible: Tensor, contexts: StaticContexts | None) -> Forecast:
+    def _decode(
+        self,
+        selected: Tensor,
+        visible: Tensor,
+        contexts: StaticContexts | None,
+        sequences: EncodedSequences | None,
+    ) -> Forecast:
         """visible (W, Q, T) -> Forecast of (W, Q): everything behind the attention runs for the last Q bars only."""
-        temporal = self._temporal(selected, contexts)
+        temporal = self._temporal(selected, contexts, sequences)
         enrichment = None if contexts is None else contexts.enrichment
         return self.head(self.fusion(temporal, visible, enrichment))
 

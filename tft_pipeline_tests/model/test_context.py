@@ -133,7 +133,7 @@ def test_what_comes_after_a_bar_changes_no_context_set_of_a_window_scored_from_i
         )
         sets.append(pool.context_set(pool.choose(*_windows(each, np.arange(60, bar + 1)), 5)))
     assert sets[0].observed.any(-1).float().mean() > 0.5
-    for name in ("values", "next_return", "observed"):
+    for name in ("values", "next_return", "observed", "symbol", "members"):
         assert torch.equal(getattr(sets[0], name), getattr(sets[1], name))
 
 
@@ -256,13 +256,12 @@ def test_a_context_set_is_its_members_and_nothing_where_there_are_none() -> None
     panel = _panel()
     pool = _pool(panel, "random")
     found = pool.context_set(np.array([[3, -1], [200, 7], [-1, -1]]))
-    assert found.values.shape == (3, 2, LENGTH, 4)
-    for row, column, member in ((0, 0, 3), (1, 0, 200), (1, 1, 7)):
-        assert torch.equal(found.values[row, column], pool.values[member])
-        assert torch.equal(found.next_return[row, column], pool.next_return[member])
-        assert torch.equal(found.observed[row, column], pool.observed[member])
-    assert not found.observed[0, 1].any()
-    assert not found.observed[2].any()
+    assert found.members.tolist() == [[1, -1], [3, 2], [-1, -1]]
+    for place, member in enumerate((0, 3, 7, 200)):
+        for name in ("values", "next_return", "observed"):
+            assert torch.equal(getattr(found, name)[place], getattr(pool, name)[member])
+        assert found.symbol[place] == pool.symbol[member] + 1
+    assert len(found.values) == 4
 
 
 def test_the_start_of_the_data_has_no_context_and_the_next_bars_have_some() -> None:

@@ -95,3 +95,8 @@ def test_a_later_change_of_the_network_does_not_reach_the_folded_form() -> None:
         for parameter in network.parameters():
             parameter.add_(1.0)
     assert np.array_equal(before, folded(windows.values, windows.observed)[0].position)
+
+
+def test_a_network_with_a_context_set_is_refused() -> None:
+    with pytest.raises(ValueError, match="context set"):
+        FoldedTft(_network(SECTION.model_copy(update={"n_context": 2})))

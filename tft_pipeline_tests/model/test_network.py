@@ -1,5 +1,7 @@
 """The whole network against a loop over tokens, and what it may not see."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,8 @@ from hypothesis import strategies as st
 
 from tft_pipeline.domain.sections import NetworkSection
 from tft_pipeline.model.attention import visible_keys
-from tft_pipeline.model.batch import WindowBatch
+from tft_pipeline.model.batch import ContextSet, WindowBatch
+from tft_pipeline.model.context_attention import EncodedSequences
 from tft_pipeline.model.network import Tft, count_parameters
 from tft_pipeline_tests.oracles import network as oracle
 from tft_pipeline_tests.oracles.model_panels import arrays, randomised
@@ -68,6 +71,54 @@ def test_attention_of_a_bar_sums_to_one_over_observed_bars_up_to_itself() -> Non
     attention = randomised(Tft(5, SECTION, "joint_mle")).interpret(_windows(values, observed)).attention
     torch.testing.assert_close(attention.sum(-1), torch.ones(3, 12, dtype=torch.float64))
     assert (attention[~visible_keys(observed)] == 0).all()
+
+
+def _with_context(windows: WindowBatch, members: list[list[int]]) -> WindowBatch:
+    generator = torch.Generator().manual_seed(8)
+    observed = torch.rand(6, 4, generator=generator) > 0.2
+    context = ContextSet(
+        values=torch.randn(6, 4, 5, generator=generator, dtype=torch.float64) * observed.unsqueeze(-1),
+        next_return=torch.randn(6, 4, generator=generator, dtype=torch.float64) * observed,
+        observed=observed,
+        symbol=torch.tensor([1, 2, 3, 1, 2, 0]),
+        members=torch.tensor(members),
+    )
+    return replace(windows, context=context)
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_a_context_set_is_the_published_attention_between_gate_and_enrichment(static: bool) -> None:
+    """Each window with its own sequences, encoded one by one, against the pooled form."""
+    section = SECTION.model_copy(update={"n_context": 2, "static_symbol": static})
+    network = randomised(Tft(5, section, "joint_mle", n_symbols=3))
+    symbol = torch.tensor([1, 0, 3])
+    windows = _with_context(_windows(*_inputs(), symbol), [[0, 3], [5, -1], [-1, -1]])
+    context = windows.context
+    expected = []
+    for w, members in enumerate(context.members):
+        used = members[members >= 0]
+        alone = windows.rows(slice(w, w + 1))
+        contexts = network.contexts(alone.symbol)
+        selected, _, _ = network._selected(alone)
+        rows = None
+        if len(used):
+            sequences = WindowBatch(
+                values=context.values[used], observed=context.observed[used], symbol=context.symbol[used]
+            )
+            read, _, _ = network._selected(sequences)
+            encoded = network.context.encode(read, context.next_return[used], context.observed[used])
+            rows = EncodedSequences(*(part.unsqueeze(0) for part in encoded))
+        expected.append(network.decode(selected, alone.observed, contexts, rows).mean)
+    torch.testing.assert_close(network.forecast(windows).mean, torch.cat(expected), atol=1e-12, rtol=0)
+    last = network.forecast_last(windows).mean
+    torch.testing.assert_close(last, network.forecast(windows).mean[:, -1], atol=1e-12, rtol=0)
+
+
+def test_a_network_with_a_context_set_refuses_windows_without_one() -> None:
+    values, observed = _inputs(dtype=torch.float32)
+    network = Tft(5, SECTION.model_copy(update={"n_context": 2}), "sharpe")
+    with pytest.raises(ValueError, match="carry none"):
+        network.forecast(_windows(values, observed))
 
 
 @given(cut=st.integers(0, 10), seed=st.integers(0, 1000))
