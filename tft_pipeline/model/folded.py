@@ -28,8 +28,7 @@ class FoldedSelection(nn.Module):
         folded = selection.reals.folded(scale, shift)
         self.slope, self.level = (_column(folded.inner[..., part]) for part in (0, 1))  # (V, d, 1)
         d = folded.inner.shape[1]
-        maps = torch.cat((folded.value, folded.gate), dim=1)  # (V, 2H, d + 1)
-        self.maps, self.bias = nn.Buffer(maps[..., :d].contiguous()), _column(maps[..., d])
+        self.maps, self.bias = nn.Buffer(folded.maps[..., :d].contiguous()), _column(folded.maps[..., d])
         self.skip = nn.Buffer(folded.skip)  # (V, H, K)
         self.spread = None if folded.spread is None else nn.Buffer(folded.spread.t().unsqueeze(-1))  # (3, V, 1)
         self.norm_weight, self.norm_bias = _column(folded.norm_weight), nn.Buffer(folded.norm_bias)
@@ -57,9 +56,8 @@ class FoldedSelection(nn.Module):
         """x (N, V), context (N, H) -> selected (N, H), weights (N, V)."""
         weights = self._weights(x, context)
         lines = x.t().unsqueeze(1)  # (V, 1, N)
-        h = functional.elu(self.slope * lines + self.level) + 1.0  # (V, d, N)
-        value, gate = (self.maps @ h + self.bias).chunk(2, dim=1)  # (V, H, N) each
-        y = value + value * torch.tanh(gate)
+        h = functional.elu(self.slope * lines + self.level)  # (V, d, N)
+        y = functional.glu(self.maps @ h + self.bias, dim=1)  # (V, H, N)
         if self.spread is None:
             basis = torch.cat((lines, torch.ones_like(lines)), dim=1)
         else:
@@ -95,8 +93,8 @@ class FoldedTft(nn.Module):
         super().__init__()
         if network.context is not None:
             raise ValueError(
-                "the network reads a context set, which the folded form does not carry: its positions would differ from those that "
-                "were tested; forecast with the network itself, or train with network.n_context 0"
+                "the network reads a context set, which the folded form does not carry: its positions would differ from those "
+                "that were tested; forecast with the network itself, or train with network.n_context 0"
             )
         network = copy.deepcopy(network).eval().requires_grad_(False)
         self.network = network

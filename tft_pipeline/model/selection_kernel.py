@@ -1,35 +1,45 @@
 """Weighted sum of all variables' gated residual networks, as one differentiable function over cache-sized chunks.
 
-Axes: N tokens, V variables, C variables of a chunk, n tokens of a chunk, D inner width, H hidden. Inside, tokens come last:
-every map of a variable is then a small matrix times (., n), and every broadcast runs along contiguous memory. For a
-variable x with weight w
+Axes: N tokens, V variables, C variables of a chunk, n tokens of a chunk, D inner width, H hidden, K functions of the skip's
+basis. Inside, tokens come last: every map of a variable is then a small matrix times (., n), and every broadcast runs along
+contiguous memory. For a variable x with weight w
 
-    h = ELU(k x + l) + 1,  a = A [h; 1],  b = tanh(B [h; 1]),  y = a (1 + b) + S basis(x),  z = LayerNorm(y)
-    selected = sum over variables of w (gamma z + beta)
+    h = ELU(k x + l),  y = GLU(M [h; 1]) + S basis(x),  z = LayerNorm(y),  selected = sum over variables of w (gamma z + beta)
 
-where a (1 + b) is GLU(2a, 2 atanh b): sigmoid(2t) = (1 + tanh t) / 2, and the skip is a linear map of a few functions of x,
-[x; 1] or, where it is normalised by its own deviation s(x), [x / s(x); 1 / s(x); 1]. Nothing of size N V H is kept for the
-backward pass: it computes h, a, b, y again, chunk by chunk.
+where the skip is a linear map of a few functions of x, [x; 1] or, where it is normalised by its own deviation s(x),
+[x / s(x); 1 / s(x); 1]. Few tokens keep h, M [h; 1] and y for the backward pass; many compute them again, chunk by chunk, so
+that nothing of size N V H stays in memory.
 """
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+aten = torch.ops.aten  # gates that write into a given tensor
 TOKENS_A_CHUNK = 1_024
 VARIABLES_A_CHUNK = 8
 """Of a full chunk of tokens; fewer tokens take more variables together."""
+KEPT_TOKENS = 512
+"""Up to so many tokens the intermediates are kept: 54 MB a network of 73 variables and H = 48."""
 NORM_EPSILON = 1e-5
+
+
+class _Networks(NamedTuple):
+    """Of one chunk: h (C, D+1, n) = [h; 1], halves (C, 2H, n) = M [h; 1], y (C, H, n)."""
+
+    h: Tensor
+    halves: Tensor
+    y: Tensor
 
 
 class WeightedVariables(torch.autograd.Function):
     """selected (N, H) from x (N, V), weights (N, V), basis (V, K, N) and the variables' parameters; x gets no gradient.
 
-    basis is None for [x; 1]. Parameters: inner (V, D, 2) = [k, l]; value (V, H, D+1) = A; gate (V, H, D+1) = B; skip
-    (V, H, K) = S with mean zero over H, which changes nothing behind a LayerNorm and keeps its variance exact; gamma (V, H);
-    beta (V, H).
+    basis is None for [x; 1]. Parameters: inner (V, D, 2) = [k, l]; maps (V, 2H, D+1) = M; skip (V, H, K) = S with mean zero
+    over H, which changes nothing behind a LayerNorm and keeps its variance exact; gamma (V, H); beta (V, H).
     """
 
     @staticmethod
@@ -39,56 +49,60 @@ class WeightedVariables(torch.autograd.Function):
         weights: Tensor,
         basis: Tensor | None,
         inner: Tensor,
-        value: Tensor,
-        gate: Tensor,
+        maps: Tensor,
         skip: Tensor,
         gamma: Tensor,
         beta: Tensor,
     ) -> Tensor:
         """Sum over variables, chunk by chunk."""
         N, V = x.shape
-        (_, D, _), H = inner.shape, gamma.shape[1]
         C = _variables_a_chunk(N)
-        parts = [p.split(C) for p in (inner, value, gate, skip)]
-        diagonals = [_centred_diagonals(part) for part in gamma.split(C)]
+        parts = [p.split(C) for p in (inner, maps, skip, gamma)]
         selected = weights @ beta  # (N, H)
         means, inverses = x.new_empty(V, N), x.new_empty(V, N)
-        room = _Workspace(x, {"before": D, "h": D + 1, "slope": D, "a": H, "b": H, "y": H})
+        room = _Workspace(x, inner.shape[1], gamma.shape[1])
+        ctx.kept = [] if N <= KEPT_TOKENS and any(ctx.needs_input_grad) else None
         for tokens in _slices(N):
             lines, wt = _with_ones(x[tokens].t()), weights[tokens].t().contiguous()  # (V, 2, n), (V, n)
-            total = x.new_zeros(H, wt.shape[1])
+            total = x.new_zeros(gamma.shape[1], wt.shape[1])
             spans = lines if basis is None else basis[..., tokens]  # (V, K, n)
             rows = (t.split(C) for t in (lines, spans, wt, means[:, tokens], inverses[:, tokens]))
-            for x1, span, w, mean, inverse, k, A, B, r, diagonal in zip(*rows, *parts, diagonals, strict=True):
-                _, _, a, _, y = _networks(room, x1, span, k, A, B, r)  # (C, H, n)
+            for x1, span, w, mean, inverse, k, M, S, gam in zip(*rows, *parts, strict=True):
+                if ctx.kept is not None:
+                    room = _Workspace(x1, inner.shape[1], gamma.shape[1], variables=len(x1))
+                networks = _networks(room, x1, span, k, M, S)
+                y = networks.y  # (C, H, n)
+                if ctx.kept is not None:
+                    ctx.kept.append(networks)
                 torch.mean(y, 1, out=mean)
-                squares = torch.mul(y, y, out=a)
-                variance = squares.mean(1).addcmul_(mean, mean, value=-1.0).clamp_(min=0.0)
+                scaled = torch.mul(y, y, out=room.take("scaled", y))
+                variance = scaled.mean(1).addcmul_(mean, mean, value=-1.0).clamp_(min=0.0)
                 torch.rsqrt(variance.add_(NORM_EPSILON), out=inverse)
-                y.mul_((w * inverse).unsqueeze(1))
-                total.addmm_(diagonal, y.view(-1, y.shape[-1]))
+                q = w * inverse  # (C, n)
+                torch.mul(y, q.unsqueeze(1), out=scaled).mul_(gam.unsqueeze(-1))
+                total += scaled.sum(0)
+                total.addmm_(gam.t(), q.mul_(mean), alpha=-1.0)
             selected[tokens] += total.t()
-        ctx.save_for_backward(x, weights, basis, inner, value, gate, skip, gamma, beta, means, inverses)
+        ctx.save_for_backward(x, weights, basis, inner, maps, skip, gamma, beta, means, inverses)
         return selected
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of weights, basis and parameters; see the module's formulas."""
-        x, weights, basis, inner, value, gate, skip, gamma, beta, means, inverses = ctx.saved_tensors
-        (_, D, _), H = inner.shape, gamma.shape[1]
+        x, weights, basis, inner, maps, skip, gamma, beta, means, inverses = ctx.saved_tensors
+        D, H = inner.shape[1], gamma.shape[1]
         grad = grad.contiguous()
         d_weights = grad @ beta.t()  # (N, V)
         d_basis = torch.empty_like(basis) if ctx.needs_input_grad[2] else None
         # gradients of the maps with their last two axes exchanged: these products read long rows
-        turned = [p.new_zeros(p.shape[0], p.shape[2], p.shape[1]) for p in (inner, value, gate, skip)]
+        turned = [p.new_zeros(p.shape[0], p.shape[2], p.shape[1]) for p in (inner, maps, skip)]
         d_gamma = torch.zeros_like(gamma)
-        maps = torch.cat((value, gate), dim=1)[:, :, :D].transpose(1, 2).contiguous()  # (V, D, 2H)
-        fixed = (inner, value, gate, skip, gamma, maps, *turned, d_gamma)
+        back = maps[:, :, :D].transpose(1, 2).contiguous()  # (V, D, 2H)
         C = _variables_a_chunk(len(x))
-        parts = [p.split(C) for p in fixed]
-        buffers = {"before": D, "h": D + 1, "slope": D, "a": H, "b": H, "y": H, "product": H, "d_ab": 2 * H, "dh": D}
-        room = _Workspace(x, buffers)
+        parts = [p.split(C) for p in (inner, maps, skip, gamma, back, *turned, d_gamma)]
+        room = _Workspace(x, D, H)
+        kept: Iterator[_Networks] | None = None if ctx.kept is None else iter(ctx.kept)
         for tokens in _slices(x.shape[0]):
             lines, wt = _with_ones(x[tokens].t()), weights[tokens].t().contiguous()  # (V, 2, n), (V, n)
             out = grad[tokens].t().contiguous()  # (H, n)
@@ -98,12 +112,12 @@ class WeightedVariables(torch.autograd.Function):
             d_spans = torch.empty_like(spans) if d_basis is not None else spans
             varying = (lines, spans, d_spans, wt, alpha, d_wt, means[:, tokens], inverses[:, tokens])
             rows = (t.split(C) for t in varying)
-            for x1, span, d_span, w, al, s, mean, inverse, k, A, B, r, gam, back, dk, dA, dB, dr, dgam in zip(
+            for x1, span, d_span, w, al, s, mean, inverse, k, M, S, gam, turn, dk, dM, dS, dgam in zip(
                 *rows, *parts, strict=True
             ):
-                h, slope, a, b, y = _networks(room, x1, span, k, A, B, r)
+                h, halves, y = _networks(room, x1, span, k, M, S) if kept is None else next(kept)
                 q = w * inverse  # (C, n)
-                product = torch.mul(y, out, out=room.take("product", y))  # (C, H, n)
+                product = torch.mul(y, out, out=room.take("scaled", y))  # (C, H, n)
                 # s = sum_h gamma dO z, the weight's gradient
                 torch.bmm(gam.unsqueeze(1), product, out=s.unsqueeze(1))
                 s.addcmul_(mean, al, value=-1.0).mul_(inverse)
@@ -114,51 +128,50 @@ class WeightedVariables(torch.autograd.Function):
                 level = al.mul(-1.0 / H).addcmul_(pull, mean, value=-1.0)
                 dy = torch.mul(y, pull.unsqueeze(1), out=product)
                 dy.addcmul_(gam.unsqueeze(-1), out).add_(level.unsqueeze(1)).mul_(q.unsqueeze(1))
-                dr.baddbmm_(span, dy.transpose(1, 2))
+                dS.baddbmm_(span, dy.transpose(1, 2))
                 if d_basis is not None:
-                    torch.bmm(r.transpose(1, 2), dy, out=d_span)
-                d_ab = room.take("d_ab", y)
-                da, db = d_ab[:, :H], d_ab[:, H:]
-                torch.addcmul(dy, dy, b, out=da)  # dy (1 + b)
-                torch.addcmul(a, a, b, value=-1.0, out=db).mul_(da)  # dy a (1 - b^2)
-                dA.baddbmm_(h, da.transpose(1, 2))
-                dB.baddbmm_(h, db.transpose(1, 2))
-                dh = torch.bmm(back, d_ab, out=room.take("dh", y)).mul_(slope)  # (C, D, n)
+                    torch.bmm(S.transpose(1, 2), dy, out=d_span)
+                d_halves = aten.glu_backward.grad_input(dy, halves, 1, grad_input=room.take("d_halves", y))
+                dM.baddbmm_(h, d_halves.transpose(1, 2))
+                dh = torch.bmm(turn, d_halves, out=room.take("dh", y))  # (C, D, n)
+                aten.elu_backward.grad_input(dh, 1.0, 1.0, 1.0, True, h[:, :D], grad_input=dh)
                 dk.baddbmm_(x1, dh.transpose(1, 2))
             d_weights[tokens] += d_wt.t()
             if d_basis is not None:
                 d_basis[..., tokens] = d_spans
+        ctx.kept = None
         return None, d_weights, d_basis, *(d.transpose(1, 2) for d in turned), d_gamma, weights.t() @ grad
 
 
 class _Workspace:
     """Buffers that every chunk reuses: fresh memory for each product would cost more than the product."""
 
-    def __init__(self, like: Tensor, rows: dict[str, int]) -> None:
-        size = min(_variables_a_chunk(len(like)), like.shape[1]) * min(TOKENS_A_CHUNK, like.shape[0])
-        self.rows = rows
-        self.buffers = {name: like.new_empty(size * n_rows) for name, n_rows in rows.items()}
+    def __init__(self, like: Tensor, D: int, H: int, *, variables: int | None = None) -> None:
+        """For chunks of `like` (N, V), or for the one chunk `like` (C, ., n) with `variables` C."""
+        size = min(_variables_a_chunk(len(like)), like.shape[-1]) * min(TOKENS_A_CHUNK, len(like))
+        if variables is not None:
+            size = variables * like.shape[-1]
+        self.rows = {"before": D, "h": D + 1, "halves": 2 * H, "y": H, "scaled": H, "d_halves": 2 * H, "dh": D}
+        self.size, self.like = size, like
+        self.buffers: dict[str, Tensor] = {}
 
     def take(self, name: str, chunk: Tensor) -> Tensor:
         """The named buffer as (C, rows, n) for a chunk (C, ., n)."""
+        if name not in self.buffers:
+            self.buffers[name] = self.like.new_empty(self.size * self.rows[name])
         C, n = chunk.shape[0], chunk.shape[2]
         return self.buffers[name][: C * self.rows[name] * n].view(C, self.rows[name], n)
 
 
-def _networks(
-    room: _Workspace, lines: Tensor, basis: Tensor, inner: Tensor, value: Tensor, gate: Tensor, skip: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """lines (C, 2, n) = [x; 1], basis (C, K, n) -> [h; 1] (C, D+1, n), dELU (C, D, n), a, b, y (C, H, n), in the workspace."""
-    slope, h = room.take("slope", lines), room.take("h", lines)
-    D = slope.shape[1]
+def _networks(room: _Workspace, lines: Tensor, basis: Tensor, inner: Tensor, maps: Tensor, skip: Tensor) -> _Networks:
+    """lines (C, 2, n) = [x; 1], basis (C, K, n) -> the chunk's networks, in the workspace."""
+    h, D = room.take("h", lines), inner.shape[1]
     before = torch.bmm(inner, lines, out=room.take("before", lines))  # (C, D, n)
-    torch.clamp(before, max=0.0, out=slope).exp_()
-    torch.add(before.clamp_(min=0.0), slope, out=h[:, :D])
+    aten.elu.out(before, out=h[:, :D])
     h[:, D] = 1.0
-    a = torch.bmm(value, h, out=room.take("a", lines))
-    b = torch.bmm(gate, h, out=room.take("b", lines)).tanh_()
-    y = torch.addcmul(a, a, b, out=room.take("y", lines)).baddbmm_(skip, basis)
-    return h, slope, a, b, y
+    halves = torch.bmm(maps, h, out=room.take("halves", lines))
+    y = aten.glu.out(halves, 1, out=room.take("y", lines)).baddbmm_(skip, basis)
+    return _Networks(h, halves, y)
 
 
 def _with_ones(x: Tensor) -> Tensor:
@@ -167,13 +180,6 @@ def _with_ones(x: Tensor) -> Tensor:
     lines[:, 0] = x
     lines[:, 1] = 1.0
     return lines
-
-
-def _centred_diagonals(gamma: Tensor) -> Tensor:
-    """gamma (C, H) -> (H, C H): [diag(gamma_c) (I - 11'/H)] side by side, centring, scaling and the sum over variables."""
-    H = gamma.shape[1]
-    centring = torch.eye(H, dtype=gamma.dtype, device=gamma.device) - 1.0 / H
-    return (gamma.unsqueeze(-1) * centring).transpose(0, 1).reshape(H, -1)
 
 
 def _variables_a_chunk(n_tokens: int) -> int:

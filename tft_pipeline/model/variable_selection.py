@@ -47,8 +47,7 @@ class FoldedVariables(NamedTuple):
     """
 
     inner: Tensor
-    value: Tensor
-    gate: Tensor
+    maps: Tensor
     skip: Tensor
     norm_weight: Tensor
     norm_bias: Tensor
@@ -63,7 +62,7 @@ class FoldedVariables(NamedTuple):
             inverse = torch.rsqrt(((v2 * lines + v1) * lines + v0).clamp(min=0.0) + NORM_EPSILON)
             basis = torch.stack((lines * inverse, inverse, torch.ones_like(lines)), dim=1)  # (R, 3, N)
         return WeightedVariables.apply(
-            x, weights, basis, self.inner, self.value, self.gate, self.skip, self.norm_weight, self.norm_bias
+            x, weights, basis, self.inner, self.maps, self.skip, self.norm_weight, self.norm_bias
         )
 
 
@@ -93,15 +92,13 @@ class RealVariables(nn.Module):
     def folded(self, scale: Tensor, shift: Tensor) -> FoldedVariables:
         """Embeddings scale, shift (R, D) -> the networks as functions of x; differentiable.
 
-        W1 (p x + q) + b1 = k x + l; G W2 is one map, for dropout acts behind the selection instead of between the two; and
-        GLU(M h + m) = a (1 + tanh b) with half the maps, on ELU + 1 instead of ELU: see selection_kernel.
+        W1 (p x + q) + b1 = k x + l, and G W2 is one map, for dropout acts behind the selection instead of between the two.
         """
         slope, level = (self.inner_weight @ torch.stack((scale, shift), dim=-1)).unbind(-1)  # (R, d) each
         inner = torch.stack((slope, level + self.inner_bias), dim=-1)  # (R, d, 2) = [k, l]
         maps = self.gate_weight @ self.outer_weight  # (R, 2H, d)
         bias = torch.baddbmm(self.gate_bias.unsqueeze(-1), self.gate_weight, self.outer_bias.unsqueeze(-1))
-        bias = bias - maps.sum(-1, keepdim=True)
-        value, gate = (0.5 * torch.cat((maps, bias), dim=-1)).chunk(2, dim=1)  # (R, H, d+1) each
+        maps = torch.cat((maps, bias), dim=-1)  # (R, 2H, d+1)
         spread: Tensor | None = None
         columns: tuple[Tensor, ...] = (scale, shift)
         if self.resamples:
@@ -115,7 +112,7 @@ class RealVariables(nn.Module):
             columns = (slope * self.skip_norm_weight, level * self.skip_norm_weight, self.skip_norm_bias)
         skip = torch.stack(columns, dim=-1)  # (R, H, 3) or (R, H, 2)
         skip = skip - skip.mean(1, keepdim=True)
-        return FoldedVariables(inner, value, gate, skip, self.norm_weight, self.norm_bias, spread)
+        return FoldedVariables(inner, maps, skip, self.norm_weight, self.norm_bias, spread)
 
 
 class JointWeights(nn.Module):
