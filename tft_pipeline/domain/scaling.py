@@ -2,11 +2,14 @@
 (`folds`).
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+
+from tft_pipeline.domain.panel import rows_a_block
 
 ROUNDING = 1e-12
 """A deviation below this share of |mean| is rounding of a constant."""
@@ -64,59 +67,78 @@ class Scaler:
             )
 
     @classmethod
-    def fit(cls, values: np.ndarray, names: Sequence[str], *, clip: float = 10.0) -> Self:
-        """Mean and deviation of every feature over all axes but the last, NaN left out.
+    def fit(
+        cls, values: np.ndarray, names: Sequence[str], *, observed: np.ndarray | None = None, clip: float = 10.0
+    ) -> Self:
+        """Mean and deviation of every feature over all axes but the last, NaN left out, in one pass over blocks of rows.
+
+        A feature's values are counted from its first one, p, which keeps their digits where |mean| >> std. A block has n_b
+        values of mean m_b and squares about it q_b; the blocks together have
+
+            m = sum_b n_b m_b / n        mean = p + m        std^2 = sum_b (q_b + n_b (m_b - m)^2) / n
+
+        Not prefix sums of x and x^2: their difference loses all digits of a variance below 1e-16 mean^2, and one float64
+        a value and moment would take four times the memory of the values.
 
         Args:
-            values: (..., F), NaN where missing.
+            values: (..., F), NaN where missing; not copied.
             names: (F,).
+            observed: (...) bool, rows to fit on; None takes all. The result is that of `values[observed]`, to the bit.
         Returns:
             A scaler whose `flat` names the features without a value, and those whose deviation is 0 or rounding.
         Raises:
-            ValueError: no rows, or an infinite value, by name.
+            ValueError: no rows, rows marked in another shape, or an infinite value, by name.
+        Source: Chan, Golub and LeVeque (1983), The American Statistician 37(3), for joining blocks.
         """
         x = np.asarray(values)
         if x.ndim < 2 or x.shape[-1] != len(names):
             raise ValueError(f"values have shape {x.shape}: the last axis must hold the {len(names)} features")
-        rows = x.reshape(-1, len(names))
-        if not rows.shape[0]:
-            raise ValueError(f"values have shape {x.shape}: without a row no feature has a mean; give rows to fit on")
+        if observed is not None and observed.shape != x.shape[:-1]:
+            raise ValueError(
+                f"observed has shape {observed.shape}, values {x.shape}: need one mark a row; other rows would be fitted on"
+            )
+        first = np.full(len(names), np.nan)
+        blocks = [_moments(block, first, names) for block in _observed_blocks(x, observed)]
+        if not blocks:
+            raise ValueError(
+                f"values have shape {x.shape} and no row to fit on: without a row no feature has a mean; give rows"
+            )
+        # (F, blocks), so that numpy sums each feature's blocks pairwise
+        counts, means, squares = (np.stack(part, axis=1) for part in zip(*blocks, strict=True))
+        n = counts.sum(axis=1)
+        measured = n > 0
         mean, std = np.zeros(len(names)), np.ones(len(names))
-        n = np.zeros(len(names), dtype=np.int64)
-        flat = []
-        for i, name in enumerate(names):
-            column = rows[:, i].astype(np.float64)
-            column = column[~np.isnan(column)]
-            if np.isinf(column).any():
-                raise ValueError(f"feature {name} holds an infinite value: its mean would be lost; drop it (prefilter)")
-            n[i] = column.size
-            if column.size == 0 or column.min() == column.max():
-                mean[i] = column[0] if column.size else 0.0
-                flat.append(name)
-                continue
-            mean[i], deviation = column.mean(), column.std()
-            if deviation > ROUNDING * abs(mean[i]):
-                std[i] = deviation
-            else:
-                flat.append(name)
-        return cls(names=tuple(names), mean=mean, std=std, n=n, clip=clip, flat=tuple(flat))
+        offset = (counts * means).sum(axis=1)[measured] / n[measured]
+        about = squares[measured] + counts[measured] * (means[measured] - offset[:, None]) ** 2
+        mean[measured] = first[measured] + offset
+        deviation = np.zeros(len(names))
+        deviation[measured] = np.sqrt(about.sum(axis=1) / n[measured])
+        moves = deviation > ROUNDING * np.abs(mean)
+        std[moves] = deviation[moves]
+        flat = tuple(name for name, moving in zip(names, moves, strict=True) if not moving)
+        return cls(names=tuple(names), mean=mean, std=std, n=n, clip=clip, flat=flat)
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """(..., F) -> (..., F) float32; NaN stays NaN, infinities become +-clip, any number of a flat feature 0.
 
+        Works in float64, twice the size of float32 values: give large arrays in blocks of `rows_a_block`.
+
         Raises:
             ValueError: a last axis that is not F long.
         """
-        x = np.asarray(values, dtype=np.float64)
+        x = np.asarray(values)
         if x.ndim == 0 or x.shape[-1] != len(self.names):
             raise ValueError(
                 f"values have shape {x.shape}: the last axis must hold the {len(self.names)} fitted features"
             )
-        z = np.clip((x - self.mean) / self.std, -self.clip, self.clip)
+        z = x.astype(np.float64)
+        z -= self.mean
+        z /= self.std
+        np.clip(z, -self.clip, self.clip, out=z)
         if self.flat:
             flat = [self.names.index(name) for name in self.flat]
             z[..., flat] = np.where(np.isnan(z[..., flat]), np.nan, 0.0)
-        return np.asarray(z, dtype=np.float32)
+        return z.astype(np.float32)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_dict` gives back the same bits."""
@@ -146,3 +168,36 @@ class Scaler:
 
     def __hash__(self) -> int:
         return hash((self.names, self.mean.tobytes(), self.std.tobytes(), self.clip, self.flat))
+
+
+def _observed_blocks(x: np.ndarray, observed: np.ndarray | None) -> Iterator[np.ndarray]:
+    """Copies of the rows of x (..., F) that are observed, in order, `rows_a_block` at a time."""
+    shape, step = x.shape[:-1], rows_a_block(x.shape[-1])
+    n_rows = math.prod(shape)
+    marked = None if observed is None else np.flatnonzero(observed)
+    for first in range(0, n_rows if marked is None else len(marked), step):
+        rows = np.arange(first, min(first + step, n_rows)) if marked is None else marked[first : first + step]
+        yield x[np.unravel_index(rows, shape)]
+
+
+def _moments(block: np.ndarray, first: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Number, mean and sum of squares about that mean of every column's values less `first`; block (R, F).
+
+    Sets `first` (F,) where it is NaN, to the column's first value.
+    """
+    infinite = np.isinf(block)
+    if infinite.any():
+        name = names[int(infinite.any(axis=0).argmax())]
+        raise ValueError(f"feature {name} holds an infinite value: its mean would be lost; drop it (prefilter)")
+    y = block.astype(np.float64)
+    absent = np.isnan(y)
+    for f in np.flatnonzero(np.isnan(first)):
+        first[f] = y[(~absent[:, f]).argmax(), f]  # stays NaN in a block without a value
+    y -= first
+    np.copyto(y, 0.0, where=absent)
+    n = len(y) - np.count_nonzero(absent, axis=0)
+    mean = y.sum(axis=0) / np.maximum(n, 1)
+    y -= mean
+    np.copyto(y, 0.0, where=absent)
+    np.square(y, out=y)
+    return n, mean, y.sum(axis=0)

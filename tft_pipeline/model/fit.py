@@ -1,26 +1,33 @@
 """Fit one fold: scale on its training bars, train with early stopping, keep the best epoch. Not here: which folds, storage."""
 
 import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
-from torch.utils import deterministic
 
 from tft_pipeline.domain.folds import Fold
 from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.scaling import Scaler
 from tft_pipeline.domain.sections import NetworkSection, PositionSection, TrainingSection
+from tft_pipeline.model.accumulation import StepBatches
+from tft_pipeline.model.checkpoint import inputs_sha256, read_state, remove_state, write_state
+from tft_pipeline.model.families import Network, build_network
+from tft_pipeline.model.isolation import deterministic_algorithms, private_random_state, quiet_lightning, single_thread
 from tft_pipeline.model.lightning import MONITOR, TftModule
 from tft_pipeline.model.losses import Objective
-from tft_pipeline.model.network import Tft, count_parameters
+from tft_pipeline.model.network import count_parameters
+from tft_pipeline.model.progress import EpochProgress
 from tft_pipeline.model.windows import BlockBatches, panel_tensors, refuse_infinite
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +39,11 @@ class FittedFold:
         scaler: fitted on the observed training bars; its names are the features, in order. Those it calls flat (constant
             or missing in train) were zero throughout: the network learned nothing of them.
         state: best epoch's weights, on the CPU, contiguous.
-        history: one row an epoch: epoch, train_loss, validation_loss, validation_sharpe (per bar, net; None if undefined).
+        history: one row an epoch: epoch, train_loss, validation_loss, validation_sharpe (per bar, net; None if undefined),
+            learning_rate, gradient_norm (mean over steps, before clipping).
         missing: values set to the train mean, by feature, among observed train and validation bars; only those above zero.
+        symbols: those that have a level of their own, in its order, from 1; empty without a static input. Level 0 is for all
+            others: it is trained on windows whose symbol was hidden.
     """
 
     network: NetworkSection
@@ -51,12 +61,25 @@ class FittedFold:
     n_validation_labels: int
     missing: dict[str, int]
     seed: int
+    symbols: tuple[str, ...] = ()
 
-    def build(self) -> Tft:
+    def build(self) -> Network:
         """The network with these weights, in evaluation mode."""
-        network = Tft(len(self.scaler.names), self.network, self.training.loss_mode)
+        network = build_network(
+            len(self.scaler.names),
+            self.network,
+            self.training.loss_mode,
+            n_symbols=len(self.symbols),
+            lookback=self.training.lookback,
+        )
         network.load_state_dict(self.state)
         return network.eval()
+
+
+def symbol_levels(symbols: tuple[str, ...], known: tuple[str, ...]) -> Tensor:
+    """(S,) long: place among the known ones + 1, 0 for any other."""
+    place = {name: level for level, name in enumerate(known, start=1)}
+    return torch.tensor([place.get(name, 0) for name in symbols])
 
 
 def fit_fold(
@@ -72,12 +95,18 @@ def fit_fold(
     epochs: int,
     seed: int,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    checkpoint: Path | None = None,
+    progress: bool = False,
 ) -> FittedFold:
     """Train on `fold.train`, stop early on `fold.validation`; the same seed gives the same weights bit for bit on a CPU.
 
     Args:
         panel: all bars; nothing at or after `fold.validation.stop` is read.
-        on_epoch: called with each row of the history; an exception it raises ends the fit.
+        on_epoch: called with each row of the history, those of a killed fit that is gone on with first; an exception it
+            raises ends the fit.
+        checkpoint: file that holds the training state after every epoch, for a later call with the same inputs to go on from
+            to the same bits; removed when the fit is done. One of other inputs, or a damaged one, is overwritten.
+        progress: show epochs, losses and the time left on the error stream.
     Raises:
         ValueError: no label is scored in train or validation, no window fits, an infinite feature value, or bf16-mixed
             without a CUDA device.
@@ -105,15 +134,20 @@ def fit_fold(
                 f"fold {fold.key}: 0 scored labels in {name}: there is nothing to learn from or to stop on; a label needs an "
                 f"observed bar, a volatility and {horizon} following bar(s); lengthen {name} or drop late symbols"
             )
-    with single_thread(), _private_random_state(), quiet_lightning(), _deterministic_algorithms():
+    symbols = _trained_symbols(train) if network.static_symbol else ()
+    with single_thread(), private_random_state(), quiet_lightning(), deterministic_algorithms(), ExitStack() as stack:
         torch.manual_seed(seed)
-        tft = Tft(len(panel.features), network, training.loss_mode)
+        net = build_network(
+            len(panel.features), network, training.loss_mode, n_symbols=len(symbols), lookback=training.lookback
+        )
         module = TftModule(
-            tft,
+            net,
             tensors,
             fold.validation,
+            calendar=panel.calendar,
             training=training,
             objective=Objective.of(training, position, bars_per_year),
+            levels=symbol_levels(panel.symbols, symbols) if network.static_symbol else None,
             on_epoch=on_epoch,
         )
         batches = BlockBatches(
@@ -123,8 +157,26 @@ def fit_fold(
             batch_blocks=training.batch_blocks,
             seed=seed,
         )
-        _trainer(training, epochs=epochs, cuda=cuda).fit(module, batches, range(1))
-    return FittedFold(
+        stopping = EarlyStopping(MONITOR, patience=training.patience, mode="min")
+        callbacks: list[Callback] = [stopping]
+        if checkpoint is not None:
+            settings = {
+                "sections": [section.model_dump(mode="json") for section in (network, training, position)],
+                "fold": [fold.key, *fold.train, *fold.validation],
+                "scaler": scaler.to_dict(),
+                "symbols": panel.symbols,
+                "numbers": [target_volatility, horizon, bars_per_year, epochs, seed],
+            }
+            inputs = inputs_sha256(settings, tensors, dict(net.state_dict()))
+            _go_on(module, stopping, batches, checkpoint, inputs)
+            callbacks.append(_StateAfterEpoch(checkpoint, inputs, batches.generator))
+        done = len(module.history)
+        if progress:
+            callbacks.append(stack.enter_context(EpochProgress(fold.key, epochs=epochs, history=module.history)))
+        if done < epochs and stopping.wait_count < training.patience:
+            trainer = _trainer(training, epochs=epochs - done, cuda=cuda, callbacks=callbacks)
+            trainer.fit(module, StepBatches(batches, training.accumulate_batches), range(1))
+    fitted = FittedFold(
         network=network,
         training=training,
         position=position,
@@ -135,69 +187,57 @@ def fit_fold(
         state=module.best_state,
         history=tuple(module.history),
         best_epoch=module.best_epoch,
-        n_parameters=count_parameters(tft),
+        n_parameters=count_parameters(net),
         n_train_labels=n_train_labels,
         n_validation_labels=n_validation_labels,
         missing={name: int(n) for name, n in zip(panel.features, tensors.missing, strict=True) if n},
         seed=seed,
+        symbols=symbols,
     )
+    if checkpoint is not None:
+        remove_state(checkpoint)
+    return fitted
 
 
-@contextmanager
-def single_thread() -> Iterator[None]:
-    """One torch thread: results do not depend on the machine's cores, and processes do not compete for them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _trained_symbols(train: Panel) -> tuple[str, ...]:
+    """Symbols with a scored training label: the level of another would stay as it was drawn, and betray a later listing."""
+    return tuple(train.symbols[s] for s in np.flatnonzero(train.scored.any(axis=1)))
 
 
-@contextmanager
-def _private_random_state() -> Iterator[None]:
-    """Torch's random numbers of the caller stay where they are."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        yield
+def _go_on(module: TftModule, stopping: EarlyStopping, batches: BlockBatches, checkpoint: Path, inputs: str) -> None:
+    """Bring everything to where a killed fit of the same inputs stood, if there was one."""
+    state = read_state(checkpoint, inputs)
+    if state is None:
+        return
+    log.info("%s: training goes on after epoch %d", checkpoint, state.epochs - 1)
+    for row in state.history:
+        if module.on_epoch is not None:
+            module.on_epoch(row)
+    module.resume(state)
+    batches.generator.set_state(state.random["batches"])
+    stopping.wait_count, stopping.best_score = state.epochs_without_gain, torch.tensor(state.best_loss)
 
 
-@contextmanager
-def _deterministic_algorithms() -> Iterator[None]:
-    """Deterministic algorithms, without the NaN torch then writes into every new tensor: none is read unwritten."""
-    switches: Any = deterministic  # properties that the module's stub does not list
-    before = torch.are_deterministic_algorithms_enabled(), switches.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)
-    switches.fill_uninitialized_memory = False
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0])
-        switches.fill_uninitialized_memory = before[1]
+class _StateAfterEpoch(Callback):
+    """Writes the training state when an epoch is finished and judged."""
+
+    def __init__(self, path: Path, inputs: str, batches: torch.Generator) -> None:
+        self.path, self.inputs, self.batches = path, inputs, batches
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Before this process is asked for another epoch's batches or random numbers."""
+        assert isinstance(pl_module, TftModule)
+        write_state(self.path, pl_module.training_state(self.batches), self.inputs)
 
 
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Lightning's information lines off, its warnings on."""
-    logger = logging.getLogger("lightning.pytorch")
-    before = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            # Lightning 2.6 asks torch for a leaf in a way that torch 2.13 renames; it concerns neither of its users.
-            warnings.filterwarnings("ignore", message=r".*LeafSpec", category=FutureWarning)
-            yield
-    finally:
-        logger.setLevel(before)
-
-
-def _trainer(training: TrainingSection, *, epochs: int, cuda: bool) -> Trainer:
+def _trainer(training: TrainingSection, *, epochs: int, cuda: bool, callbacks: list[Callback]) -> Trainer:
     return Trainer(
         accelerator="gpu" if cuda else "cpu",
         devices=1,
         precision=training.precision,
         max_epochs=epochs,
         gradient_clip_val=training.gradient_clip,
-        callbacks=[EarlyStopping(MONITOR, patience=training.patience, mode="min")],
+        callbacks=callbacks,
         num_sanity_val_steps=0,
         deterministic=True,
         logger=False,

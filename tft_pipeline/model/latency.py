@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.stats import binom
-from torch import Tensor
 
-from tft_pipeline.model.fit import FittedFold, single_thread
-from tft_pipeline.model.network import Tft
+from tft_pipeline.model.batch import WindowBatch
+from tft_pipeline.model.families import Network
+from tft_pipeline.model.fit import FittedFold, symbol_levels
+from tft_pipeline.model.isolation import single_thread
 
 CONFIDENCE = 0.95
 
@@ -71,12 +72,20 @@ def benchmark_latency(fitted: FittedFold, *, warmup: int, n: int, seed: int) -> 
     }
 
 
-def decide(network: Tft, fitted: FittedFold, window: np.ndarray) -> float:
-    """Raw position at the last bar of one symbol's window (T, V) of unscaled features, all bars observed."""
+def decide(network: Network, fitted: FittedFold, window: np.ndarray, *, symbol: str | None = None) -> float:
+    """Raw position at the last bar of one symbol's window (T, V) of unscaled features, all bars observed.
+
+    Args:
+        symbol: whose window it is; read by a network with a static symbol, where None is a symbol it does not know.
+    """
     scaled = torch.from_numpy(np.nan_to_num(fitted.scaler.transform(window), nan=0.0, copy=False))
-    observed: Tensor = torch.ones(1, len(window), dtype=torch.bool)
-    selected, _ = network.select(scaled, observed[0])
-    return network.decode_last(selected.unsqueeze(0), observed).position.item()
+    static = fitted.network.static_symbol
+    batch = WindowBatch(
+        values=scaled.unsqueeze(0),
+        observed=torch.ones(1, len(window), dtype=torch.bool),
+        symbol=symbol_levels(("" if symbol is None else symbol,), fitted.symbols) if static else None,
+    )
+    return network.forecast_last(batch).position.item()
 
 
 def quantile_interval(sorted_values: np.ndarray, quantile: float) -> tuple[float | None, float | None]:

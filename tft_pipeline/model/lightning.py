@@ -1,95 +1,161 @@
-"""One fold's training as a Lightning module: steps, validation, best weights. Not here: the trainer and its settings."""
+"""One fold's training as a Lightning module: steps, validation, best weights. Not here: the trainer and its settings.
 
-from collections.abc import Callable
+Axes: S symbols, B blocks, T bars of a block, N validation bars, V variables.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
+from torch.optim import Optimizer
 
 from tft_pipeline.domain.folds import Span
 from tft_pipeline.domain.sections import TrainingSection
+from tft_pipeline.model.accumulation import pooled_forecast
+from tft_pipeline.model.batch import WindowBatch
+from tft_pipeline.model.checkpoint import TrainingState, optimiser_tensors, random_states, restore_optimiser
+from tft_pipeline.model.families import Network
 from tft_pipeline.model.heads import Forecast
 from tft_pipeline.model.losses import Objective
-from tft_pipeline.model.network import Tft
 from tft_pipeline.model.windows import Outcomes, PanelTensors, block_bars, covering_starts
 
 MONITOR = "validation_loss"
+HIDDEN_SYMBOL_SHARE = 0.05
+"""Of the training windows: their symbol is given as level 0, so that a symbol never seen in training has a trained level."""
 
 
 class TftModule(LightningModule):
-    """Trains on batches of block starts, validates on all validation bars at once, keeps the best weights in memory.
+    """Trains on the block starts of a step, validates on all validation bars at once, keeps the best weights in memory.
 
     Args:
         tensors: bars train.start .. validation.stop-1.
         validation: panel bars that are validated on.
+        calendar: timestamps of all panel bars, to name a batch by.
+        levels: (S,) long, symbols' levels of the static input; None where the network has none.
         on_epoch: called with each row of `history` as it appears.
     """
 
     def __init__(
         self,
-        network: Tft,
+        network: Network,
         tensors: PanelTensors,
         validation: Span,
         *,
+        calendar: Sequence[datetime],
         training: TrainingSection,
         objective: Objective,
-        on_epoch: Callable[[dict[str, Any]], None] | None,
+        levels: Tensor | None = None,
+        on_epoch: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         super().__init__()
         self.network, self.tensors, self.validation = network, tensors, validation
+        self.calendar, self.levels = calendar, levels
         self.training_section, self.objective, self.on_epoch = training, objective, on_epoch
         self.history: list[dict[str, Any]] = []
         self.best_loss, self.best_epoch = float("inf"), -1
         self.best_state: dict[str, Tensor] = {}
-        self._loss_sum, self._n_blocks, self._step = 0.0, 0, 0
+        self._resumed: TrainingState | None = None
+        self._start_epoch()
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    @property
+    def epoch(self) -> int:
+        """The current epoch, counted over all processes that trained this fold."""
+        return self.current_epoch + (0 if self._resumed is None else self._resumed.epochs)
+
+    def resume(self, state: TrainingState) -> None:
+        """Go on behind the state's last epoch; to be called before the fit, which restores the rest."""
+        self.network.load_state_dict(state.network)
+        self.history, self.best_state = list(state.history), state.best
+        self.best_loss, self.best_epoch = state.best_loss, state.best_epoch
+        self._resumed = state
+
+    def training_state(self, batches: torch.Generator) -> TrainingState:
+        """Where training stands; only between two epochs."""
+        optimiser = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimiser, Optimizer)
+        return TrainingState(
+            network=dict(self.network.state_dict()),
+            optimiser=optimiser_tensors(optimiser),
+            best=self.best_state,
+            random=random_states(batches),
+            history=self.history,
+            best_epoch=self.best_epoch,
+        )
+
+    def configure_optimizers(self) -> Optimizer:
         """AdamW in its fused form."""
         section = self.training_section
-        return torch.optim.AdamW(
+        optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=section.learning_rate, weight_decay=section.weight_decay, fused=True
         )
+        if self._resumed is not None:
+            restore_optimiser(optimiser, self._resumed.optimiser)
+        return optimiser
 
     def on_fit_start(self) -> None:
         """Bring the fold's tensors to the network's device, once."""
         self.tensors = self.tensors.to(self.device)
+        self.levels = None if self.levels is None else self.levels.to(self.device)
+
+    def on_train_start(self) -> None:
+        """Draw on from where a killed process stopped; the batches' generator is the loader's."""
+        if self._resumed is not None:
+            states = self._resumed.random
+            torch.set_rng_state(states["torch"])
+            torch.cuda.set_rng_state_all([states[f"cuda{device}"] for device in range(torch.cuda.device_count())])
 
     def on_train_epoch_start(self) -> None:
-        """Start the epoch's mean loss."""
-        self._loss_sum, self._n_blocks, self._step = 0.0, 0, 0
+        """Start the epoch's means."""
+        self._start_epoch()
 
-    def training_step(self, starts: Tensor) -> Tensor:
-        """starts (B,) -> loss of these blocks."""
+    def training_step(self, batches: list[Tensor]) -> Tensor:
+        """Block starts (B,) of each batch of the step -> loss of all their blocks together."""
+        self._starts = starts = torch.cat(batches)
         bars = block_bars(starts, self.training_section.lookback)  # (B, T)
-        outcomes = self.tensors.outcomes.at(bars)  # (S, B, T)
         counted = (torch.arange(bars.shape[1], device=bars.device) >= self.training_section.warmup_bars).expand_as(bars)
-        forecast, observed = self._forecast(bars)
-        loss = self.objective.loss(forecast, observed, outcomes, counted)
-        value = self._finite(loss, "training")
+        forecast = self._forecast(starts) if len(batches) == 1 else pooled_forecast(self._forecast, batches)
+        loss = self.objective.loss(forecast, self.tensors.observed[:, bars], self.tensors.outcomes.at(bars), counted)
+        value = self._finite(loss, "training loss", self._named_batch)
         self._loss_sum += value * len(starts)
         self._n_blocks += len(starts)
-        self._step += 1
         return loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm of all gradients together, and keep what it was."""
+        assert gradient_clip_val is not None
+        assert gradient_clip_algorithm in (None, "norm")
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
+        self._norm_sum += self._finite(norm, "gradient norm", self._named_batch)
+        self._learning_rate = float(optimizer.param_groups[0]["lr"])
+        self._step += 1
 
     def validation_step(self, batch: int) -> None:
         """The one validation batch: all validation bars."""
         forecast, observed, outcomes = self.validation_forecast()
         loss = self.objective.loss(forecast, observed, outcomes, torch.ones_like(observed[0]))
         returns = self.objective.net_returns(forecast, observed, outcomes)
-        self._close_epoch(self._finite(loss, "validation"), returns[outcomes.present.any(0)])
+        value = self._finite(loss, "validation loss", lambda: self._dated(self.validation))
+        self._close_epoch(value, returns[outcomes.present.any(0)])
         self.log(MONITOR, loss, batch_size=1)
 
     def validation_forecast(self) -> tuple[Forecast, Tensor, Outcomes]:
         """Forecast, observed and outcomes (S, 1, N) of the validation bars: blocks put together in time as one block."""
-        bars, picked = self.validation_blocks()  # (B, T), (B, T)
-        forecast, _ = self._forecast(bars)
+        starts, picked = self.validation_blocks()  # (B,), (B, T)
+        forecast = self._forecast(starts)
         joined = forecast.each(lambda part: part[:, picked].unsqueeze(1))  # (S, 1, N)
-        every = bars[picked].unsqueeze(0)  # (1, N)
+        every = block_bars(starts, self.training_section.lookback)[picked].unsqueeze(0)  # (1, N)
         return joined, self.tensors.observed[:, every], self.tensors.outcomes.at(every)
 
     def validation_blocks(self) -> tuple[Tensor, Tensor]:
-        """Bars (B, T) of the blocks that cover the validation span, and which of them count."""
+        """Starts (B,) of the blocks that cover the validation span, and which of their bars (B, T) count."""
         section, index = self.training_section, self.tensors.index
         starts, picked = covering_starts(
             index(self.validation.start),
@@ -97,26 +163,46 @@ class TftModule(LightningModule):
             lookback=section.lookback,
             warmup=section.warmup_bars,
         )
-        return block_bars(starts, section.lookback).to(self.device), picked.to(self.device)
+        return starts.to(self.device), picked.to(self.device)
 
-    def _forecast(self, bars: Tensor) -> tuple[Forecast, Tensor]:
-        """bars (B, T) -> forecast (S, B, T) and observed (S, B, T)."""
+    def windows_of(self, bars: Tensor) -> WindowBatch:
+        """bars (B, T) -> windows (S*B, T), symbol by symbol; all that a network is given is put together here."""
         values, observed = self.tensors.values[:, bars], self.tensors.observed[:, bars]  # (S, B, T, V), (S, B, T)
-        S, B, T, V = values.shape
-        flat = self.network(values.view(S * B, T, V), observed.view(S * B, T))
-        return flat.each(lambda part: part.view(S, B, T)), observed
+        return WindowBatch(
+            values=values.flatten(0, 1), observed=observed.flatten(0, 1), symbol=self._symbols(len(bars)), context=None
+        )
+
+    def _symbols(self, n_blocks: int) -> Tensor | None:
+        """Levels (S*B,); in training some are hidden, drawn from torch's global random state."""
+        if self.levels is None:
+            return None
+        levels = self.levels.repeat_interleave(n_blocks)
+        if not self.training:
+            return levels
+        return levels.masked_fill(torch.rand(len(levels), device=levels.device) < HIDDEN_SYMBOL_SHARE, 0)
+
+    def _forecast(self, starts: Tensor) -> Forecast:
+        """starts (B,) -> Forecast of (S, B, T)."""
+        windows = self.windows_of(block_bars(starts, self.training_section.lookback))
+        shape = (len(self.tensors.values), len(starts))
+        return self.network.forecast(windows).each(lambda part: part.unflatten(0, shape))
+
+    def _start_epoch(self) -> None:
+        self._loss_sum, self._norm_sum, self._n_blocks, self._step, self._learning_rate = 0.0, 0.0, 0, 0, 0.0
 
     def _close_epoch(self, loss: float, returns: Tensor) -> None:
         spread = returns.std().item() if len(returns) > 1 else 0.0
         row = {
-            "epoch": self.current_epoch,
+            "epoch": self.epoch,
             "train_loss": self._loss_sum / self._n_blocks,
             "validation_loss": loss,
             "validation_sharpe": returns.mean().item() / spread if spread > 0 else None,
+            "learning_rate": self._learning_rate,
+            "gradient_norm": self._norm_sum / self._step,
         }
         self.history.append(row)
         if loss < self.best_loss:
-            self.best_loss, self.best_epoch = loss, self.current_epoch
+            self.best_loss, self.best_epoch = loss, self.epoch
             self.best_state = {
                 name: value.detach().to("cpu", copy=True).contiguous()
                 for name, value in self.network.state_dict().items()
@@ -124,11 +210,21 @@ class TftModule(LightningModule):
         if self.on_epoch is not None:
             self.on_epoch(row)
 
-    def _finite(self, loss: Tensor, which: str) -> float:
-        value = loss.item()
+    def _finite(self, number: Tensor, name: str, where: Callable[[], str]) -> float:
+        value = number.item()
         if value - value != 0.0:
             raise FloatingPointError(
-                f"{which} loss is {value} at epoch {self.current_epoch}, step {self._step}: every weight would become NaN and "
-                "the fold is worthless; lower training.learning_rate or training.gradient_clip, or look for extreme features"
+                f"{name} is {value} at epoch {self.epoch}, step {self._step}, in {where()}: every weight would become NaN and "
+                "the fold is worthless; lower training.learning_rate or training.gradient_clip, or look for extreme features "
+                "or labels in these bars"
             )
         return value
+
+    def _named_batch(self) -> str:
+        """The blocks of the step at hand, by panel bars and timestamps."""
+        first = [start + self.tensors.first_bar for start in sorted(self._starts.tolist())]
+        return "; ".join(self._dated(Span(bar, bar + self.training_section.lookback)) for bar in first)
+
+    def _dated(self, bars: Span) -> str:
+        begin, end = (self.calendar[bar].isoformat(timespec="minutes") for bar in (bars.start, bars.stop - 1))
+        return f"bars {bars.start}..{bars.stop - 1} ({begin} .. {end})"

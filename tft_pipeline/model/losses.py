@@ -90,8 +90,8 @@ def gaussian_nll(mean: Tensor, log_scale: Tensor, label: Tensor, scored: Tensor)
 def pinball_loss(quantiles: Tensor, label: Tensor, scored: Tensor) -> Tensor:
     """Mean of max(l (y - q), (l - 1) (y - q)) over the scored labels y and the levels l = `QUANTILES`.
 
-    The mean over levels, not the sum: about half the continuous ranked probability score, 0.23 of a standard normal label
-    that is forecast as such. Source: Koenker and Bassett (1978), Econometrica 46(1).
+    The mean over levels, not the sum; 0.23 for standard normal labels forecast as such. Source: Koenker and Bassett (1978),
+    Econometrica 46(1).
 
     Args:
         quantiles: (S, B, T, Q).

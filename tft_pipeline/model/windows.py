@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tft_pipeline.domain.panel import Panel
-from tft_pipeline.domain.scaling import Scaler, rows_a_block
+from tft_pipeline.domain.scaling import Scaler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,12 @@ class Outcomes:
 
 @dataclass(frozen=True, kw_only=True)
 class PanelTensors:
-    """Consecutive bars of a panel, scaled, missing values at the train mean (zero after scaling), as flat features are.
+    """Consecutive bars of a panel in one contiguous tensor; blocks and windows are indices into it.
+
+    Two kinds of absence. A bar that is not observed (not listed, paused, too little history, padding) is False in
+    `observed`: networks mask it, losses skip it. A missing value of an observed bar is set to the feature's train mean, which
+    is zero after scaling, and counted in `missing`; a network cannot tell it from a value that is the mean, as it cannot tell
+    any value of a flat feature.
 
     Attributes:
         first_bar: panel bar of index 0; negative where the front is padding.
@@ -105,7 +110,7 @@ def panel_tensors(panel: Panel, scaler: Scaler, *, start: int, stop: int, target
     del present, leverage  # before the values, so that what was needed here does not add to the peak
     values = np.zeros((S, padding + n, V), dtype=np.float32)
     missing = np.zeros(V, dtype=np.int64)
-    for s, bars in _row_blocks(cut):
+    for s, bars in cut.row_blocks():
         observed = cut.observed[s, bars]
         if not observed.any():
             continue
@@ -127,7 +132,7 @@ def panel_tensors(panel: Panel, scaler: Scaler, *, start: int, stop: int, target
 def refuse_infinite(panel: Panel) -> None:
     """Raise ValueError naming each feature with infinite values among observed bars, and how many."""
     found = np.zeros(len(panel.features), dtype=np.int64)
-    for s, bars in _row_blocks(panel):
+    for s, bars in panel.row_blocks():
         infinite = np.isinf(panel.values[s, bars])
         if infinite.any():
             found += infinite[panel.observed[s, bars]].sum(axis=0)
@@ -137,15 +142,6 @@ def refuse_infinite(panel: Panel) -> None:
             f"infinite values in features {named} among {int(panel.observed.sum())} observed bars: every output after "
             "them would be NaN; correct the feature, or make the value missing where it is undefined"
         )
-
-
-def _row_blocks(panel: Panel) -> Iterator[tuple[int, slice]]:
-    """Every bar of every symbol once: a symbol and a slice of its bars, small enough for a core's cache."""
-    S, n, V = panel.values.shape
-    step = rows_a_block(V)
-    for s in range(S):
-        for first in range(0, n, step):
-            yield s, slice(first, min(first + step, n))
 
 
 def training_starts(n_bars: int, *, lookback: int, warmup: int, generator: torch.Generator) -> Tensor:

@@ -1,11 +1,14 @@
+from datetime import datetime, timedelta
+
 import numpy as np
 import polars as pl
 import pytest
 
-from tft_pipeline.domain.panel import Panel, build_panel
+from tft_pipeline.domain.panel import Panel, build_panel, rows_a_block
 from tft_pipeline.domain.targets import build_targets
 from tft_pipeline_tests.builders import FEATURES, MIN_HISTORY, ragged_bars, small, toy_features, toy_panel
 from tft_pipeline_tests.conftest import random_bars
+from tft_pipeline_tests.oracles.peak_memory import MEASURABLE, measured
 
 ARRAYS = ("values", "observed", "next_return", "volatility", "label", "close")
 
@@ -73,11 +76,80 @@ def test_a_bar_is_scored_when_it_is_observed_and_its_outcome_and_risk_are_known(
     assert panel.scored[:, 300].sum() == 3
 
 
+def wide_frames(n_symbols: int, n_bars: int, n_features: int) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:
+    """Frames of more rows than one block, some of them and some values missing, features in an order of their own."""
+    random = np.random.default_rng(0)
+    stamps = pl.datetime_range(
+        datetime(2020, 1, 1), datetime(2020, 1, 1) + timedelta(days=n_bars - 1), "1d", time_zone="UTC", eager=True
+    )
+    symbols = pl.DataFrame({"symbol": [f"S{s:02d}" for s in range(n_symbols)]})
+    keys = pl.DataFrame({"timestamp": stamps}).join(symbols, how="cross")
+    keys = keys.filter(pl.Series(random.random(keys.height) < 0.9))
+    names = [f"f{v}" for v in range(n_features)]
+    columns = [pl.Series(name, random.standard_normal(keys.height, dtype=np.float32)) for name in names]
+    outcomes = [pl.Series(name, random.random(keys.height)) for name in ("next_return", "volatility", "label", "close")]
+    features = keys.with_columns(columns).with_columns(pl.when(pl.col("f1") > -1.0).then(pl.col("f1")).alias("f1"))
+    return features.sample(fraction=1.0, shuffle=True, seed=3), keys.with_columns(outcomes), names
+
+
+def test_blocks_of_rows_give_the_grid_of_a_sorted_frame_a_column_at_a_time():
+    features, targets, names = wide_frames(3, 120, 700)
+    assert features.height > 3 * rows_a_block(700)
+    panel = build_panel(features, targets, names=names[::-1], min_history=1)
+    ordered = targets.select("timestamp", "symbol").join(features, on=["timestamp", "symbol"], maintain_order="left")
+    bars = [panel.calendar.index(stamp) for stamp in ordered["timestamp"]]
+    rows = [panel.symbols.index(symbol) for symbol in ordered["symbol"]]
+    assert panel.features == tuple(names[::-1])
+    for v, name in enumerate(panel.features):
+        expected = np.full(panel.close.shape, np.nan, dtype=np.float32)
+        expected[rows, bars] = ordered[name].fill_null(float("nan")).to_numpy()
+        np.testing.assert_array_equal(panel.values[..., v], expected)
+    assert np.isnan(panel.values[rows, bars, names[::-1].index("f1")]).sum() == features["f1"].null_count() > 0
+
+
+def test_row_blocks_hold_every_bar_of_every_symbol_once():
+    features, targets, names = wide_frames(3, 250, 600)
+    panel = build_panel(features, targets, names=names, min_history=1)
+    count = np.zeros(panel.observed.shape, dtype=int)
+    sizes = []
+    for s, bars in panel.row_blocks():
+        count[s, bars] += 1
+        sizes.append(bars.stop - bars.start)
+    assert (count == 1).all()
+    assert max(sizes) == rows_a_block(600) < panel.n_bars
+    assert rows_a_block(1) == 1024
+    assert rows_a_block(10**6) == 1
+
+
+PANEL_PEAK = """
+from tft_pipeline.domain.panel import build_panel
+from tft_pipeline_tests.domain.test_panel import wide_frames
+
+def share(S, N):
+    features, targets, names = wide_frames(S, N, 73)
+    return peak(lambda: build_panel(features, targets, names=names, min_history=5)) / (4 * 73 * S * N)
+
+share(4, 300)  # loads what is loaded once
+print(json.dumps({"built": share(40, 8_000)}))
+"""
+
+
+@pytest.mark.skipif(not MEASURABLE, reason="the peak is read from Linux's /proc")
+def test_a_panel_takes_less_than_a_third_more_than_its_values():
+    assert 1.0 < measured(PANEL_PEAK)["built"] <= 1.3
+
+
 def test_frames_of_different_snapshots_are_refused():
     features, targets = frames(random_bars(60))
     with pytest.raises(ValueError, match=r"features \(239 rows\) and targets \(240 rows\) differ.*materialise"):
         build_panel(features.head(239), targets, names=FEATURES, min_history=1)
     moved = features.with_columns(pl.col("timestamp").dt.offset_by("1h"))
+    renamed = features.with_columns(pl.col("symbol") + "X")
+    swapped = features.with_columns(pl.col("symbol").replace({"AAA": "BBB"}))
+    twice = pl.concat([features.head(239), features.head(1)])
+    for other in (renamed, swapped, twice):
+        with pytest.raises(ValueError, match="different snapshots"):
+            build_panel(other, targets, names=FEATURES, min_history=1)
     with pytest.raises(ValueError, match="different snapshots"):
         build_panel(moved, targets, names=FEATURES, min_history=1)
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
+from tft_pipeline.domain.panel import rows_a_block
 from tft_pipeline.domain.scaling import Scaler
 
 
@@ -40,6 +41,69 @@ def test_a_panel_is_scaled_like_its_rows():
     scaler = Scaler.fit(x, ["a", "b", "c"])
     assert scaler == Scaler.fit(x.reshape(-1, 3), ["a", "b", "c"])
     np.testing.assert_array_equal(scaler.transform(x).reshape(-1, 3), scaler.transform(x.reshape(-1, 3)))
+
+
+def several_blocks(seed: int = 0) -> np.ndarray:
+    """Four symbols over more than three blocks of rows, in columns that are hard on a mean or a deviation."""
+    rng = np.random.default_rng(seed)
+    n = 1 + 3 * rows_a_block(6) // 4
+    noise = rng.standard_normal((4, n, 6))
+    late = np.where(np.arange(4 * n).reshape(4, n) < 2 * rows_a_block(6) + 7, np.nan, noise[..., 4])
+    x = np.stack(
+        [
+            noise[..., 0],
+            1e6 + noise[..., 1],  # a large level
+            np.linspace(-50.0, 90.0, n) + 1e-3 * noise[..., 2],  # blocks that differ in their means only
+            np.abs(noise[..., 3]) ** -0.5,  # heavy tail
+            late,
+            noise[..., 5],
+        ],
+        axis=-1,
+    )
+    x[0, 0, 5] = 1e5  # an outlier comes first
+    x[rng.random(x.shape) < 0.05] = np.nan
+    x[0, 0, 5] = 1e5
+    return x.astype(np.float32)
+
+
+def test_joined_blocks_have_the_moments_of_all_rows_at_once():
+    x = several_blocks()
+    rows = x.reshape(-1, 6).astype(np.longdouble)
+    mean = np.nansum(rows, axis=0) / (~np.isnan(rows)).sum(axis=0)
+    std = np.sqrt(np.nansum((rows - mean) ** 2, axis=0) / (~np.isnan(rows)).sum(axis=0))
+    scaler = Scaler.fit(x, list("abcdef"))
+    assert (np.abs(scaler.mean - mean) <= 1e-12 * np.maximum(np.abs(mean), std)).all()
+    np.testing.assert_allclose(scaler.std, std.astype(np.float64), rtol=1e-12)
+    np.testing.assert_array_equal(scaler.n, (~np.isnan(rows)).sum(axis=0))
+    assert scaler.flat == ()
+
+
+def test_observed_rows_alone_are_fitted_on_whatever_stands_in_the_others():
+    x = several_blocks()
+    observed = np.random.default_rng(1).random(x.shape[:2]) < 0.7
+    observed[1] = False
+    observed[2, :100] = False
+    gathered = Scaler.fit(x[observed], list("abcdef"))
+    x[~observed] = np.inf
+    x.setflags(write=False)
+    assert Scaler.fit(x, list("abcdef"), observed=observed) == gathered
+    cut = slice(50, -50)
+    assert Scaler.fit(x[:, cut], list("abcdef"), observed=observed[:, cut]) == Scaler.fit(
+        x[:, cut][observed[:, cut]], list("abcdef")
+    )
+
+
+def test_a_feature_that_moves_between_blocks_only_is_not_flat_and_one_that_never_moves_is():
+    n = rows_a_block(2)
+    x = np.full((3 * n, 2), 0.1)
+    x[n:, 0] = 0.3
+    x[: n + 5, 1] = np.nan
+    scaler = Scaler.fit(x, ["steps", "constant"])
+    assert scaler.flat == ("constant",)
+    np.testing.assert_allclose(scaler.mean, [0.7 / 3, 0.1], rtol=1e-12)
+    np.testing.assert_allclose(scaler.std, [0.2 * np.sqrt(2) / 3, 1.0], rtol=1e-12)
+    assert scaler.mean[1] == 0.1
+    assert scaler.n.tolist() == [3 * n, 2 * n - 5]
 
 
 @settings(max_examples=25, deadline=None)
@@ -107,6 +171,14 @@ def test_values_that_cannot_be_measured_are_refused_by_name():
         Scaler.fit(np.zeros((0, 2)), ["a", "b"])
     with pytest.raises(ValueError, match="b holds an infinite value"):
         Scaler.fit(np.array([[1.0, np.inf], [2.0, 1.0]]), ["a", "b"])
+    later = np.ones((2 * rows_a_block(2), 2))
+    later[-1, 1] = -np.inf
+    with pytest.raises(ValueError, match="b holds an infinite value"):
+        Scaler.fit(later, ["a", "b"])
+    with pytest.raises(ValueError, match="without a row no feature has a mean"):
+        Scaler.fit(np.ones((2, 3, 1)), ["a"], observed=np.zeros((2, 3), dtype=bool))
+    with pytest.raises(ValueError, match=r"observed has shape \(3, 2\), values \(2, 3, 1\)"):
+        Scaler.fit(np.ones((2, 3, 1)), ["a"], observed=np.ones((3, 2), dtype=bool))
     with pytest.raises(ValueError, match="last axis"):
         Scaler.fit(np.zeros((3, 2)), ["a"])
     with pytest.raises(ValueError, match="last axis"):

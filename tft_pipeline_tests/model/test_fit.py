@@ -1,6 +1,7 @@
 """Fitting one fold: determinism, leakage, early stopping, errors, and that it learns."""
 
 import logging
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,8 @@ from tft_pipeline.domain.portfolio import portfolio_returns
 from tft_pipeline.domain.positions import hold_positions
 from tft_pipeline.domain.scaling import Scaler
 from tft_pipeline.domain.sections import NetworkSection, PositionSection, TrainingSection
-from tft_pipeline.model.fit import fit_fold
+from tft_pipeline.model.batch import WindowBatch
+from tft_pipeline.model.fit import FittedFold, fit_fold, symbol_levels
 from tft_pipeline.model.inference import predict
 from tft_pipeline.model.lightning import TftModule
 from tft_pipeline.model.losses import Objective
@@ -120,7 +122,7 @@ def test_the_kept_weights_have_the_validation_loss_of_the_history(panel: Panel) 
     objective = Objective.of(TRAINING, POSITION, BARS_PER_YEAR)
     tensors = panel_tensors(panel, fitted.scaler, start=0, stop=106, target_volatility=0.15)
     module = TftModule(
-        fitted.build(), tensors, Span(82, 106), training=TRAINING, objective=objective, on_epoch=None
+        fitted.build(), tensors, Span(82, 106), calendar=panel.calendar, training=TRAINING, objective=objective
     ).eval()
     with torch.no_grad():
         forecast, observed, outcomes = module.validation_forecast()
@@ -186,7 +188,9 @@ def test_a_fit_leaves_the_process_as_it_was(panel: Panel) -> None:
         {"batch_blocks": 2},
         {"gradient_clip": 1e-3},
         {"loss_mode": "sharpe"},
+        {"loss_mode": "joint_quantile"},
         {"mle_weight": 0.9},
+        {"accumulate_batches": 2},
     ],
 )
 def test_every_training_knob_changes_the_weights(panel: Panel, change: dict[str, Any]) -> None:
@@ -236,7 +240,20 @@ def test_infinite_inputs_are_refused_by_name(panel: Panel, bar: int) -> None:
 def test_a_diverging_loss_is_an_error(panel: Panel) -> None:
     label = panel.label.copy()
     label[2, 30:60] = 1e30
-    with pytest.raises(FloatingPointError, match=r"training loss is .* at epoch 0, step \d+"):
+    with pytest.raises(FloatingPointError, match=r"training loss is .* at epoch 0, step \d+") as error:
+        small_fit(_with(panel, label=label))
+    named = [(int(a), int(b), begin) for a, b, begin in re.findall(r"bars (\d+)\.\.(\d+) \((\S+)", str(error.value))]
+    assert named
+    assert all(begin == panel.calendar[first].isoformat(timespec="minutes") for first, _, begin in named)
+    assert any(first <= 59 and last >= 30 for first, last, _ in named)
+
+
+def test_an_infinite_validation_loss_names_the_validation_bars(panel: Panel) -> None:
+    label = panel.label.copy()
+    label[2, 90] = 1e30
+    with pytest.raises(
+        FloatingPointError, match=r"validation loss is inf at epoch 0.* in bars 82\.\.105 \(2020-03-23T"
+    ):
         small_fit(_with(panel, label=label))
 
 
@@ -278,11 +295,11 @@ def _annual_sharpe(panel: Panel, raw: np.ndarray, span: Span) -> float:
     return float(net.mean() / net.std(ddof=1) * np.sqrt(BARS_PER_YEAR))
 
 
-def _fit(panel: Panel, *, epochs: int, on_epoch: Any) -> None:
-    fit_fold(
+def _fit(panel: Panel, *, epochs: int, network: NetworkSection = NETWORK, on_epoch: Any = None) -> FittedFold:
+    return fit_fold(
         panel,
         small_fold(),
-        network=NETWORK,
+        network=network,
         training=TRAINING,
         position=POSITION,
         target_volatility=0.15,
@@ -292,3 +309,31 @@ def _fit(panel: Panel, *, epochs: int, on_epoch: Any) -> None:
         seed=1,
         on_epoch=on_epoch,
     )
+
+
+def test_only_symbols_with_a_training_label_have_a_level_of_their_own(panel: Panel) -> None:
+    observed = panel.observed.copy()
+    observed[1, :82] = False  # listed when training is over
+    static = NETWORK.model_copy(update={"static_symbol": True})
+    fitted = _fit(_with(panel, observed=observed), epochs=1, network=static)
+    assert fitted.symbols == ("S0", "S2")
+    assert symbol_levels(("S2", "S1", "S0"), fitted.symbols).tolist() == [2, 0, 1]
+    assert fitted.build().embedding.tables[0].weight.shape[0] == 3
+    assert _fit(panel, epochs=1).symbols == ()
+
+
+def test_the_order_of_symbols_in_the_panel_is_all_that_their_levels_follow_from(panel: Panel) -> None:
+    """Two symbols with the same numbers differ by their level alone."""
+    twins = {
+        name: getattr(panel, name)[[2, 2, 2]] for name in ("values", "observed", "next_return", "volatility", "label")
+    }
+    static = NETWORK.model_copy(update={"static_symbol": True})
+    network = _fit(_with(panel, **twins), epochs=2, network=static).build()
+    values = torch.randn(1, 16, 4).expand(4, 16, 4)
+    windows = WindowBatch(
+        values=values, observed=torch.ones(4, 16, dtype=torch.bool), symbol=torch.tensor([1, 1, 2, 0])
+    )
+    with torch.no_grad():
+        position = network.forecast_last(windows).position
+    assert position[0] == position[1]
+    assert len(set(position.tolist())) == 3

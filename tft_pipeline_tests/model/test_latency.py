@@ -1,5 +1,7 @@
 """The latency benchmark times the decision that predictions are made of, and its interval covers."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from tft_pipeline.domain.folds import Span
 from tft_pipeline.model.fit import FittedFold
 from tft_pipeline.model.inference import predict
 from tft_pipeline.model.latency import benchmark_latency, decide, quantile_interval
-from tft_pipeline_tests.oracles.model_panels import random_panel, small_fit
+from tft_pipeline_tests.oracles.model_panels import NETWORK, random_panel, small_fit
 
 
 @pytest.fixture(scope="module")
@@ -16,12 +18,32 @@ def fitted() -> FittedFold:
     return small_fit(random_panel(), epochs=1)
 
 
-def test_the_timed_decision_is_the_predicted_position(fitted: FittedFold) -> None:
+@pytest.mark.parametrize(
+    "keys", [{}, {"static_symbol": True}, {"family": "lstm", "lstm_layers": 2}, {"family": "pytorch_forecasting"}]
+)
+def test_the_timed_decision_is_the_predicted_position(keys: dict[str, Any]) -> None:
     panel = random_panel(gaps=False)
+    fitted = small_fit(random_panel(), network=NETWORK.model_copy(update=keys), epochs=1)
     expected = predict(fitted, panel, Span(120, 121)).raw_position[1, 0]
     with torch.inference_mode():
-        actual = decide(fitted.build(), fitted, panel.values[1, 105:121])
+        actual = decide(fitted.build(), fitted, panel.values[1, 105:121], symbol="S1")
     assert actual == pytest.approx(expected, abs=2e-6)
+
+
+@pytest.mark.parametrize("family", ["lstm", "pytorch_forecasting"])
+def test_every_family_is_timed(family: str) -> None:
+    fitted = small_fit(random_panel(), network=NETWORK.model_copy(update={"family": family}), epochs=1)
+    measured = benchmark_latency(fitted, warmup=0, n=20, seed=1)
+    assert len(measured["samples_ms"]) == 20
+    assert measured["n_parameters"] == fitted.n_parameters > 0
+
+
+def test_a_decision_without_a_symbol_is_that_of_an_unknown_one() -> None:
+    fitted = small_fit(random_panel(), network=NETWORK.model_copy(update={"static_symbol": True}), epochs=1)
+    window = random_panel(gaps=False).values[1, 105:121]
+    with torch.inference_mode():
+        nobody, stranger, known = (decide(fitted.build(), fitted, window, symbol=name) for name in (None, "X", "S1"))
+    assert nobody == stranger != known
 
 
 def test_figures_are_ordered_and_the_samples_are_kept(fitted: FittedFold) -> None:

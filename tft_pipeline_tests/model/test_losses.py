@@ -18,6 +18,7 @@ from tft_pipeline.model.losses import (
     gaussian_nll,
     hold,
     negative_sharpe,
+    pinball_loss,
     portfolio_returns,
 )
 from tft_pipeline.model.windows import Outcomes
@@ -35,21 +36,23 @@ def _case(seed: int = 0, S: int = 4, B: int = 3, T: int = 11) -> tuple[Forecast,
     leverage = np.where(present, random.uniform(0.4, 1.2, shape), 0.0)
     next_return = np.where(present, random.normal(0.0, 0.01, shape), 0.0)
     label = np.where(present, random.normal(0.0, 1.0, shape), 0.0)
-    forecast = Forecast(
-        *(torch.from_numpy(x) for x in (np.tanh(random.normal(0, 1, shape)), *random.normal(0, 0.5, (3, *shape))))
-    )
+    quantiles = np.sort(random.normal(0, 1, (*shape, 13)))
+    parts = (np.tanh(random.normal(0, 1, shape)), *random.normal(0, 0.5, (3, *shape)), quantiles)
+    forecast = Forecast(*(torch.from_numpy(x) for x in parts))
     tensors = [torch.from_numpy(x) for x in (present, leverage, next_return, label)]
     return forecast, torch.from_numpy(observed), Outcomes(**dict(zip(Outcomes.__annotations__, tensors, strict=True)))
 
 
-def _oracle_returns(forecast: Forecast, observed: torch.Tensor, outcomes: Outcomes) -> np.ndarray:
+def _oracle_returns(
+    forecast: Forecast, observed: torch.Tensor, outcomes: Outcomes, position: PositionSection = POSITION
+) -> np.ndarray:
     blocks = [
         oracle.net_returns(
             *(x[:, b].numpy() for x in (forecast.position, observed, outcomes.present)),
             *(x[:, b].numpy() for x in (outcomes.leverage, outcomes.next_return)),
-            max_position=POSITION.max_position,
-            position_smooth=POSITION.position_smooth,
-            cost_bps=POSITION.cost_bps,
+            max_position=position.max_position,
+            position_smooth=position.position_smooth,
+            cost_bps=position.cost_bps,
         )
         for b in range(observed.shape[1])
     ]
@@ -85,6 +88,32 @@ def test_returns_of_a_block_equal_the_loop() -> None:
     assert np.isnan(expected[1, 4])
 
 
+@pytest.mark.parametrize(
+    ("cap", "smooth", "cost"), [(1.0, 0.0, 0.0), (0.3, 0.0, 0.0), (1.0, 0.7, 0.0), (1.0, 0.0, 60.0), (0.3, 0.7, 60.0)]
+)
+def test_each_of_cap_smoothing_and_cost_alone_equals_the_loop(cap: float, smooth: float, cost: float) -> None:
+    position = PositionSection(max_position=cap, position_smooth=smooth, cost_bps=cost)
+    forecast, observed, outcomes = _case(seed=2)
+    expected = np.nan_to_num(_oracle_returns(forecast, observed, outcomes, position), nan=0.0)
+    np.testing.assert_allclose(
+        _objective("sharpe", position).net_returns(forecast, observed, outcomes), expected, atol=1e-15
+    )
+
+
+def test_a_position_counts_by_the_target_volatility_over_the_symbols_own() -> None:
+    """Two symbols at full position, one bar: mean of return * target / volatility, less the cost of both weights."""
+    shape, volatility = (2, 1, 1), torch.tensor([0.1, 0.6], dtype=torch.float64).view(2, 1, 1)
+    outcomes = Outcomes(
+        present=torch.ones(shape, dtype=torch.bool),
+        leverage=0.15 / volatility,
+        next_return=torch.tensor([0.01, -0.02], dtype=torch.float64).view(shape),
+        label=torch.zeros(shape, dtype=torch.float64),
+    )
+    held = torch.ones(shape, dtype=torch.float64)
+    actual = portfolio_returns(held, outcomes, cost_bps=10.0).item()
+    assert actual == pytest.approx((1.5 * 0.01 - 0.25 * 0.02 - 0.001 * (1.5 + 0.25)) / 2, rel=1e-12)
+
+
 def test_returns_of_one_block_equal_the_backtest() -> None:
     forecast, observed, outcomes = _case(B=2)
     held = hold(forecast.position, observed, max_position=1.0, position_smooth=0.5)
@@ -103,7 +132,7 @@ def test_returns_of_one_block_equal_the_backtest() -> None:
         np.testing.assert_allclose(actual, np.nan_to_num(expected.net, nan=0.0), atol=1e-15)
 
 
-@pytest.mark.parametrize("mode", ["sharpe", "joint_mle", "bce"])
+@pytest.mark.parametrize("mode", ["sharpe", "joint_mle", "joint_quantile", "bce"])
 def test_loss_equals_the_formula_over_the_counted_bars_of_all_blocks(mode: LossMode) -> None:
     forecast, observed, outcomes = _case()
     counted = torch.zeros(3, 11, dtype=torch.bool)
@@ -116,7 +145,13 @@ def test_loss_equals_the_formula_over_the_counted_bars_of_all_blocks(mode: LossM
     label = outcomes.label.numpy()
     likelihood = oracle.gaussian_nll(forecast.mean.numpy(), forecast.log_scale.numpy(), label, scored)
     direction = oracle.direction_loss(forecast.logit.numpy(), label, scored)
-    expected = {"sharpe": sharpe, "joint_mle": sharpe + 0.7 * likelihood, "bce": direction}[mode]
+    pinball = oracle.pinball_loss(forecast.quantiles.numpy(), label, scored)
+    expected = {
+        "sharpe": sharpe,
+        "joint_mle": sharpe + 0.7 * likelihood,
+        "joint_quantile": sharpe + 0.7 * pinball,
+        "bce": direction,
+    }[mode]
     assert loss.item() == pytest.approx(expected, rel=1e-10)
 
 
@@ -161,10 +196,10 @@ def test_flat_positions_have_a_finite_gradient_towards_what_earns() -> None:
 def test_absent_symbols_enter_no_term() -> None:
     forecast, observed, outcomes = _case()
     scored = outcomes.present
-    for mode in ("sharpe", "joint_mle", "bce"):
+    for mode in ("sharpe", "joint_mle", "joint_quantile", "bce"):
         objective, counted = _objective(mode), torch.ones(3, 11, dtype=torch.bool)
         before = objective.loss(forecast, observed, outcomes, counted)
-        other = forecast.each(lambda part: torch.where(observed, part, 0.9))
+        other = forecast.each(lambda part: part.masked_fill(~observed[(..., *[None] * (part.ndim - 3))], 0.9))
         assert objective.loss(other, observed, outcomes, counted).item() == pytest.approx(before.item(), rel=1e-12)
         label = replace(outcomes, label=torch.where(scored, outcomes.label, 5.0))
         assert objective.loss(forecast, observed, label, counted).item() == pytest.approx(before.item(), rel=1e-12)
@@ -180,3 +215,27 @@ def test_likelihood_and_cross_entropy_equal_scipy_and_the_definition() -> None:
     assert cross.item() == pytest.approx(
         oracle.direction_loss(forecast.logit.numpy(), outcomes.label.numpy(), scored.numpy()), rel=1e-12
     )
+
+
+def test_pinball_loss_equals_the_loop_and_half_the_absolute_error_at_the_median() -> None:
+    forecast, _, outcomes = _case(seed=5)
+    scored, label = outcomes.present, outcomes.label
+    expected = oracle.pinball_loss(forecast.quantiles.numpy(), label.numpy(), scored.numpy())
+    assert pinball_loss(forecast.quantiles, label, scored).item() == pytest.approx(expected, rel=1e-12)
+    # at one value for all levels the levels' mean, one half, is what counts
+    flat = torch.full_like(forecast.quantiles, 0.3)
+    half = (label - 0.3).abs()[scored].mean() / 2
+    assert pinball_loss(flat, label, scored).item() == pytest.approx(half.item(), rel=1e-12)
+
+
+def test_pinball_loss_is_least_at_the_quantiles_of_the_labels() -> None:
+    label = torch.randn(1, 1, 5_000, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    scored = torch.ones_like(label, dtype=torch.bool)
+    best = torch.from_numpy(np.quantile(label.numpy(), oracle.LEVELS)).expand(1, 1, 5_000, 13)
+    least = pinball_loss(best, label, scored)
+    assert least.item() == pytest.approx(0.234, abs=0.01)  # of a standard normal, as the docstring says
+    for i in range(13):
+        for shift in (-0.2, 0.2):
+            moved = best.clone()
+            moved[..., i] += shift
+            assert pinball_loss(moved, label, scored) > least

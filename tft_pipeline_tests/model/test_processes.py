@@ -1,3 +1,5 @@
+"""Worker processes: their number, their threads, their end."""
+
 import os
 import signal
 import subprocess
@@ -48,6 +50,18 @@ def test_a_worker_has_one_thread_in_every_library_and_is_set_up_before_its_work(
     assert found["parent"] == os.getpid()
     assert found["note"] == "set up"
     assert not any(name in os.environ for name in THREAD_VARIABLES)
+
+
+def test_threads_of_all_workers_together_are_no_more_than_the_cores(monkeypatch):
+    for name in THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("TFT_WORKERS", raising=False)
+    cores, workers = len(os.sched_getaffinity(0)), n_workers()
+    with process_pool(workers) as pool:
+        found = [job.result(timeout=240) for job in [pool.submit(describe_worker) for _ in range(2 * workers)]]
+    threads = {worker["pid"]: max(worker["torch"], *worker["pools"].values()) for worker in found}
+    assert len(threads) <= workers
+    assert workers * max(threads.values()) <= cores
 
 
 def test_a_setup_that_fails_breaks_the_pool_instead_of_passing_unnoticed():

@@ -1,0 +1,179 @@
+"""Latency of one decision, batch 1, one thread: p95 on the clock, from scaled inputs to a forecast.
+
+    --form window     our network in ONNX Runtime reads the last 63 bars      against pytorch-forecasting's
+    --form streaming  ours reads the new bar and its cache of the others      against pytorch-forecasting's window
+    --form lstm       the guide's LSTM (2 layers, hidden 128, 5 inputs, 64 bars) in ONNX Runtime, against itself in eager torch
+
+Ours is the decoder-only network a fold is released with, at theirs's sizes: about as many parameters, another function. That
+the ONNX form says what torch says is checked before timing. Calls alternate.
+"""
+
+import one_thread  # noqa: F401
+
+# isort: split
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from comparison import Comparison, arguments, show
+from pairing import Timing, alternate
+from peers import HEADS, HIDDEN, LOOKBACK, Sizes, pytorch_forecasting, pytorch_forecasting_batch, quiet, require
+from torch import Tensor, nn
+
+from tft_pipeline.domain.sections import NetworkSection
+from tft_pipeline.model.batch import WindowBatch
+from tft_pipeline.model.export import streaming_onnx, window_onnx
+from tft_pipeline.model.folded import FoldedTft
+from tft_pipeline.model.lstm import LstmNetwork
+from tft_pipeline.model.network import Tft, count_parameters
+
+QUANTILE = 0.95
+TOLERANCE = 1e-5
+GUIDE = {"variables": 5, "lookback": 64, "hidden": 128, "layers": 2}
+Feed = dict[str, np.ndarray]
+
+
+def compare(form: str, variables: int, *, calls: int) -> Comparison:
+    """p95 of both, `calls` timed calls each."""
+    require("onnxruntime")
+    quiet()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    if form == "lstm":
+        return _lstm(calls)
+    section = NetworkSection(hidden=HIDDEN, heads=HEADS, variable_hidden=HIDDEN, dropout=0.0)
+    network = Tft(variables, section, "joint_mle").eval()
+    values = torch.randn(1, LOOKBACK, variables)
+    windows = WindowBatch(values=values, observed=torch.ones(1, LOOKBACK, dtype=torch.bool))
+    with torch.inference_mode():
+        expected = network.forecast_last(windows).position.numpy()
+    ours = (_streaming if form == "streaming" else _window)(network, windows)
+    _refuse_difference(ours(), expected)
+    theirs = pytorch_forecasting(Sizes(variables=variables, batch=1)).eval()
+    batch = pytorch_forecasting_batch(values)
+
+    def run_theirs() -> object:
+        with torch.inference_mode():
+            return theirs(batch).prediction
+
+    timings = alternate({"theirs": run_theirs, "ours": ours}, rounds=calls, warmup=10)
+    shapes = {"variables": variables, "lookback": LOOKBACK, "hidden": HIDDEN, "width": HIDDEN, "heads": HEADS}
+    shapes |= {"parameters_ours": count_parameters(network), "parameters_theirs": count_parameters(theirs)}
+    return _of_tails(f"latency, {form}", "pytorch_forecasting", timings, shapes)
+
+
+def _window(network: Tft, windows: WindowBatch) -> Callable[[], np.ndarray]:
+    run = _session(window_onnx(FoldedTft(network), lookback=windows.values.shape[1]))
+    feed = {"values": windows.values.numpy(), "observed": windows.observed.numpy()}
+    return lambda: run(feed)["forecast_position"]
+
+
+def _streaming(network: Tft, windows: WindowBatch) -> Callable[[], np.ndarray]:
+    """Every call is the bar that completes the window, on the cache of the bars before it."""
+    T = windows.values.shape[1]
+    run = _session(streaming_onnx(FoldedTft(network), lookback=T))
+    bars, seen = windows.values.numpy(), windows.observed.numpy()
+    cache = {
+        "selected": np.zeros((1, T - 1, network.lstm.hidden_size), dtype=np.float32),
+        "seen": np.zeros((1, T - 1), dtype=bool),
+    }
+    for t in range(T - 1):
+        said = run({"values": bars[:, t], "observed": seen[:, t], **cache})
+        cache = {name: said[f"next_{name}"] for name in cache}
+    feed = {"values": bars[:, -1], "observed": seen[:, -1], **cache}
+    return lambda: run(feed)["forecast_position"]
+
+
+class _LastProbability(nn.Module):
+    """values (1, T, V) -> probability of an upward move at the last bar (1,)."""
+
+    def __init__(self, network: LstmNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, values: Tensor) -> Tensor:
+        observed = torch.ones(values.shape[:2], dtype=torch.bool)
+        logit = self.network.forecast_last(WindowBatch(values=values, observed=observed)).logit
+        assert logit is not None
+        return torch.sigmoid(logit)
+
+
+def _lstm(calls: int) -> Comparison:
+    section = NetworkSection(
+        family="lstm", hidden=GUIDE["hidden"], lstm_layers=GUIDE["layers"], heads=4, dropout=0.0
+    )
+    network = _LastProbability(LstmNetwork(GUIDE["variables"], section, "bce")).eval()
+    values = torch.randn(1, GUIDE["lookback"], GUIDE["variables"])
+    with torch.no_grad():
+        captured = torch.export.export(network, (values,))
+        program = torch.onnx.export(
+            captured, input_names=["values"], output_names=["probability"], dynamo=True, verbose=False
+        )
+    assert program is not None
+    run = _session(program.model_proto.SerializeToString())
+    feed = {"values": values.numpy()}
+
+    def eager() -> np.ndarray:
+        with torch.inference_mode():
+            return network(values).numpy()
+
+    _refuse_difference(run(feed)["probability"], eager())
+    timings = alternate(
+        {"theirs": eager, "ours": lambda: run(feed)["probability"]}, rounds=calls, warmup=10
+    )
+    return _of_tails("latency, the guide's LSTM", "the same in eager torch", timings, dict(GUIDE))
+
+
+def _session(model: bytes) -> Callable[[Feed], Feed]:
+    """Call the model with named inputs for named outputs, on one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return lambda feed: dict(zip(names, session.run(None, feed), strict=True))
+
+
+def _refuse_difference(ours: np.ndarray, expected: np.ndarray) -> None:
+    difference = float(np.abs(ours - expected).max())
+    if not difference <= TOLERANCE:
+        raise ValueError(f"the ONNX form differs from torch by {difference:.1e} > {TOLERANCE:.0e}: it is another network")
+
+
+def _of_tails(name: str, peer: str, timings: dict[str, Timing], shapes: dict[str, Any]) -> Comparison:
+    ours, theirs = (timings[side].wall_quantile(QUANTILE) for side in ("ours", "theirs"))
+    return Comparison(
+        name=name,
+        peer=peer,
+        unit="s at p95",
+        ours=ours,
+        theirs=theirs,
+        ratio=theirs / ours,
+        wall_ratio=theirs / ours,
+        shapes=shapes,
+        details={
+            "calls": len(timings["ours"].wall),
+            "median_wall_s": {side: timing.wall_median for side, timing in timings.items()},
+            "median_cpu_s": {side: timing.cpu_median for side, timing in timings.items()},
+        },
+    )
+
+
+def main() -> None:
+    """Command line."""
+    parser = arguments(__doc__)
+    parser.add_argument("--form", choices=("window", "streaming", "lstm"), default="window")
+    parser.add_argument("--variables", type=int, default=73, help="of window and streaming")
+    parser.add_argument("--calls", type=int, default=300)
+    given = parser.parse_args()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = compare(given.form, given.variables, calls=given.calls)
+    show(result, as_json=given.json)
+
+
+if __name__ == "__main__":
+    main()
