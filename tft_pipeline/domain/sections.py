@@ -136,6 +136,16 @@ class NetworkSection(Section):
             raise ValueError(f"heads {self.heads} does not divide hidden {self.hidden}: choose a divisor of hidden")
         return self
 
+    @model_validator(mode="after")
+    def _only_a_tft_reads_more_than_its_bars(self) -> Self:
+        for key, value in (("static_symbol", self.static_symbol), ("n_context", self.n_context)):
+            if value and self.family != "tft":
+                raise ValueError(
+                    f"{key} is {value} and family is {self.family}, which has no such input: it would be left out unnoticed; "
+                    f"drop {key} or set family to tft"
+                )
+        return self
+
 
 class TrainingSection(Section):
     """How the network is fitted, the same in exploration, tuning and production."""

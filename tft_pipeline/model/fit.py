@@ -19,6 +19,8 @@ from tft_pipeline.domain.scaling import Scaler
 from tft_pipeline.domain.sections import NetworkSection, PositionSection, TrainingSection
 from tft_pipeline.model.accumulation import StepBatches
 from tft_pipeline.model.checkpoint import inputs_sha256, read_state, remove_state, write_state
+from tft_pipeline.model.context import ContextPool, WindowContext
+from tft_pipeline.model.context_pool import context_pool
 from tft_pipeline.model.families import Network, build_network
 from tft_pipeline.model.isolation import deterministic_algorithms, private_random_state, quiet_lightning, single_thread
 from tft_pipeline.model.lightning import MONITOR, TftModule
@@ -44,6 +46,7 @@ class FittedFold:
         missing: values set to the train mean, by feature, among observed train and validation bars; only those above zero.
         symbols: those that have a level of their own, in its order, from 1; empty without a static input. Level 0 is for all
             others: it is trained on windows whose symbol was hidden.
+        context: sequences of the training bars that windows learn from; None unless `network.n_context`.
     """
 
     network: NetworkSection
@@ -62,6 +65,7 @@ class FittedFold:
     missing: dict[str, int]
     seed: int
     symbols: tuple[str, ...] = ()
+    context: ContextPool | None = None
 
     def build(self) -> Network:
         """The network with these weights, in evaluation mode."""
@@ -122,7 +126,7 @@ def fit_fold(
     refuse_infinite(train)
     if not train.observed.any():
         raise ValueError(f"fold {fold.key}: not one bar of the {train.n_bars} training bars is observed")
-    scaler = Scaler.fit(train.values[train.observed], panel.features)
+    scaler = Scaler.fit(train.values, panel.features, observed=train.observed)
     tensors = panel_tensors(
         panel, scaler, start=fold.train.start, stop=fold.validation.stop, target_volatility=target_volatility
     )
@@ -135,6 +139,21 @@ def fit_fold(
                 f"observed bar, a volatility and {horizon} following bar(s); lengthen {name} or drop late symbols"
             )
     symbols = _trained_symbols(train) if network.static_symbol else ()
+    levels = symbol_levels(panel.symbols, symbols)
+    pool = None
+    if network.n_context:
+        pool = context_pool(
+            tensors,
+            fold.train,
+            symbols=panel.symbols,
+            levels=levels,
+            calendar=panel.calendar,
+            horizon=horizon,
+            n_context=network.n_context,
+            context_bars=network.context_bars,
+            choice=network.context_choice,
+            seed=seed,
+        )
     with single_thread(), private_random_state(), quiet_lightning(), deterministic_algorithms(), ExitStack() as stack:
         torch.manual_seed(seed)
         net = build_network(
@@ -147,7 +166,8 @@ def fit_fold(
             calendar=panel.calendar,
             training=training,
             objective=Objective.of(training, position, bars_per_year),
-            levels=symbol_levels(panel.symbols, symbols) if network.static_symbol else None,
+            levels=levels if network.static_symbol else None,
+            context=None if pool is None else WindowContext(pool, panel.symbols, panel.calendar, network.n_context),
             on_epoch=on_epoch,
         )
         batches = BlockBatches(
@@ -193,6 +213,7 @@ def fit_fold(
         missing={name: int(n) for name, n in zip(panel.features, tensors.missing, strict=True) if n},
         seed=seed,
         symbols=symbols,
+        context=pool,
     )
     if checkpoint is not None:
         remove_state(checkpoint)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from tft_pipeline.domain.folds import Span
 from tft_pipeline.domain.panel import Panel
-from tft_pipeline.model.batch import ContextSet, WindowBatch
-from tft_pipeline.model.context import ContextPool, symbol_keys, time_keys
+from tft_pipeline.model.batch import WindowBatch
+from tft_pipeline.model.context import WindowContext
 from tft_pipeline.model.context_attention import EncodedSequences
 from tft_pipeline.model.families import Network
 from tft_pipeline.model.fit import FittedFold, symbol_levels
@@ -75,7 +75,11 @@ def predict(fitted: FittedFold, panel: Panel, span: Span) -> Predictions:
         raise ValueError(f"no symbol is observed in bars {span.start}..{span.stop - 1}: there is nothing to predict")
     network = fitted.build()
     levels = symbol_levels(panel.symbols, fitted.symbols) if fitted.network.static_symbol else None
-    batch = WindowBatch(values=tensors.values, observed=tensors.observed, symbol=levels)
+    context = None
+    if fitted.context is not None:
+        reader = WindowContext(fitted.context, panel.symbols, panel.calendar, fitted.network.n_context)
+        context = reader.of(np.arange(*span))
+    batch = WindowBatch(values=tensors.values, observed=tensors.observed, symbol=levels, context=context)
     with single_thread(), torch.inference_mode():
         if isinstance(network, Tft):
             columns, weights = by_token(network, batch, lookback)
@@ -94,12 +98,6 @@ def predict(fitted: FittedFold, panel: Panel, span: Span) -> Predictions:
     )
 
 
-def context_of(pool: ContextPool, panel: Panel, span: Span, n_context: int) -> ContextSet:
-    """What the windows that end at each bar of `span` may read, members (S * n, C): resolved before their one scored bar."""
-    names, times = symbol_keys(panel.symbols), time_keys(panel.calendar[slice(*span)])
-    return pool.context_set(pool.choose(np.repeat(names, len(times)), np.tile(times, len(names)), n_context))
-
-
 def by_token(network: Tft, batch: WindowBatch, lookback: int) -> tuple[dict[str, np.ndarray], Tensor]:
     """Variable selection once a token, context sequences once, the rest once a window.
 
@@ -113,7 +111,7 @@ def by_token(network: Tft, batch: WindowBatch, lookback: int) -> tuple[dict[str,
     if network.context is not None and batch.context is None:
         raise ValueError(
             "the network reads a context set and the windows carry none: it would forecast otherwise than it was trained; "
-            "give the batch the context set of the fold's pool (context_of)"
+            "give the batch the context set of the fold's pool (context.WindowContext)"
         )
     contexts = network.contexts(batch.symbol)
     selected, weights = _select(network, batch, contexts)

@@ -1,6 +1,7 @@
 """How long one decision takes: one window of one symbol, from raw features to a position. Not here: the gate on it."""
 
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from scipy.stats import binom
 
 from tft_pipeline.model.batch import WindowBatch
+from tft_pipeline.model.context import WindowContext
 from tft_pipeline.model.families import Network
 from tft_pipeline.model.fit import FittedFold, symbol_levels
 from tft_pipeline.model.isolation import single_thread
@@ -72,18 +74,30 @@ def benchmark_latency(fitted: FittedFold, *, warmup: int, n: int, seed: int) -> 
     }
 
 
-def decide(network: Network, fitted: FittedFold, window: np.ndarray, *, symbol: str | None = None) -> float:
+def decide(
+    network: Network,
+    fitted: FittedFold,
+    window: np.ndarray,
+    *,
+    symbol: str = "",
+    at: datetime = datetime(9999, 1, 1, tzinfo=UTC),
+) -> float:
     """Raw position at the last bar of one symbol's window (T, V) of unscaled features, all bars observed.
 
     Args:
-        symbol: whose window it is; read by a network with a static symbol, where None is a symbol it does not know.
+        symbol: whose window it is; read with a static symbol or a context set. By default one the network does not know.
+        at: close of the last bar; read with a context set, of which all that was resolved before may be chosen.
     """
     scaled = torch.from_numpy(np.nan_to_num(fitted.scaler.transform(window), nan=0.0, copy=False))
     static = fitted.network.static_symbol
+    reader = None
+    if fitted.context is not None:
+        reader = WindowContext(fitted.context, (symbol,), (at,), fitted.network.n_context)
     batch = WindowBatch(
         values=scaled.unsqueeze(0),
         observed=torch.ones(1, len(window), dtype=torch.bool),
-        symbol=symbol_levels(("" if symbol is None else symbol,), fitted.symbols) if static else None,
+        symbol=symbol_levels((symbol,), fitted.symbols) if static else None,
+        context=None if reader is None else reader.of(np.zeros(1, dtype=int)),
     )
     return network.forecast_last(batch).position.item()
 

@@ -17,6 +17,7 @@ from tft_pipeline.domain.sections import TrainingSection
 from tft_pipeline.model.accumulation import pooled_forecast
 from tft_pipeline.model.batch import WindowBatch
 from tft_pipeline.model.checkpoint import TrainingState, optimiser_tensors, random_states, restore_optimiser
+from tft_pipeline.model.context import WindowContext
 from tft_pipeline.model.families import Network
 from tft_pipeline.model.heads import Forecast
 from tft_pipeline.model.losses import Objective
@@ -35,6 +36,7 @@ class TftModule(LightningModule):
         validation: panel bars that are validated on.
         calendar: timestamps of all panel bars, to name a batch by.
         levels: (S,) long, symbols' levels of the static input; None where the network has none.
+        context: what windows read beside their own bars; None where the network reads nothing.
         on_epoch: called with each row of `history` as it appears.
     """
 
@@ -48,11 +50,12 @@ class TftModule(LightningModule):
         training: TrainingSection,
         objective: Objective,
         levels: Tensor | None = None,
+        context: WindowContext | None = None,
         on_epoch: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         super().__init__()
         self.network, self.tensors, self.validation = network, tensors, validation
-        self.calendar, self.levels = calendar, levels
+        self.calendar, self.levels, self.context = calendar, levels, context
         self.training_section, self.objective, self.on_epoch = training, objective, on_epoch
         self.history: list[dict[str, Any]] = []
         self.best_loss, self.best_epoch = float("inf"), -1
@@ -99,6 +102,7 @@ class TftModule(LightningModule):
         """Bring the fold's tensors to the network's device, once."""
         self.tensors = self.tensors.to(self.device)
         self.levels = None if self.levels is None else self.levels.to(self.device)
+        self.context = None if self.context is None else self.context.to(self.device)
 
     def on_train_start(self) -> None:
         """Draw on from where a killed process stopped; the batches' generator is the loader's."""
@@ -168,8 +172,15 @@ class TftModule(LightningModule):
     def windows_of(self, bars: Tensor) -> WindowBatch:
         """bars (B, T) -> windows (S*B, T), symbol by symbol; all that a network is given is put together here."""
         values, observed = self.tensors.values[:, bars], self.tensors.observed[:, bars]  # (S, B, T, V), (S, B, T)
+        context = None
+        if self.context is not None:
+            first_scored = bars[:, self.training_section.warmup_bars].cpu().numpy() + self.tensors.first_bar
+            context = self.context.of(first_scored)
         return WindowBatch(
-            values=values.flatten(0, 1), observed=observed.flatten(0, 1), symbol=self._symbols(len(bars)), context=None
+            values=values.flatten(0, 1),
+            observed=observed.flatten(0, 1),
+            symbol=self._symbols(len(bars)),
+            context=context,
         )
 
     def _symbols(self, n_blocks: int) -> Tensor | None:

@@ -1,6 +1,6 @@
 """The folder of one production fold: safetensors weights, JSON, LightGBM text, predictions. No pickle anywhere.
 
-    weights.safetensors   the best epoch's weights
+    weights.safetensors   the best epoch's weights; under "context/" the sequences of its context set, where it reads one
     network.json          everything else of the fitted fold: sections, scaler, history
     lightgbm.txt          the boosted trees of the same fold
     predictions.parquet   out-of-sample predictions, one row a test bar and symbol
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tft_pipeline.model.fit import FittedFold
 
 SECTIONS = ("network", "training", "position")
+CONTEXT = "context/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,8 @@ class FoldBundle:
 
     Attributes:
         class_balance: training labels above zero (pos) and not (neg).
-        predictions: fold, timestamp, symbol, raw_position, mean, scale, probability, lightgbm_probability.
+        predictions: fold, timestamp, symbol, raw_position, mean, scale, probability, lightgbm_probability; and quantile_0.01 ..
+            quantile_0.99 of the label where loss_mode is joint_quantile.
         seconds: duration of the fit; not content.
     """
 
@@ -54,19 +56,15 @@ class FoldBundle:
 
 
 def weights_sha256(fitted: "FittedFold") -> str:
-    """Hash of the weights as safetensors bytes."""
+    """Hash of the weights (and of the context set's sequences) as safetensors bytes."""
     import hashlib
 
-    from safetensors.torch import save
-
-    return hashlib.sha256(save(dict(fitted.state))).hexdigest()
+    return hashlib.sha256(_weights(fitted)).hexdigest()
 
 
 def write_fold_bundle(bundle: FoldBundle, folder: Path) -> None:
     """Fill an empty folder."""
-    from safetensors.torch import save
-
-    (folder / "weights.safetensors").write_bytes(save(dict(bundle.fitted.state)))
+    (folder / "weights.safetensors").write_bytes(_weights(bundle.fitted))
     (folder / "network.json").write_text(_network_json(bundle.fitted))
     (folder / "lightgbm.txt").write_text(bundle.boosting)
     bundle.predictions.write_parquet(folder / "predictions.parquet")
@@ -92,25 +90,38 @@ def read_fitted(artifact: Artifact) -> "FittedFold":
 
     from tft_pipeline.domain.scaling import Scaler
     from tft_pipeline.domain.sections import NetworkSection, PositionSection, TrainingSection
+    from tft_pipeline.model.context import ContextPool
     from tft_pipeline.model.fit import FittedFold
 
     stored: dict[str, Any] = json.loads(artifact.path("network.json").read_text())
+    network = NetworkSection.model_validate(stored.pop("network"))
+    tensors = load(artifact.path("weights.safetensors").read_bytes())
+    pool = {name.removeprefix(CONTEXT): value for name, value in tensors.items() if name.startswith(CONTEXT)}
     return FittedFold(
-        network=NetworkSection.model_validate(stored.pop("network")),
+        network=network,
         training=TrainingSection.model_validate(stored.pop("training")),
         position=PositionSection.model_validate(stored.pop("position")),
         scaler=Scaler.from_dict(stored.pop("scaler")),
         history=tuple(stored.pop("history")),
-        state=load(artifact.path("weights.safetensors").read_bytes()),
+        symbols=tuple(stored.pop("symbols")),
+        state={name: value for name, value in tensors.items() if not name.startswith(CONTEXT)},
+        context=ContextPool(choice=network.context_choice, seed=stored["seed"], **pool) if pool else None,
         **stored,
     )
 
 
+def _weights(fitted: "FittedFold") -> bytes:
+    from safetensors.torch import save
+
+    pool = {} if fitted.context is None else fitted.context.tensors()
+    return save({**fitted.state, **{f"{CONTEXT}{name}": value for name, value in pool.items()}})
+
+
 def _network_json(fitted: "FittedFold") -> str:
     value: dict[str, Any] = {field.name: getattr(fitted, field.name) for field in dataclasses.fields(fitted)}
-    del value["state"]
+    del value["state"], value["context"]
     for name in SECTIONS:
         value[name] = value[name].model_dump(mode="json")
     value["scaler"] = fitted.scaler.to_dict()
-    value["history"] = list(fitted.history)
+    value["history"], value["symbols"] = list(fitted.history), list(fitted.symbols)
     return canonical_json(value)

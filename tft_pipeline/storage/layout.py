@@ -42,6 +42,10 @@ class Layout:
         folder = self.experiment(name) / asset
         return folder if partition is None else folder / partition
 
+    def training_state(self, name: str, phase: str, key: str) -> Path:
+        """State of a fold's training while it trains, from which a killed fit goes on."""
+        return self.experiment(name) / "training" / f"{phase}-{key}.safetensors"
+
     def study(self, name: str) -> Path:
         """Optuna's SQLite file."""
         return self.experiment(name) / "tuning" / "study.db"

@@ -12,8 +12,9 @@ from safetensors.torch import load, save
 from tft_pipeline.domain.folds import Span
 from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.scaling import Scaler
-from tft_pipeline.model import context
-from tft_pipeline.model.context import ContextChoice, ContextPool, context_pool, symbol_keys, time_keys
+from tft_pipeline.model import context_pool as context_pool_module
+from tft_pipeline.model.context import ContextChoice, ContextPool, symbol_keys, time_keys
+from tft_pipeline.model.context_pool import context_pool
 from tft_pipeline.model.windows import PanelTensors, panel_tensors
 from tft_pipeline_tests.oracles import context as oracle
 from tft_pipeline_tests.oracles.model_panels import random_panel
@@ -58,6 +59,7 @@ def _pool(
         _tensors(panel, start=train.start, stop=min(train.stop + 40, panel.n_bars)),
         train,
         symbols=panel.symbols,
+        levels=torch.arange(len(panel.symbols)),
         calendar=panel.calendar,
         horizon=horizon,
         n_context=n_context,
@@ -124,6 +126,7 @@ def test_what_comes_after_a_bar_changes_no_context_set_of_a_window_scored_from_i
             panel_tensors(each, scaler, start=20, stop=300, target_volatility=0.15),
             train,
             symbols=each.symbols,
+            levels=torch.arange(len(each.symbols)),
             calendar=each.calendar,
             horizon=1,
             n_context=5,
@@ -198,7 +201,7 @@ def test_every_member_is_as_likely_as_another() -> None:
 
 def test_a_random_pool_holds_the_lowest_hashes_of_all_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
     panel = _with_horizon(_panel(), 2)
-    monkeypatch.setattr(context, "POOL_SEQUENCES", 100)
+    monkeypatch.setattr(context_pool_module, "POOL_SEQUENCES", 100)
     pool = _pool(panel, "random", train=Span(0, 300), horizon=2)
     expected = oracle.random_pool(panel, stop=300, length=LENGTH, horizon=2, seed=11, size=100)
     assert {(name, last) for name, last, _ in _members(pool, panel)} == expected
@@ -238,6 +241,7 @@ def test_the_pool_is_the_same_whatever_bars_stand_around_train(choice: ContextCh
             panel_tensors(panel, scaler, start=start, stop=stop, target_volatility=0.15),
             TRAIN,
             symbols=panel.symbols,
+            levels=torch.arange(len(panel.symbols)),
             calendar=panel.calendar,
             horizon=1,
             n_context=5,
@@ -260,7 +264,7 @@ def test_a_context_set_is_its_members_and_nothing_where_there_are_none() -> None
     for place, member in enumerate((0, 3, 7, 200)):
         for name in ("values", "next_return", "observed"):
             assert torch.equal(getattr(found, name)[place], getattr(pool, name)[member])
-        assert found.symbol[place] == pool.symbol[member] + 1
+        assert found.symbol[place] == pool.symbol[member]
     assert len(found.values) == 4
 
 

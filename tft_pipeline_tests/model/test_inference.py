@@ -13,11 +13,12 @@ from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.scaling import Scaler
 from tft_pipeline.model import inference
 from tft_pipeline.model.batch import WindowBatch
-from tft_pipeline.model.context import context_pool, symbol_keys, time_keys
+from tft_pipeline.model.context import WindowContext, symbol_keys, time_keys
+from tft_pipeline.model.context_pool import context_pool
 from tft_pipeline.model.families import build_network
 from tft_pipeline.model.fit import FittedFold
 from tft_pipeline.model.heads import QUANTILES
-from tft_pipeline.model.inference import by_token, context_of, predict
+from tft_pipeline.model.inference import by_token, predict
 from tft_pipeline.model.network import Tft
 from tft_pipeline.model.windows import panel_tensors
 from tft_pipeline_tests.oracles.model_panels import NETWORK, TRAINING, random_panel, small_fit
@@ -224,6 +225,7 @@ def test_each_window_reads_its_own_context_sequences(
         panel_tensors(panel, scaler, start=0, stop=80, target_volatility=0.15),
         Span(0, 80),
         symbols=panel.symbols,
+        levels=torch.tensor([1, 2, 3]),
         calendar=panel.calendar,
         horizon=1,
         n_context=C,
@@ -231,7 +233,7 @@ def test_each_window_reads_its_own_context_sequences(
         choice="random",
         seed=2,
     )
-    context = context_of(pool, panel, span, C)
+    context = WindowContext(pool, panel.symbols, panel.calendar, C).of(np.arange(*span))
     assert context.members.shape == (3 * span.n_bars, C)
     section = NETWORK.model_copy(update={"n_context": C, "static_symbol": True})
     torch.manual_seed(0)

@@ -42,7 +42,7 @@ def test_a_decision_without_a_symbol_is_that_of_an_unknown_one() -> None:
     fitted = small_fit(random_panel(), network=NETWORK.model_copy(update={"static_symbol": True}), epochs=1)
     window = random_panel(gaps=False).values[1, 105:121]
     with torch.inference_mode():
-        nobody, stranger, known = (decide(fitted.build(), fitted, window, symbol=name) for name in (None, "X", "S1"))
+        nobody, stranger, known = (decide(fitted.build(), fitted, window, symbol=name) for name in ("", "X", "S1"))
     assert nobody == stranger != known
 
 

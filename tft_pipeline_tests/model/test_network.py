@@ -188,3 +188,12 @@ def test_parameters_are_counted_and_all_of_them_are_trained() -> None:
     (forecast.position.sum() + forecast.log_scale.square().sum()).backward()
     assert count_parameters(network) == sum(value.numel() for value in network.state_dict().values())
     assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_every_parameter_of_static_input_and_context_set_is_trained() -> None:
+    section = SECTION.model_copy(update={"static_symbol": True, "n_context": 2})
+    network = Tft(5, section, "joint_mle", n_symbols=3).double().train()
+    windows = _with_context(_windows(*_inputs(), torch.tensor([1, 0, 3])), [[0, 3], [5, 1], [2, 4]])
+    forecast = network.forecast(windows)
+    (forecast.position.sum() + forecast.log_scale.square().sum()).backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())

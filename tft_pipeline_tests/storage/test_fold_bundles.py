@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 import torch
 
+from tft_pipeline.domain.folds import Span
 from tft_pipeline.domain.planning import production_folds
 from tft_pipeline.model.fit import FittedFold, fit_fold
 from tft_pipeline.model.inference import predict
@@ -20,6 +21,7 @@ from tft_pipeline.storage.fold_bundles import (
     write_fold_bundle,
 )
 from tft_pipeline_tests.builders import ragged_bars, small, toy_panel
+from tft_pipeline_tests.oracles.model_panels import NETWORK, random_panel, small_fit
 
 
 def fit() -> FittedFold:
@@ -93,6 +95,22 @@ def test_a_network_read_back_predicts_the_same_bits(fitted, tmp_path):
         np.testing.assert_array_equal(
             getattr(predict(found, panel, test), name), getattr(predict(fitted, panel, test), name)
         )
+
+
+def test_symbols_and_context_sequences_come_back_with_the_weights(tmp_path):
+    fitted = small_fit(
+        random_panel(), network=NETWORK.model_copy(update={"static_symbol": True, "n_context": 3, "context_bars": 6})
+    )
+    written = bundle(fitted)
+    found = read_fold_bundle(stored(tmp_path, written))
+    assert found.fitted.symbols == fitted.symbols != ()
+    for name, value in fitted.context.tensors().items():
+        assert torch.equal(found.fitted.context.tensors()[name], value)
+    assert found.content_sha256() == written.content_sha256()
+    one, other = (predict(each, random_panel(), Span(108, 138)).raw_position for each in (found.fitted, fitted))
+    np.testing.assert_array_equal(one, other)
+    moved = dataclasses.replace(fitted.context, next_return=fitted.context.next_return + 1.0)
+    assert bundle(dataclasses.replace(fitted, context=moved)).content_sha256() != written.content_sha256()
 
 
 def test_the_folder_holds_no_pickle(fitted, tmp_path):

@@ -68,7 +68,7 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
                 panel,
                 research_folds(panel, experiment, experiment.exploration.folds),
                 experiment,
-                network=experiment.network,
+                network=experiment.network.model_copy(update={"family": "tft"}),  # the others have no weights to read
                 training=experiment.training,
                 position=experiment.position,
                 epochs=experiment.exploration.epochs,
@@ -91,7 +91,7 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
         partitions_def=partitions,
         io_manager_key="reports",
         group_name=group,
-        code_version="1",
+        code_version="2",
         automation_condition=on_content_change(),
         kinds={"pytorch"},
     )

@@ -97,7 +97,7 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
         partitions_def=graph.folds(PRODUCTION),
         io_manager_key="fold_bundles",
         group_name=group,
-        code_version="1",
+        code_version="2",
         automation_condition=on_content_change(),
         kinds={"pytorch", "lightgbm"},
     )
@@ -133,6 +133,7 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
 def _fit(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionContext) -> FoldBundle:
     from tft_pipeline.model.boosting import boosting_probability, fit_boosting
     from tft_pipeline.model.fit import fit_fold
+    from tft_pipeline.model.heads import QUANTILES
     from tft_pipeline.model.inference import predict
 
     began = time.monotonic()
@@ -150,6 +151,7 @@ def _fit(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionConte
         epochs=spec.epochs,
         seed=spec.seeds[0],
         on_epoch=journal.epoch,
+        checkpoint=graph.layout.training_state(graph.name, PRODUCTION, spec.key),
     )
     predicted = predict(fitted, panel, fold.test)
     assert spec.boosting is not None
@@ -165,6 +167,8 @@ def _fit(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionConte
         "lightgbm_probability": boosting_probability(boosting, panel, fold.test),
         "momentum_position": momentum[:, slice(*fold.test)],
     }
+    if predicted.quantiles is not None:
+        columns |= {f"quantile_{level}": predicted.quantiles[..., q] for q, level in enumerate(QUANTILES)}
     train = panel.between(*fold.train)
     labels = train.label[train.scored]
     bundle = FoldBundle(
