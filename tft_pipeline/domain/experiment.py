@@ -29,6 +29,7 @@ from tft_pipeline.domain.sections import (
     TrainingSection,
     TuningSection,
     digest,
+    idle_keys,
     tunable_keys,
 )
 
@@ -111,11 +112,16 @@ class Experiment(Section):
             )
 
     def _check_space(self) -> None:
-        """Every value of the space alone is allowed; combinations that are not are failed trials."""
+        """Every value of the space alone is allowed and does something; combinations that are not are failed trials."""
+        idle = idle_keys(self.network, searched=frozenset(self.tuning.space))
         for key, knob in self.tuning.space.items():
             section, _, name = key.partition(".")
             if key not in tunable_keys():
                 raise ValueError(f"tuning.space: {key!r} is not tunable; choose from {', '.join(tunable_keys())}")
+            if key in idle:
+                raise ValueError(
+                    f"tuning.space: {key} changes nothing, because {idle[key]}: trials would repeat each other; drop it"
+                )
             adapter: TypeAdapter[Any] = TypeAdapter(TUNABLE[section].model_fields[name].rebuild_annotation())
             for value in knob.limits():
                 try:

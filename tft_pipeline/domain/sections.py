@@ -204,6 +204,20 @@ def tunable_keys() -> tuple[str, ...]:
     return tuple(sorted(key for key in keys if key not in FIXED))
 
 
+def idle_keys(network: NetworkSection, *, searched: frozenset[str]) -> dict[str, str]:
+    """Network keys that change nothing as the section stands, each with the reason.
+
+    Args:
+        searched: dotted keys that the tuning space varies.
+    """
+    idle: dict[str, str] = {}
+    if network.family == "lstm":
+        idle |= dict.fromkeys(("network.heads", "network.variable_hidden"), "network.family is lstm, which has none")
+    if not network.n_context and "network.n_context" not in searched:
+        idle |= dict.fromkeys(("network.context_bars", "network.context_choice"), "network.n_context is 0")
+    return idle
+
+
 class ExplorationSection(Section):
     """Phase 2: short fits on all features, to read Variable Selection Network weights."""
 

@@ -151,6 +151,31 @@ def test_a_searched_lookback_that_leaves_no_window_in_a_validation_part_is_refus
     assert "tuning.folds.validation 30 <= training.lookback 30" in message
 
 
+@pytest.mark.parametrize(
+    ("changes", "key", "reason"),
+    [
+        ({"network.family": "lstm"}, "network.heads", "network.family is lstm"),
+        ({"network.family": "lstm"}, "network.variable_hidden", "network.family is lstm"),
+        ({}, "network.context_bars", "network.n_context is 0"),
+    ],
+)
+def test_a_searched_key_that_changes_nothing_is_refused(changes, key, reason):
+    message = refusal({**changes, "tuning.space": {key: {"choices": [2, 4]}}})
+    assert f"tuning.space: {key} changes nothing, because {reason}" in message
+
+
+def test_the_length_of_context_sequences_may_be_searched_with_their_number():
+    space = {"network.context_bars": {"choices": [5, 10]}, "network.n_context": {"choices": [0, 4]}}
+    assert set(small({"tuning.space": space}).tuning.space) == set(space)
+
+
+@pytest.mark.parametrize("family", ["lstm", "pytorch_forecasting"])
+@pytest.mark.parametrize(("key", "value"), [("static_symbol", True), ("n_context", 3)])
+def test_an_input_that_the_family_has_not_is_refused_when_the_file_is_read(family, key, value):
+    message = refusal({"network.family": family, f"network.{key}": value})
+    assert f"{key} is {value} and family is {family}" in message
+
+
 def test_a_combination_that_only_some_trials_hit_does_not_refuse_the_space():
     space = {"network.hidden": {"choices": [4, 6]}, "network.heads": {"choices": [3, 2]}}
     assert set(small({"tuning.space": space}).tuning.space) == set(space)
