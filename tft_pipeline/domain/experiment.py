@@ -113,7 +113,7 @@ class Experiment(Section):
 
     def _check_space(self) -> None:
         """Every value of the space alone is allowed and does something; combinations that are not are failed trials."""
-        idle = idle_keys(self.network, searched=frozenset(self.tuning.space))
+        idle = idle_keys(self.network, self.training, searched=frozenset(self.tuning.space))
         for key, knob in self.tuning.space.items():
             section, _, name = key.partition(".")
             if key not in tunable_keys():

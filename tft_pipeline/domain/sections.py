@@ -117,10 +117,10 @@ class NetworkSection(Section):
         "TemporalFusionTransformer as a reference, many times slower. Exploration always reads a tft",
     )
     hidden: PositiveInt = Field(default=48, description="H, width of the network")
-    heads: PositiveInt = Field(default=4, description="attention heads; must divide hidden")
-    lstm_layers: PositiveInt = Field(default=1, description="stacked LSTM layers")
+    heads: PositiveInt = Field(default=4, description="attention heads; must divide hidden; an lstm has none")
+    lstm_layers: PositiveInt = Field(default=1, description="stacked LSTM layers; dropout stands between them")
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(default=0.1, description="dropout rate")
-    variable_hidden: PositiveInt = Field(default=8, description="width of one variable's own embedding")
+    variable_hidden: PositiveInt = Field(default=8, description="width of a variable's own embedding; an lstm has none")
     static_symbol: bool = Field(default=False, description="give the symbol as a static input of the tft")
     n_context: Annotated[int, Field(ge=0, le=512)] = Field(
         default=0, description="past sequences the tft reads beside each window, of the 512 a fold keeps; 0: none"
@@ -204,8 +204,8 @@ def tunable_keys() -> tuple[str, ...]:
     return tuple(sorted(key for key in keys if key not in FIXED))
 
 
-def idle_keys(network: NetworkSection, *, searched: frozenset[str]) -> dict[str, str]:
-    """Network keys that change nothing as the section stands, each with the reason.
+def idle_keys(network: NetworkSection, training: TrainingSection, *, searched: frozenset[str]) -> dict[str, str]:
+    """Keys that change nothing as the sections stand, each with the reason.
 
     Args:
         searched: dotted keys that the tuning space varies.
@@ -213,6 +213,10 @@ def idle_keys(network: NetworkSection, *, searched: frozenset[str]) -> dict[str,
     idle: dict[str, str] = {}
     if network.family == "lstm":
         idle |= dict.fromkeys(("network.heads", "network.variable_hidden"), "network.family is lstm, which has none")
+        if network.lstm_layers == 1 and "network.lstm_layers" not in searched:
+            idle["network.dropout"] = "a single LSTM layer has none"
+    if training.loss_mode in ("sharpe", "bce") and "training.loss_mode" not in searched:
+        idle["training.mle_weight"] = f"training.loss_mode is {training.loss_mode}"
     if not network.n_context and "network.n_context" not in searched:
         idle |= dict.fromkeys(("network.context_bars", "network.context_choice"), "network.n_context is 0")
     return idle

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 from dataclasses import dataclass, fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,8 @@ def inputs_sha256(settings: dict[str, Any], tensors: PanelTensors, weights: dict
         tensors: the fold's data, on the CPU.
         weights: the new network's, which stand for its code and its seed.
     """
-    machine = [torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.cuda.is_available()]
+    versions = [version(name) for name in ("tft-pipeline", "torch", "lightning")]
+    machine = [*versions, torch.backends.cpu.get_cpu_capability(), torch.cuda.is_available()]
     digest = hashlib.sha256(json.dumps([FORMAT, machine, settings], sort_keys=True).encode())
     outcomes = tensors.outcomes
     for array in (tensors.values, tensors.observed, *(getattr(outcomes, field.name) for field in fields(outcomes))):

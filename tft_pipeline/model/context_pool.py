@@ -44,7 +44,7 @@ def context_pool(
 ) -> ContextPool:
     """Draw a fold's pool from its train bars; the last label of every sequence ends inside train.
 
-        random           any symbol, any end, `context_bars` bars
+        random           ends drawn from all bars, symbols from those there, `context_bars` bars
         time_equivalent  ends `context_bars` or more apart, counted back from the last; n_context or more symbols at each
         change_point     segments between change-points of a symbol's returns, cut to their last `context_bars` bars
 
@@ -80,10 +80,11 @@ def context_pool(
         drawn = _time_equivalent(present, ends, names, times, seed, n_context, context_bars)
     else:
         drawn = _random(present, ends, names, times, seed, context_bars)
-    if not len(drawn.last):
+    if len(drawn.last) < n_context:
         raise ValueError(
-            f"not one context sequence by {choice!r} in {train.n_bars} train bars of {len(symbols)} symbols: every window "
-            "would go without; choose another network.context_choice, set network.n_context to 0, or lengthen train"
+            f"{len(drawn.last)} context sequence(s) by {choice!r} in {train.n_bars} train bars of {len(symbols)} symbols, less "
+            f"than n_context {n_context}: no window would see as many as asked for; choose another network.context_choice, "
+            "lower network.n_context, or lengthen train"
         )
     identity = mixed(names[drawn.symbol], times[drawn.last].astype(np.uint64))
     in_order = np.lexsort((identity, drawn.last))
@@ -111,12 +112,12 @@ def context_pool(
 def _random(
     present: np.ndarray, ends: np.ndarray, names: np.ndarray, times: np.ndarray, seed: int, length: int
 ) -> _Candidates:
-    """The sequences of lowest hash among all symbols and ends."""
-    symbol, place = np.nonzero(present[:, ends])
-    last = ends[place]
-    order = mixed(mixed(np.uint64(seed), names[symbol]), times[last].astype(np.uint64))
-    kept = np.argsort(order)[:POOL_SEQUENCES]
-    return _Candidates(symbol[kept], last[kept], np.full(len(kept), length))
+    """The ends of lowest hash, and at each the symbols of lowest hash: what enters at a bar follows from that bar alone, so
+    that a later listing pushes nothing out that an early window reads."""
+    by_hash = ends[np.argsort(mixed(np.uint64(seed), times[ends].astype(np.uint64)))][:POOL_SEQUENCES]
+    n_symbols = np.full(len(by_hash), POOL_SEQUENCES // len(by_hash))
+    n_symbols[: POOL_SEQUENCES % len(by_hash)] += 1
+    return _at_ends(present, by_hash, names, times, seed, n_symbols, length)
 
 
 def _time_equivalent(
@@ -132,12 +133,26 @@ def _time_equivalent(
     S = len(names)
     n_ends = min(1 + (len(ends) - 1) // length, POOL_SEQUENCES // min(n_context, S))
     apart = max(length, -(-len(ends) // n_ends))
-    n_symbols = POOL_SEQUENCES // n_ends
+    spaced = ends[::-1][::apart]
+    n_symbols = np.full(len(spaced), POOL_SEQUENCES // n_ends)
+    return _at_ends(present, spaced, names, times, seed, n_symbols, length)
+
+
+def _at_ends(
+    present: np.ndarray,
+    ends: np.ndarray,
+    names: np.ndarray,
+    times: np.ndarray,
+    seed: int,
+    n_symbols: np.ndarray,
+    length: int,
+) -> _Candidates:
+    """At each end the n_symbols of lowest hash among those with a label there."""
     symbols, lasts = [], []
-    for last in ends[::-1][::apart]:
+    for last, n in zip(ends, n_symbols, strict=True):
         there = np.flatnonzero(present[:, last])
         order = mixed(mixed(np.uint64(seed), names[there]), times[last : last + 1].astype(np.uint64))
-        symbols.append(there[np.argsort(order)[:n_symbols]])
+        symbols.append(there[np.argsort(order)[:n]])
         lasts.append(np.full(len(symbols[-1]), last))
     symbol = np.concatenate(symbols)
     return _Candidates(symbol, np.concatenate(lasts), np.full(len(symbol), length))

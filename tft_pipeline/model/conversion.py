@@ -49,15 +49,19 @@ def to_pytorch_forecasting(network: EncoderDecoderTft, model: TemporalFusionTran
             "model with the same inputs in the same order"
         )
     theirs = dict(model.named_parameters())
-    for ours, value, names in _pairs_of_tensors(network):
-        shapes = {theirs[name].shape for name in names}
-        if len(shapes) != 1 or value.numel() != len(names) * next(iter(shapes)).numel():
-            raise ValueError(
-                f"{ours} is {tuple(value.shape)}, theirs {sorted(shapes)} in {names}: build the model with our sizes"
-            )
-        with torch.no_grad():
-            for name, part in zip(names, value.reshape(len(names), *next(iter(shapes))), strict=True):
-                theirs[name].copy_(part)
+    parts: dict[str, Tensor] = {}
+    for _, value, names in _pairs_of_tensors(network):
+        parts |= zip(names, value.detach().reshape(len(names), -1), strict=True)
+    wrong = sorted(theirs.keys() ^ parts.keys())
+    wrong += [name for name in theirs.keys() & parts.keys() if theirs[name].numel() != parts[name].numel()]
+    if wrong:
+        raise ValueError(
+            f"{len(wrong)} parameters have no counterpart of their size, {wrong[0]} for one: the model would be a mixture of "
+            "two; build the model with our sizes, heads and LSTM layers; nothing was copied"
+        )
+    with torch.no_grad():
+        for name, part in parts.items():
+            theirs[name].copy_(part.view_as(theirs[name]))
 
 
 def stacked(network: EncoderDecoderTft, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -122,6 +122,7 @@ def fit_fold(
             f"training.precision {training.precision!r} needs a CUDA device and none is there: on a CPU it is several times "
             "slower than 32; set training.precision to '32'"
         )
+    panel = panel.between(0, fold.validation.stop).listed()  # who is listed later must not shape a batch
     train = panel.between(fold.train.start, fold.train.stop)
     refuse_infinite(train)
     if not train.observed.any():
@@ -185,6 +186,7 @@ def fit_fold(
                 "fold": [fold.key, *fold.train, *fold.validation],
                 "scaler": scaler.to_dict(),
                 "symbols": panel.symbols,
+                "calendar": [moment.isoformat() for moment in panel.calendar[fold.train.start :]],
                 "numbers": [target_volatility, horizon, bars_per_year, epochs, seed],
             }
             inputs = inputs_sha256(settings, tensors, dict(net.state_dict()))

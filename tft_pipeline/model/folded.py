@@ -91,6 +91,10 @@ class FoldedTft(nn.Module):
 
     def __init__(self, network: Tft) -> None:
         super().__init__()
+        if not isinstance(network, Tft):
+            raise ValueError(
+                f"only a tft has a folded form, this is a {type(network).__name__}: let the network itself forecast"
+            )
         if network.context is not None:
             raise ValueError(
                 "the network reads a context set, which the folded form does not carry: its positions would differ from those "

@@ -87,7 +87,15 @@ def decide(
     Args:
         symbol: whose window it is; read with a static symbol or a context set. By default one the network does not know.
         at: close of the last bar; read with a context set, of which all that was resolved before may be chosen.
+    Raises:
+        ValueError: a window of another shape than (lookback, features), or an infinite value.
     """
+    shape = (fitted.training.lookback, len(fitted.scaler.names))
+    if window.shape != shape or np.isinf(window).any():
+        raise ValueError(
+            f"the window is {window.shape} with {int(np.isinf(window).sum())} infinite values; the network was trained on "
+            f"{shape} and finite ones: its position would mean nothing; bring its features' last bars, missing ones as NaN"
+        )
     scaled = torch.from_numpy(np.nan_to_num(fitted.scaler.transform(window), nan=0.0, copy=False))
     static = fitted.network.static_symbol
     reader = None

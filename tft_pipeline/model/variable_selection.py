@@ -194,6 +194,17 @@ class VariableSelection(nn.Module):
         """
         if x.requires_grad:
             raise ValueError("the inputs want a gradient, which is not computed here: it would be wrong; detach them")
+        with torch.autocast(
+            x.device.type, enabled=False
+        ):  # the kernel writes into tensors of its own, of one precision
+            vectors = [vector.to(scale.dtype) for vector in embedded]
+            return self._selected(
+                x.to(scale.dtype), scale, shift, vectors, None if context is None else context.to(scale.dtype)
+            )
+
+    def _selected(
+        self, x: Tensor, scale: Tensor, shift: Tensor, embedded: Sequence[Tensor], context: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         weights = x.new_ones(len(x), 1)
         if self.joint is not None:
             weights = self.joint(x, scale, shift, embedded, context)

@@ -156,11 +156,13 @@ def test_a_searched_lookback_that_leaves_no_window_in_a_validation_part_is_refus
     [
         ({"network.family": "lstm"}, "network.heads", "network.family is lstm"),
         ({"network.family": "lstm"}, "network.variable_hidden", "network.family is lstm"),
+        ({"network.family": "lstm"}, "network.dropout", "a single LSTM layer has none"),
+        ({"training.loss_mode": "bce"}, "training.mle_weight", "training.loss_mode is bce"),
         ({}, "network.context_bars", "network.n_context is 0"),
     ],
 )
 def test_a_searched_key_that_changes_nothing_is_refused(changes, key, reason):
-    message = refusal({**changes, "tuning.space": {key: {"choices": [2, 4]}}})
+    message = refusal({**changes, "tuning.space": {key: {"low": 1, "high": 2}}})
     assert f"tuning.space: {key} changes nothing, because {reason}" in message
 
 

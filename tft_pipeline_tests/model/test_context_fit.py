@@ -30,9 +30,9 @@ def fitted(panel: Panel) -> FittedFold:
 @pytest.mark.parametrize("choice", ["random", "time_equivalent", "change_point"])
 @pytest.mark.parametrize("key", ["n_context", "context_bars"])
 def test_what_the_windows_read_changes_the_fit(panel: Panel, choice: str, key: str) -> None:
-    section = SECTION.model_copy(update={"context_choice": choice})
+    section = SECTION.model_copy(update={"context_choice": choice, "n_context": 1})
     longer = random_panel(n_symbols=6, n_bars=140, seed=3)
-    other = section.model_copy(update={key: getattr(section, key) + 2})
+    other = section.model_copy(update={key: getattr(section, key) + 1})
     one, two = (small_fit(longer, network=each, epochs=1).history for each in (section, other))
     assert one != two
 

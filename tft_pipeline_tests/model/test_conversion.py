@@ -1,5 +1,7 @@
 """Our network with pytorch-forecasting's weights: the same outputs, the same gradients, and back without a loss."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from tft_pipeline_tests.oracles.forecasting_peer import peer_batch, peer_outputs
 
 Inputs = tuple[Tensor, Tensor, int]
 F_OF_THE_ISSUE = [1, 2, 5, 73, 276]
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "past reals only": {"encoder": 5},
     "narrow embeddings": {"encoder": 5, "width": 3},
     "wide embeddings": {"encoder": 5, "width": 12},
@@ -24,6 +26,7 @@ SHAPES = {
     "two LSTM layers": {"encoder": 3, "known": 1, "static": 1, "layers": 2},
     "four heads": {"encoder": 2, "heads": 4},
 }
+EVERY_KIND_OF_INPUT: dict[str, Any] = {"known": 2, "static": 2, "categories": True}
 
 
 def _inputs(batch: dict[str, Tensor]) -> Inputs:
@@ -60,24 +63,49 @@ def test_outputs_equal_theirs_for_any_number_of_variables(n_variables: int, widt
         )
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [*SHAPES.values(), *({"encoder": n} for n in F_OF_THE_ISSUE)],
-    ids=[*SHAPES, *(f"{n} variables" for n in F_OF_THE_ISSUE)],
-)
-def test_gradients_equal_theirs(shape: dict[str, int]) -> None:
-    peer = peer_transformer(**shape).train()
+@pytest.mark.parametrize("n_variables", F_OF_THE_ISSUE)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_outputs_equal_theirs_for_any_number_of_variables_beside_every_kind_of_input(
+    n_variables: int, dtype: torch.dtype
+) -> None:
+    """Static and known reals, a static, a known and a past category: prediction, weights and attention."""
+    peer = peer_transformer(encoder=n_variables, **EVERY_KIND_OF_INPUT).to(dtype)
+    batch = peer_batch(peer, windows=2, bars=12, steps=3)
+    with torch.no_grad():
+        expected, actual = peer_outputs(peer, batch), from_pytorch_forecasting(peer).interpret(*_inputs(batch))
+    assert expected["encoder_weights"].shape[-1] == n_variables + 2 + 2
+    for name, value in expected.items():
+        atol = 1e-7 if dtype is torch.float64 else 1e-4 * value.abs().max().item()
+        torch.testing.assert_close(getattr(actual, name), value, atol=atol, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_gradients_equal_theirs(shape: str) -> None:
+    _assert_equal_gradients(SHAPES[shape], torch.float64, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_variables", F_OF_THE_ISSUE)
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-6), (torch.float32, 1e-4)])
+def test_gradients_equal_theirs_for_any_number_of_variables_beside_every_kind_of_input(
+    n_variables: int, dtype: torch.dtype, atol: float
+) -> None:
+    _assert_equal_gradients({"encoder": n_variables, **EVERY_KIND_OF_INPUT}, dtype, atol=atol)
+
+
+def _assert_equal_gradients(shape: dict[str, Any], dtype: torch.dtype, *, atol: float) -> None:
+    """Of every weight, within `atol` of its largest."""
+    peer = peer_transformer(**shape).to(dtype).train()
     batch = peer_batch(peer, windows=2, bars=12, steps=2)
     network = from_pytorch_forecasting(peer)
     network.train()
-    pull = torch.randn(2, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    pull = torch.randn(2, 2, 3, dtype=dtype, generator=torch.Generator().manual_seed(1))
     (peer_outputs(peer, batch)["prediction"] * pull).sum().backward()
     (network(*_inputs(batch)) * pull).sum().backward()
     expected = stacked(network, unshared(peer))
     for name, gradient in unshared(network).items():
         scale = expected[name].abs().max().clamp(min=1.0).item()
         torch.testing.assert_close(
-            gradient, expected[name], atol=1e-6 * scale, rtol=0, msg=lambda m, n=name: f"{n}: {m}"
+            gradient, expected[name], atol=atol * scale, rtol=0, msg=lambda m, n=name: f"{n}: {m}"
         )
 
 
@@ -115,6 +143,21 @@ def test_a_model_with_other_sizes_is_refused() -> None:
     network = from_pytorch_forecasting(peer_transformer(encoder=3))
     with pytest.raises(ValueError, match="build the model with our sizes"):
         to_pytorch_forecasting(network, peer_transformer(encoder=3, hidden=16, width=8))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [({}, {"layers": 2}), ({"layers": 2}, {}), ({"heads": 4}, {"heads": 2})])
+def test_a_refused_model_keeps_its_weights(ours: dict[str, int], theirs: dict[str, int]) -> None:
+    network, other = (
+        from_pytorch_forecasting(peer_transformer(encoder=3, **ours)),
+        peer_transformer(encoder=3, **theirs),
+    )
+    before = {name: value.clone() for name, value in other.state_dict().items()}
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1.0)
+    with pytest.raises(ValueError, match="nothing was copied"):
+        to_pytorch_forecasting(network, other)
+    assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
 
 
 def test_options_that_the_network_does_not_have_are_refused_by_name() -> None:

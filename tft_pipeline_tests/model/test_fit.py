@@ -40,6 +40,9 @@ def _with(panel: Panel, **arrays: np.ndarray) -> Panel:
     return replace(panel, **arrays)
 
 
+PER_SYMBOL = ("values", "observed", "next_return", "volatility", "label", "close")
+
+
 @pytest.fixture(scope="module")
 def panel() -> Panel:
     return random_panel()
@@ -64,6 +67,21 @@ def test_nothing_at_or_after_the_end_of_validation_changes_a_bit(panel: Panel) -
         array[:, stop:] = random.standard_normal(array[:, stop:].shape)
         changed[name] = array
     assert _same_weights(small_fit(panel).state, small_fit(_with(panel, **changed)).state)
+
+
+@pytest.mark.parametrize("keys", [{}, {"static_symbol": True}, {"n_context": 3, "context_bars": 6}])
+def test_a_symbol_listed_after_validation_changes_no_bit(keys: dict[str, Any]) -> None:
+    """Dropout, hidden symbols and context sequences are drawn; a later listing must not shift the draws."""
+    wide = random_panel(n_symbols=4)
+    observed = wide.observed.copy()
+    observed[3, :110] = False
+    values = np.where(observed[..., None], wide.values, np.nan)
+    wide = replace(wide, observed=observed, values=values)
+    narrow = replace(wide, **{name: getattr(wide, name)[:3] for name in PER_SYMBOL}, symbols=wide.symbols[:3])
+    network = NETWORK.model_copy(update=keys)
+    one, other = small_fit(wide, network=network), small_fit(narrow, network=network)
+    assert one.history == other.history
+    assert _same_weights(one.state, other.state)
 
 
 def test_validation_bars_stop_the_training_but_do_not_train(panel: Panel) -> None:

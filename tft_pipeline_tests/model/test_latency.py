@@ -78,3 +78,13 @@ def test_an_end_that_no_order_statistic_bounds_is_none() -> None:
 def test_too_few_calls_are_refused(fitted: FittedFold) -> None:
     with pytest.raises(ValueError, match="n 19"):
         benchmark_latency(fitted, warmup=0, n=19, seed=1)
+
+
+@pytest.mark.parametrize("change", ["short", "infinite", "fewer features"])
+def test_a_window_that_the_network_was_not_made_for_is_refused(fitted: FittedFold, change: str) -> None:
+    window = random_panel(gaps=False).values[1, 105:121].copy()
+    if change == "infinite":
+        window[3, 1] = np.inf
+    cut = {"short": window[1:], "infinite": window, "fewer features": window[:, 1:]}[change]
+    with pytest.raises(ValueError, match="would mean nothing"):
+        decide(fitted.build(), fitted, cut)

@@ -53,14 +53,15 @@ def time_key(moment: datetime) -> int:
 
 
 def random_pool(panel: Panel, *, stop: int, length: int, horizon: int, seed: int, size: int) -> set[tuple[str, int]]:
-    """(symbol, last bar) of the `size` lowest hashes among all sequences of bars 0 .. stop-1."""
-    ranked = [
-        (mixed(mixed(seed, symbol_key(name)), time_key(panel.calendar[last])), name, last)
-        for s, name in enumerate(panel.symbols)
-        for last in range(length - 1, stop - horizon)
-        if panel.scored[s, last]
-    ]
-    return {(name, last) for _, name, last in sorted(ranked)[:size]}
+    """(symbol, last bar): the ends of lowest hash among bars 0 .. stop-1, and the symbols of lowest hash at each."""
+    ends = sorted(range(length - 1, stop - horizon), key=lambda last: mixed(seed, time_key(panel.calendar[last])))
+    ends = ends[:size]
+    found = set()
+    for rank, last in enumerate(ends):
+        there = [name for s, name in enumerate(panel.symbols) if panel.scored[s, last]]
+        there.sort(key=lambda name: mixed(mixed(seed, symbol_key(name)), time_key(panel.calendar[last])))
+        found |= {(name, last) for name in there[: size // len(ends) + (rank < size % len(ends))]}
+    return found
 
 
 def chosen(
