@@ -136,7 +136,7 @@ class TftModule(LightningModule):
         """Clip the norm of all gradients together, and keep what it was."""
         assert gradient_clip_val is not None
         assert gradient_clip_algorithm in (None, "norm")
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val, foreach=True)
         self._norm_sum += self._finite(norm, "gradient norm", self._named_batch)
         self._learning_rate = float(optimizer.param_groups[0]["lr"])
         self._step += 1

@@ -139,7 +139,8 @@ class JointWeights(nn.Module):
         by_real = self.inner.weight[:, self.inner.in_features - first :].view(
             self.inner.out_features, *scale.shape
         )  # (width, R, D)
-        before = functional.linear(x, (by_real * scale).sum(-1), (by_real * shift).sum((1, 2)) + self.inner.bias)
+        slope, level = (by_real.transpose(0, 1) @ torch.stack((scale, shift), dim=-1)).unbind(-1)  # (R, width) each
+        before = torch.addmm(self.inner.bias + level.sum(0), x, slope)
         if embedded:
             before = before + torch.cat(tuple(embedded), dim=1) @ self.inner.weight[:, : -first or None].t()
         if self.context is not None:

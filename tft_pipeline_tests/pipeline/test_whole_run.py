@@ -31,6 +31,12 @@ def test_the_run_ends_with_a_release_that_holds_the_newest_folds_weights(finishe
     assert json.loads((models / "best_tft_model_card.json").read_text()) == card
 
 
+def test_training_states_are_gone_when_their_folds_are_done(finished: Workbench) -> None:
+    states = finished.layout.training_state("small", "production", "f").parent
+    assert states.is_dir()
+    assert list(states.iterdir()) == []
+
+
 def test_the_cards_figures_are_those_of_the_assets(finished: Workbench) -> None:
     _, card = current_release(finished.layout.models("small"))
     performance = OosPerformance.model_validate(report(finished, "oos_performance"))

@@ -205,6 +205,7 @@ def _weigh(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionCon
             epochs=spec.epochs,
             seed=seed,
             on_epoch=_of_seed(journal, k),
+            checkpoint=graph.layout.training_state(graph.name, EXPLORATION, f"{spec.key}-{k}"),
         )
         weights = predict(fitted, shadowed, spec.fold.validation).vsn_weights
         by_seed.append({_shadow_slot(name): float(w) for name, w in zip(shadowed.features, weights, strict=True)})
