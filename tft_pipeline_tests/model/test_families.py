@@ -13,7 +13,7 @@ from tft_pipeline.domain.folds import Span
 from tft_pipeline.domain.sections import NetworkSection
 from tft_pipeline.model.batch import WindowBatch
 from tft_pipeline.model.families import Network, build_network
-from tft_pipeline.model.heads import LossMode
+from tft_pipeline.model.heads import Forecast, LossMode
 from tft_pipeline.model.inference import predict
 from tft_pipeline_tests.oracles.model_panels import NETWORK, TRAINING, random_panel, small_fit
 
@@ -32,12 +32,6 @@ def _network(family: str, loss_mode: LossMode = "joint_mle", **keys: Any) -> Net
         for parameter in network.parameters():  # no term may hide behind a weight that starts at zero
             parameter.add_(0.3 * torch.randn(parameter.shape))
     return network.eval()
-
-
-def _means(network: Network, windows: WindowBatch) -> torch.Tensor:
-    mean = network.forecast(windows).mean
-    assert mean is not None
-    return mean.detach()
 
 
 def _windows(seed: int = 0) -> WindowBatch:
@@ -72,7 +66,7 @@ def test_the_last_bar_alone_is_the_last_of_every_bar(family: str) -> None:
             torch.testing.assert_close(whole[:, -1], alone, atol=2e-5, rtol=1e-4)
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=20)
 @given(bar=st.integers(0, T - 2), seed=st.integers(1, 1000), loss_mode=st.sampled_from(get_args(LossMode)))
 @families
 def test_later_bars_change_no_bit_and_the_bar_itself_does(
@@ -87,13 +81,18 @@ def test_later_bars_change_no_bit_and_the_bar_itself_does(
     itself = WindowBatch(values=windows.values + 2.0 * (torch.arange(T) == bar)[:, None], observed=windows.observed)
     with torch.no_grad():
         before, after, moved = (network.forecast(each) for each in (windows, changed, itself))
-    seen = windows.observed[:, bar]
-    for name, one, two, three in zip(before._fields, before, after, moved, strict=True):
-        if one is not None and two is not None and three is not None:
-            assert torch.equal(one[:, : bar + 1], two[:, : bar + 1]), name
-            assert not torch.equal(one[:, bar + 1 :], two[:, bar + 1 :]), name
-            assert torch.equal(one[:, :bar], three[:, :bar]), name
-            assert (one != three)[seen, bar].unsqueeze(-1).flatten(1).any(1).all(), name
+    difference = _largest_difference(before, after)
+    assert (difference[:, : bar + 1] == 0).all()
+    assert difference[:, bar + 1 :].max() > 1e-3
+    difference = _largest_difference(before, moved)
+    assert (difference[:, :bar] == 0).all()
+    assert difference[:, bar][windows.observed[:, bar]].min() > 1e-4
+
+
+def _largest_difference(one: Forecast, other: Forecast) -> torch.Tensor:
+    """(W, T), over all that a forecast has: a position alone may stand at its limit."""
+    parts = [(a - b).abs() for a, b in zip(one, other, strict=True) if a is not None and b is not None]
+    return torch.cat([part.view(W, T, -1) for part in parts], dim=-1).amax(-1)
 
 
 @families
