@@ -11,11 +11,12 @@ AUTOMATION ?= off
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := $(VENV)/.peers
 HOME_OF_DAGSTER = from tft_pipeline.pipeline.runs import prepare_dagster_home as prepare; \
 	from tft_pipeline.storage.layout import default_layout; print(prepare(default_layout()))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-slow lint types
+.PHONY: help setup demo dev test test-slow lint types bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -53,3 +54,10 @@ lint: $(STAMP) ## check style and format
 
 types: $(STAMP) ## check types
 	$(BIN)/mypy
+
+bench: $(PEERS) ## measure speed and memory against other libraries; writes the README's table (half an hour)
+	$(BIN)/python benchmarks/run_all.py
+
+$(PEERS): $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,peers]"
+	@touch $@

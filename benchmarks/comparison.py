@@ -92,9 +92,14 @@ def amount(value: float | None, unit: str) -> str:
         return "not reached"
     if unit.startswith("s") and value < 1.0:
         value, unit = value * 1e3, f"m{unit}"
-    return f"{value:#.3g}".rstrip(".") + f" {unit}"
+    return f"{_digits(value)} {unit}"
 
 
 def times(ratio: float | None) -> str:
     """`12.3x`, or a dash."""
-    return "-" if ratio is None else f"{ratio:.3g}x" if ratio < 100 else f"{ratio:.0f}x"
+    return "-" if ratio is None else f"{_digits(ratio)}x"
+
+
+def _digits(value: float) -> str:
+    decimals = max(0, 2 - math.floor(math.log10(value))) if value > 0.0 else 0
+    return f"{value:,.{min(decimals, 4)}f}"

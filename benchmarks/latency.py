@@ -4,8 +4,8 @@
     --form streaming  ours reads the new bar and its cache of the others      against pytorch-forecasting's window
     --form lstm       the guide's LSTM (2 layers, hidden 128, 5 inputs, 64 bars) in ONNX Runtime, against itself in eager torch
 
-Ours is the decoder-only network a fold is released with, at theirs's sizes: about as many parameters, another function. That
-the ONNX form says what torch says is checked before timing. Calls alternate.
+Ours is the decoder-only network a fold is released with, at their sizes: about as many parameters, another function. That
+the ONNX form says what torch says is checked before timing. Turns of 20 calls alternate.
 """
 
 import one_thread  # noqa: F401
@@ -30,13 +30,14 @@ from tft_pipeline.model.lstm import LstmNetwork
 from tft_pipeline.model.network import Tft, count_parameters
 
 QUANTILE = 0.95
+CALLS_A_TURN = 20
 TOLERANCE = 1e-5
 GUIDE = {"variables": 5, "lookback": 64, "hidden": 128, "layers": 2}
 Feed = dict[str, np.ndarray]
 
 
 def compare(form: str, variables: int, *, calls: int) -> Comparison:
-    """p95 of both, `calls` timed calls each."""
+    """p95 of both, `calls` timed calls each, rounded up to whole turns."""
     require("onnxruntime")
     quiet()
     torch.set_num_threads(1)
@@ -58,7 +59,7 @@ def compare(form: str, variables: int, *, calls: int) -> Comparison:
         with torch.inference_mode():
             return theirs(batch).prediction
 
-    timings = alternate({"theirs": run_theirs, "ours": ours}, rounds=calls, warmup=10)
+    timings = _turns({"theirs": run_theirs, "ours": ours}, calls)
     shapes = {"variables": variables, "lookback": LOOKBACK, "hidden": HIDDEN, "width": HIDDEN, "heads": HEADS}
     shapes |= {"parameters_ours": count_parameters(network), "parameters_theirs": count_parameters(theirs)}
     return _of_tails(f"latency, {form}", "pytorch_forecasting", timings, shapes)
@@ -101,9 +102,7 @@ class _LastProbability(nn.Module):
 
 
 def _lstm(calls: int) -> Comparison:
-    section = NetworkSection(
-        family="lstm", hidden=GUIDE["hidden"], lstm_layers=GUIDE["layers"], heads=4, dropout=0.0
-    )
+    section = NetworkSection(family="lstm", hidden=GUIDE["hidden"], lstm_layers=GUIDE["layers"], heads=4, dropout=0.0)
     network = _LastProbability(LstmNetwork(GUIDE["variables"], section, "bce")).eval()
     values = torch.randn(1, GUIDE["lookback"], GUIDE["variables"])
     with torch.no_grad():
@@ -120,10 +119,13 @@ def _lstm(calls: int) -> Comparison:
             return network(values).numpy()
 
     _refuse_difference(run(feed)["probability"], eager())
-    timings = alternate(
-        {"theirs": eager, "ours": lambda: run(feed)["probability"]}, rounds=calls, warmup=10
-    )
+    timings = _turns({"theirs": eager, "ours": lambda: run(feed)["probability"]}, calls)
     return _of_tails("latency, the guide's LSTM", "the same in eager torch", timings, dict(GUIDE))
+
+
+def _turns(contestants: dict[str, Callable[[], object]], calls: int) -> dict[str, Timing]:
+    rounds = -(-calls // CALLS_A_TURN)
+    return alternate(contestants, rounds=rounds, warmup=10, calls_a_turn=CALLS_A_TURN)
 
 
 def _session(model: bytes) -> Callable[[Feed], Feed]:
@@ -140,7 +142,9 @@ def _session(model: bytes) -> Callable[[Feed], Feed]:
 def _refuse_difference(ours: np.ndarray, expected: np.ndarray) -> None:
     difference = float(np.abs(ours - expected).max())
     if not difference <= TOLERANCE:
-        raise ValueError(f"the ONNX form differs from torch by {difference:.1e} > {TOLERANCE:.0e}: it is another network")
+        raise ValueError(
+            f"the ONNX form differs from torch by {difference:.1e} > {TOLERANCE:.0e}: it is another network"
+        )
 
 
 def _of_tails(name: str, peer: str, timings: dict[str, Timing], shapes: dict[str, Any]) -> Comparison:

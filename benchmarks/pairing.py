@@ -44,22 +44,27 @@ def alternate(
     *,
     rounds: int,
     warmup: int = 1,
+    calls_a_turn: int = 1,
     budget_s: float = float("inf"),
     least_rounds: int = 3,
 ) -> dict[str, Timing]:
-    """Call every contestant once a round, in turned order every other round, and time each call.
+    """Let every contestant have its turn once a round, in turned order every other round, and time each of its calls.
 
     Python's garbage collector runs before each round, not in it.
 
     Args:
         rounds: timed rounds.
-        warmup: untimed rounds before them.
+        warmup: untimed rounds before them, one call each.
+        calls_a_turn: more than one where a call takes about a millisecond: what the other left in the caches would count.
         budget_s: no further round starts when the timed ones took so long, once `least_rounds` are done.
     Raises:
-        ValueError: no contestant, or fewer than one round.
+        ValueError: no contestant, or fewer than one round or call.
     """
-    if not contestants or rounds < 1:
-        raise ValueError(f"{len(contestants)} contestants and {rounds} rounds: a comparison needs one of each at least")
+    if not contestants or rounds < 1 or calls_a_turn < 1:
+        raise ValueError(
+            f"{len(contestants)} contestants, {rounds} rounds, {calls_a_turn} calls a turn: nothing would be timed; a "
+            "comparison needs one of each at least"
+        )
     for _ in range(warmup):
         for call in contestants.values():
             call()
@@ -73,9 +78,10 @@ def alternate(
             gc.collect()
             gc.disable()
             for name in tuple(contestants)[:: -1 if number % 2 else 1]:
-                cpu, wall = time.process_time(), time.perf_counter()
-                contestants[name]()
-                samples[name].append((time.process_time() - cpu, time.perf_counter() - wall))
+                for _ in range(calls_a_turn):
+                    cpu, wall = time.process_time(), time.perf_counter()
+                    contestants[name]()
+                    samples[name].append((time.process_time() - cpu, time.perf_counter() - wall))
             if collecting:
                 gc.enable()
     finally:

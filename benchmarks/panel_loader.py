@@ -9,9 +9,7 @@ from pytorch_forecasting import TimeSeriesDataSet
 from torch.utils.data import DataLoader
 
 
-def forecasting_loader(
-    values: np.ndarray, labels: np.ndarray, *, lookback: int, batch: int, train: bool
-) -> DataLoader:
+def forecasting_loader(values: np.ndarray, labels: np.ndarray, *, lookback: int, batch: int, train: bool) -> DataLoader:
     """Batches of windows of `lookback` bars, each with the label of its last bar; random order in training.
 
     Its decoder step stands one bar behind the encoder's last one, so the label of bar t is put at bar t + 1.

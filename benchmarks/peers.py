@@ -57,7 +57,14 @@ def require(package: str) -> None:
 def quiet() -> None:
     """Switch off the peers' notices: standard output is the result's alone."""
     warnings.filterwarnings("ignore")
-    for name in ("lightning", "pytorch_lightning", "lightning.pytorch", "darts"):
+    noisy = (
+        "lightning",
+        "pytorch_lightning",
+        "lightning.pytorch",
+        "darts",
+        "torch.onnx._internal.exporter._registration",
+    )
+    for name in noisy:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

@@ -62,9 +62,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.bars < Sizes.lookback:
         parser.error(f"--bars {given.bars} hold no window of {Sizes.lookback} bars")
-    result = compare(
-        Sizes(variables=given.variables, batch=64), given.bars, rounds=given.rounds, budget_s=given.budget
-    )
+    result = compare(Sizes(variables=given.variables, batch=64), given.bars, rounds=given.rounds, budget_s=given.budget)
     show(result, as_json=given.json)
 
 

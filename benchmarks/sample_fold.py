@@ -65,8 +65,8 @@ def sample_folds(panel: Panel, *, train: int, validation: int, n_folds: int) -> 
     return plan_folds(panel.calendar, plan, first_bar=first, stop_bar=stop, intraday=False, max_folds=n_folds)
 
 
-def fold_arrays(panel: Panel, fold: Fold) -> FoldArrays:
-    """Scale a fold on its training bars.
+def fold_arrays(panel: Panel, fold: Fold, *, n_symbols: int) -> FoldArrays:
+    """Scale a fold on its training bars; the first `n_symbols` symbols.
 
     Raises:
         ValueError: a label of the fold is missing: the peer's data set has no place for that.
@@ -78,7 +78,8 @@ def fold_arrays(panel: Panel, fold: Fold) -> FoldArrays:
     for span in (train, validation):
         if not cut.scored[:, span.start : span.stop].all():
             raise ValueError(f"fold {fold.key}: a label of bars {span} is missing; take a fold in which all are there")
-    scaler = Scaler.fit(cut.values[:, : train.stop], cut.features)
-    values = np.nan_to_num(scaler.transform(cut.values), nan=0.0)
-    label = np.nan_to_num(cut.label, nan=0.0).astype(np.float32)
+    values, label = cut.values[:n_symbols], cut.label[:n_symbols]
+    scaler = Scaler.fit(values[:, : train.stop], cut.features)
+    values = np.nan_to_num(scaler.transform(values), nan=0.0)
+    label = np.nan_to_num(label, nan=0.0).astype(np.float32)
     return FoldArrays(values=values, label=label, train=train, validation=validation)

@@ -32,7 +32,7 @@ PEERS = ("pytorch_forecasting", "neuralforecast", "darts")
 N_SERIES, N_BARS = 3, 1_000
 """Of the panel that `block` fetches from."""
 DROPOUT_REMARK = (
-    "dropout is drawn inside each variable's network by the peer, on the selected inputs by ours: equal in evaluation mode"
+    "dropout acts inside each variable's network in theirs, on the selected inputs in ours; equal in evaluation"
 )
 
 
@@ -64,7 +64,10 @@ def compare(mode: str, peer: str, sizes: Sizes, *, rounds: int, budget_s: float)
         require(peer)
         mine = ours.like(pytorch_forecasting(replace(sizes, width=sizes.hidden)), values)
         theirs, their_forward = peer_network(peer, sizes)
-        remarks = ("same sizes and inputs, another function: outputs cannot be compared",)
+        n_theirs, n_ours = count_parameters(theirs), count_parameters(mine)
+        remarks = (
+            f"same sizes and inputs, another function, {n_theirs:,} parameters against {n_ours:,}: outputs are not compared",
+        )
     if mode == "inference":
         contestants = _inference(mine, theirs, their_forward, values)
     else:

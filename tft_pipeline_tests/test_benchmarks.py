@@ -220,7 +220,7 @@ def test_a_seed_that_never_gets_there_counts_as_infinitely_slow(load: Load) -> N
 def test_both_contestants_have_the_same_number_of_parameters_within_a_tenth(load: Load) -> None:
     both = load("contestants")
     n = len(load("sample_fold").FEATURES)
-    ours, theirs = both.count_parameters(both.our_network(n)), both.count_parameters(both.their_network(n))
+    ours, theirs = both.count_parameters(both.our_network(n, 0.1)), both.count_parameters(both.their_network(n, 0.1))
     assert abs(ours / theirs - 1.0) <= 0.1
 
 
