@@ -30,7 +30,7 @@ LARGEST_DIFFERENCE = 0.10
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How one side is trained; `batch` is windows for theirs and blocks of all symbols for ours."""
+    """How one side is trained; `batch` is windows of any symbols."""
 
     learning_rate: float
     batch: int

@@ -3,13 +3,15 @@
 Both minimise the Gaussian negative log likelihood of the next bar's return, in units of expected risk, on the same scaled
 features, with AdamW and one thread; both are validated after each epoch on the same (symbol, bar) labels, each from the last
 63 bars. Theirs trains on windows out of its own TimeSeriesDataSet and data loader, one label a window. Ours trains the
-decoder-only network on blocks of consecutive bars of all symbols, one label at every bar behind the warm-up. Sizes make
+decoder-only network on windows drawn from all symbols, one label at every bar behind the warm-up. Sizes make
 the numbers of parameters agree within 10 %. The clock runs from the arrays in memory: data set, network, training and
 validation. Their time ends with the epoch of their lowest loss (waiting for early stopping is not counted); ours with the
 first epoch at or below that loss. A seed is run theirs first, for ours needs their loss to know when to stop.
 
-Recipes are the best of `--search`, which spends no more CPU time on ours than on theirs: that is 15 recipes against 3, at its
-default dropout, because an epoch of theirs takes some twenty times as long.
+Recipes: theirs is the best of `--search` over three learning rates at its default dropout, ours the first to reach that loss
+among some forty tried by hand and by `--search`, on seeds that are not reported. An epoch of theirs takes some twenty times as
+long. The losses of both move by about 0.01 from epoch to epoch, as much as either gains over a constant forecast (1.329): on
+this fold the goal is hardly more than noise, and the ratio says how fast epochs are rather than who learns more.
 """
 
 import one_thread  # noqa: F401
@@ -34,8 +36,19 @@ GRID = {
     "theirs": tuple(Recipe(learning_rate=rate, batch=64, dropout=0.1) for rate in (3e-4, 1e-3, 3e-3)),
     "ours": tuple(
         Recipe(learning_rate=rate, batch=batch, dropout=dropout)
-        for rate, batch in ((3e-4, 2), (3e-4, 4), (1e-3, 4), (1e-3, 8), (3e-3, 16))
-        for dropout in (0.1, 0.3, 0.5)
+        for rate, batch, dropout in (
+            (3e-4, 2, 0.1),
+            (3e-4, 4, 0.1),
+            (3e-4, 8, 0.1),
+            (1e-3, 4, 0.1),
+            (1e-3, 8, 0.1),
+            (1e-3, 16, 0.1),
+            (3e-3, 8, 0.1),
+            (1e-2, 8, 0.1),
+            (1e-3, 8, 0.3),
+            (1e-3, 4, 0.5),
+            (3e-3, 16, 0.5),
+        )
     ),
 }
 SEARCH_SEED = 100
@@ -132,9 +145,9 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=1_008, help="training bars")
     parser.add_argument("--validation", type=int, default=252, help="validation bars")
     parser.add_argument("--symbols", type=int, default=20, help="take only the first so many of 20")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--their-epochs", type=int, default=2, help="most epochs of theirs")
-    parser.add_argument("--patience", type=int, default=1, help="of theirs, epochs without a lower loss")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[200, 201])
+    parser.add_argument("--their-epochs", type=int, default=3, help="most epochs of theirs")
+    parser.add_argument("--patience", type=int, default=2, help="of theirs, epochs without a lower loss")
     parser.add_argument("--our-epochs", type=int, default=30, help="most epochs of ours")
     parser.add_argument("--search", type=int, metavar="EPOCHS", help="print the grid search instead; takes long")
     given = parser.parse_args()
