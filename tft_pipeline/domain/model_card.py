@@ -26,6 +26,13 @@ LIMITATIONS = (
     "Statistics speak of the scored period; regimes that it does not contain are not covered.",
 )
 
+NETWORKS = {
+    "tft": "decoder-only Temporal Fusion Transformer",
+    "lstm": "stacked LSTM",
+    "pytorch_forecasting": "pytorch-forecasting's TemporalFusionTransformer",
+}
+"""What a network family is, in words."""
+
 
 def build_card(
     *,
@@ -126,13 +133,16 @@ def build_card(
         "latency_ms": {key: latency.latency_ms[key] for key in ("mean", "p50", "p95", "p99")}
         | {key: value for key, value in latency.latency_ms.items() if key not in ("mean", "p50", "p95", "p99")},
         "architecture": {
-            "class": "decoder-only Temporal Fusion Transformer",
+            "class": NETWORKS[spec.network.family],
+            "family": spec.network.family,
             "seq_len": spec.training.lookback,
             "hidden_size": spec.network.hidden,
             "total_params": newest["n_parameters"],
             "features": list(spec.features),
             "layers": spec.network.lstm_layers,
-            "heads": spec.network.heads,
+            "heads": None if spec.network.family == "lstm" else spec.network.heads,
+            "static_symbol": spec.network.static_symbol,
+            "n_context": spec.network.n_context,
             "dropout": spec.network.dropout,
             "loss": spec.training.loss_mode,
         },

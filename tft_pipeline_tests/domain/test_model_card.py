@@ -2,7 +2,7 @@ import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -22,6 +22,7 @@ from tft_pipeline.domain.reports import (
     TrialRow,
     TunedHyperparameters,
 )
+from tft_pipeline.domain.sections import NetworkSection
 from tft_pipeline_tests.builders import FEATURES, planned, small, toy_panel
 from tft_pipeline_tests.conftest import random_bars
 
@@ -54,8 +55,9 @@ def card(
     p95: float = 12.0,
     drift: str = "stable",
     psi: tuple[float | None, ...] = (0.1, None, 0.3),
+    network: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    experiment = small()
+    experiment = small({f"network.{key}": value for key, value in (network or {}).items()})
     bars = random_bars()
     panel = toy_panel(bars, experiment)
     plan = FoldPlanReport(
@@ -170,6 +172,21 @@ def test_the_kinds_of_the_guides_values_are_kept():
     assert found["architecture"]["hidden_size"] == 4
     assert found["inference"]["warmup_n"] == 2
     datetime.fromisoformat(found["created_at"])
+
+
+@pytest.mark.parametrize("family", get_args(NetworkSection.model_fields["family"].annotation))
+def test_the_card_names_the_network_that_was_trained(family):
+    architecture = card(network={"family": family})["architecture"]
+    words = {"tft": "decoder-only", "lstm": "LSTM", "pytorch_forecasting": "pytorch-forecasting"}
+    assert words[family] in architecture["class"]
+    assert architecture["family"] == family
+    assert (architecture["heads"] is None) == (family == "lstm")
+
+
+def test_the_card_says_what_the_network_reads_besides_its_bars():
+    architecture = card(network={"static_symbol": True, "n_context": 3})["architecture"]
+    assert architecture["static_symbol"] is True
+    assert architecture["n_context"] == 3
 
 
 def test_the_card_is_finite_json():

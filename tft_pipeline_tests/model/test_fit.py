@@ -15,15 +15,13 @@ from tft_pipeline.domain.portfolio import portfolio_returns
 from tft_pipeline.domain.positions import hold_positions
 from tft_pipeline.domain.scaling import Scaler
 from tft_pipeline.domain.sections import NetworkSection, PositionSection, TrainingSection
-from tft_pipeline.model.batch import WindowBatch
-from tft_pipeline.model.fit import FittedFold, fit_fold, symbol_levels
+from tft_pipeline.model.fit import fit_fold
 from tft_pipeline.model.inference import predict
 from tft_pipeline.model.lightning import TftModule
 from tft_pipeline.model.losses import Objective
 from tft_pipeline.model.windows import panel_tensors
 from tft_pipeline_tests.oracles.model_panels import (
     BARS_PER_YEAR,
-    NETWORK,
     POSITION,
     TRAINING,
     random_panel,
@@ -38,9 +36,6 @@ def _same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) 
 
 def _with(panel: Panel, **arrays: np.ndarray) -> Panel:
     return replace(panel, **arrays)
-
-
-PER_SYMBOL = ("values", "observed", "next_return", "volatility", "label", "close")
 
 
 @pytest.fixture(scope="module")
@@ -67,21 +62,6 @@ def test_nothing_at_or_after_the_end_of_validation_changes_a_bit(panel: Panel) -
         array[:, stop:] = random.standard_normal(array[:, stop:].shape)
         changed[name] = array
     assert _same_weights(small_fit(panel).state, small_fit(_with(panel, **changed)).state)
-
-
-@pytest.mark.parametrize("keys", [{}, {"static_symbol": True}, {"n_context": 3, "context_bars": 6}])
-def test_a_symbol_listed_after_validation_changes_no_bit(keys: dict[str, Any]) -> None:
-    """Dropout, hidden symbols and context sequences are drawn; a later listing must not shift the draws."""
-    wide = random_panel(n_symbols=4)
-    observed = wide.observed.copy()
-    observed[3, :110] = False
-    values = np.where(observed[..., None], wide.values, np.nan)
-    wide = replace(wide, observed=observed, values=values)
-    narrow = replace(wide, **{name: getattr(wide, name)[:3] for name in PER_SYMBOL}, symbols=wide.symbols[:3])
-    network = NETWORK.model_copy(update=keys)
-    one, other = small_fit(wide, network=network), small_fit(narrow, network=network)
-    assert one.history == other.history
-    assert _same_weights(one.state, other.state)
 
 
 def test_validation_bars_stop_the_training_but_do_not_train(panel: Panel) -> None:
@@ -180,7 +160,7 @@ def test_the_caller_hears_of_each_epoch_and_may_end_the_fit(panel: Panel) -> Non
             raise EnoughError
 
     with pytest.raises(EnoughError):
-        _fit(panel, epochs=5, on_epoch=listen)
+        small_fit(panel, epochs=5, on_epoch=listen)
     assert [row["epoch"] for row in rows] == [0, 1]
 
 
@@ -311,47 +291,3 @@ def _annual_sharpe(panel: Panel, raw: np.ndarray, span: Span) -> float:
     series = portfolio_returns(held, panel.volatility, panel.next_return, target_volatility=0.15, cost_bps=0.0)
     net = series.between(*span).net
     return float(net.mean() / net.std(ddof=1) * np.sqrt(BARS_PER_YEAR))
-
-
-def _fit(panel: Panel, *, epochs: int, network: NetworkSection = NETWORK, on_epoch: Any = None) -> FittedFold:
-    return fit_fold(
-        panel,
-        small_fold(),
-        network=network,
-        training=TRAINING,
-        position=POSITION,
-        target_volatility=0.15,
-        horizon=1,
-        bars_per_year=BARS_PER_YEAR,
-        epochs=epochs,
-        seed=1,
-        on_epoch=on_epoch,
-    )
-
-
-def test_only_symbols_with_a_training_label_have_a_level_of_their_own(panel: Panel) -> None:
-    observed = panel.observed.copy()
-    observed[1, :82] = False  # listed when training is over
-    static = NETWORK.model_copy(update={"static_symbol": True})
-    fitted = _fit(_with(panel, observed=observed), epochs=1, network=static)
-    assert fitted.symbols == ("S0", "S2")
-    assert symbol_levels(("S2", "S1", "S0"), fitted.symbols).tolist() == [2, 0, 1]
-    assert fitted.build().embedding.tables[0].weight.shape[0] == 3
-    assert _fit(panel, epochs=1).symbols == ()
-
-
-def test_the_order_of_symbols_in_the_panel_is_all_that_their_levels_follow_from(panel: Panel) -> None:
-    """Two symbols with the same numbers differ by their level alone."""
-    twins = {
-        name: getattr(panel, name)[[2, 2, 2]] for name in ("values", "observed", "next_return", "volatility", "label")
-    }
-    static = NETWORK.model_copy(update={"static_symbol": True})
-    network = _fit(_with(panel, **twins), epochs=2, network=static).build()
-    values = torch.randn(1, 16, 4).expand(4, 16, 4)
-    windows = WindowBatch(
-        values=values, observed=torch.ones(4, 16, dtype=torch.bool), symbol=torch.tensor([1, 1, 2, 0])
-    )
-    with torch.no_grad():
-        position = network.forecast_last(windows).position
-    assert position[0] == position[1]
-    assert len(set(position.tolist())) == 3

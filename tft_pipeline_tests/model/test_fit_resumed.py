@@ -12,40 +12,18 @@ import pytest
 import torch
 
 from tft_pipeline.domain.panel import Panel
-from tft_pipeline.domain.sections import NetworkSection, TrainingSection
-from tft_pipeline.model.fit import FittedFold, fit_fold
-from tft_pipeline_tests.oracles.model_panels import BARS_PER_YEAR, NETWORK, POSITION, TRAINING, random_panel, small_fold
+from tft_pipeline.model.fit import FittedFold
+from tft_pipeline_tests.oracles.model_panels import (
+    NETWORK,
+    TRAINING,
+    random_panel,
+    small_fit,
+)
 
 
 @pytest.fixture(scope="module")
 def panel() -> Panel:
     return random_panel()
-
-
-def _fit(
-    panel: Panel,
-    *,
-    epochs: int,
-    on_epoch: Any = None,
-    checkpoint: Path | None = None,
-    network: NetworkSection = NETWORK,
-    training: TrainingSection = TRAINING,
-    seed: int = 1,
-) -> FittedFold:
-    return fit_fold(
-        panel,
-        small_fold(),
-        network=network,
-        training=training,
-        position=POSITION,
-        target_volatility=0.15,
-        horizon=1,
-        bars_per_year=BARS_PER_YEAR,
-        epochs=epochs,
-        seed=seed,
-        on_epoch=on_epoch,
-        checkpoint=checkpoint,
-    )
 
 
 def _same_fit(one: FittedFold, other: FittedFold) -> bool:
@@ -80,14 +58,14 @@ RICH = {
 def test_a_fit_that_goes_on_after_any_epoch_ends_in_the_bits_of_one_that_never_stopped(
     panel: Panel, tmp_path: Path, caplog: pytest.LogCaptureFixture, sections: dict[str, Any]
 ) -> None:
-    whole = _fit(panel, epochs=4, **sections)
+    whole = small_fit(panel, epochs=4, **sections)
     for epoch in (0, 2):
         path = tmp_path / f"after_{epoch}"
         with pytest.raises(CutOffError):
-            _fit(panel, epochs=4, checkpoint=path, on_epoch=_cut_off_after(epoch, []), **sections)
+            small_fit(panel, epochs=4, checkpoint=path, on_epoch=_cut_off_after(epoch, []), **sections)
         rows: list[dict[str, Any]] = []
         with caplog.at_level(logging.INFO, "tft_pipeline"):
-            again = _fit(panel, epochs=4, checkpoint=path, on_epoch=rows.append, **sections)
+            again = small_fit(panel, epochs=4, checkpoint=path, on_epoch=rows.append, **sections)
         assert f"goes on after epoch {epoch}" in caplog.text
         assert _same_fit(again, whole)
         assert rows == list(whole.history)
@@ -95,21 +73,23 @@ def test_a_fit_that_goes_on_after_any_epoch_ends_in_the_bits_of_one_that_never_s
 
 
 def test_a_fit_may_be_cut_off_again_and_again(panel: Panel, tmp_path: Path) -> None:
-    path, whole = tmp_path / "state", _fit(panel, epochs=4)
+    path, whole = tmp_path / "state", small_fit(panel, epochs=4)
     for epoch in range(3):
         with pytest.raises(CutOffError):
-            _fit(panel, epochs=4, checkpoint=path, on_epoch=_cut_off_after(epoch, []))
-    assert _same_fit(_fit(panel, epochs=4, checkpoint=path), whole)
+            small_fit(panel, epochs=4, checkpoint=path, on_epoch=_cut_off_after(epoch, []))
+    assert _same_fit(small_fit(panel, epochs=4, checkpoint=path), whole)
 
 
 def test_early_stopping_counts_over_a_cut(panel: Panel, tmp_path: Path) -> None:
     training = TRAINING.model_copy(update={"patience": 2, "learning_rate": 0.05})
-    whole = _fit(panel, epochs=40, training=training)
+    whole = small_fit(panel, epochs=40, training=training)
     assert len(whole.history) == whole.best_epoch + 3
     path = tmp_path / "state"
     with pytest.raises(CutOffError):  # one epoch without gain is behind, one is to come
-        _fit(panel, epochs=40, training=training, checkpoint=path, on_epoch=_cut_off_after(whole.best_epoch + 1, []))
-    assert _same_fit(_fit(panel, epochs=40, training=training, checkpoint=path), whole)
+        small_fit(
+            panel, epochs=40, training=training, checkpoint=path, on_epoch=_cut_off_after(whole.best_epoch + 1, [])
+        )
+    assert _same_fit(small_fit(panel, epochs=40, training=training, checkpoint=path), whole)
 
 
 @pytest.mark.parametrize("patience", [2, 50], ids=["stopped_early", "all_epochs"])
@@ -126,10 +106,10 @@ def test_a_fit_that_died_when_it_had_finished_trains_no_further(
     with monkeypatch.context() as patched:
         patched.setattr(Path, "unlink", die)
         with pytest.raises(CutOffError):
-            _fit(panel, epochs=epochs, training=training, checkpoint=path)
-    whole = _fit(panel, epochs=epochs, training=training)
+            small_fit(panel, epochs=epochs, training=training, checkpoint=path)
+    whole = small_fit(panel, epochs=epochs, training=training)
     rows: list[dict[str, Any]] = []
-    again = _fit(panel, epochs=epochs, training=training, checkpoint=path, on_epoch=rows.append)
+    again = small_fit(panel, epochs=epochs, training=training, checkpoint=path, on_epoch=rows.append)
     assert _same_fit(again, whole)
     assert rows == list(whole.history)
     assert not path.exists()
@@ -141,7 +121,7 @@ def test_a_checkpoint_of_other_inputs_or_a_damaged_one_is_overwritten_with_a_war
 ) -> None:
     path = tmp_path / "state"
     with pytest.raises(CutOffError):
-        _fit(panel, epochs=3, checkpoint=path, on_epoch=_cut_off_after(0, []))
+        small_fit(panel, epochs=3, checkpoint=path, on_epoch=_cut_off_after(0, []))
     inputs: dict[str, Any] = {"panel": panel, "epochs": 3}
     if other == "panel":
         label = panel.label.copy()
@@ -151,9 +131,9 @@ def test_a_checkpoint_of_other_inputs_or_a_damaged_one_is_overwritten_with_a_war
         path.write_bytes(path.read_bytes()[:-7])
     else:
         inputs |= {other: {"seed": 2, "epochs": 2, "training": TRAINING.model_copy(update={"patience": 3})}[other]}
-    fitted = _fit(**inputs, checkpoint=path)
+    fitted = small_fit(**inputs, checkpoint=path)
     assert ("is damaged" if other == "damaged" else "belongs to other inputs") in caplog.text
-    assert _same_fit(fitted, _fit(**inputs))
+    assert _same_fit(fitted, small_fit(**inputs))
     assert not path.exists()
 
 
@@ -195,7 +175,7 @@ def test_a_fit_killed_in_the_middle_of_an_epoch_goes_on_to_the_same_bits(
         assert child.wait(60) == -signal.SIGKILL
     assert path.exists()
     with caplog.at_level(logging.INFO, "tft_pipeline"):
-        again = _fit(panel, epochs=6, checkpoint=path)
+        again = small_fit(panel, epochs=6, checkpoint=path)
     assert "goes on after epoch 2" in caplog.text
-    assert _same_fit(again, _fit(panel, epochs=6))
+    assert _same_fit(again, small_fit(panel, epochs=6))
     assert not list(path.parent.iterdir())

@@ -1,6 +1,9 @@
 """Small panels with known properties, for the tests of the model layer."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,6 +68,8 @@ def small_fit(
     training: TrainingSection = TRAINING,
     epochs: int = 2,
     seed: int = 1,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    checkpoint: Path | None = None,
 ) -> FittedFold:
     """`fit_fold` with small sections."""
     return fit_fold(
@@ -78,6 +83,8 @@ def small_fit(
         bars_per_year=BARS_PER_YEAR,
         epochs=epochs,
         seed=seed,
+        on_epoch=on_epoch,
+        checkpoint=checkpoint,
     )
 
 

@@ -49,7 +49,7 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
         io_manager_key="reports",
         group_name=group,
         code_version=graph.code_version(
-            "1", "exploration", "periods", "target", "network", "training", "position", "data"
+            "2", "exploration", "periods", "target", "network", "training", "position", "data"
         ),
         automation_condition=on_content_change(graph.key("snapshot")),
     )

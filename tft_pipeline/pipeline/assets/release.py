@@ -55,7 +55,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         },
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("1", *CARD_SECTIONS),
+        code_version=graph.code_version("2", *CARD_SECTIONS),
         automation_condition=on_all_folds(),
     )
     def model_card(

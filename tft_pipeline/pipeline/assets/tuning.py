@@ -28,6 +28,8 @@ OBJECTIVE = (
     "data.interval",
 )
 """What a trial's value depends on; with the bars it names the study, so that more trials continue it."""
+REVISION = "2"
+"""Of the code that trains and scores a trial: trials of another one are not continued."""
 
 
 def tuning_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
@@ -44,7 +46,7 @@ def tuning_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         },
         io_manager_key="reports",
         group_name=f"{graph.name}_4_tuning",
-        code_version=graph.code_version("1", "tuning.n_trials", *OBJECTIVE),
+        code_version=graph.code_version(REVISION, "tuning.n_trials", *OBJECTIVE),
         automation_condition=on_content_change(),
         kinds={"optuna"},
     )
@@ -64,7 +66,7 @@ def tuning_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             first = max(0, min(fold.train.start for fold in folds) - experiment.training.lookback)
             research = panel.between(first, max(fold.test.stop for fold in folds)).listed()
             local = tuple(fold.shifted(-first) for fold in folds)
-            inputs = [panel_sha256(research), experiment.section_fingerprint(*OBJECTIVE)]
+            inputs = [REVISION, panel_sha256(research), experiment.section_fingerprint(*OBJECTIVE)]
             study = Study(
                 database=graph.layout.study(graph.name),
                 name=f"{graph.name}-{json_sha256(inputs)[:16]}",
