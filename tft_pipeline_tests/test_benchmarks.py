@@ -70,6 +70,7 @@ def complete(result: dict[str, Any]) -> bool:
     return bool(np.isclose(result["ratio"], result["theirs"] / result["ours"]))
 
 
+@pytest.mark.slow
 def test_each_script_prints_one_object_with_a_name_a_peer_both_figures_and_the_shapes() -> None:
     commands = [[*script.split(), *sizes.split(), "--json"] for script, sizes in IN_ONE_PROCESS.items()]
     results = run("-c", RUN_THEM, json.dumps(commands))
