@@ -14,9 +14,10 @@ PACKAGE = "tft_pipeline"
 LAYERS = {"domain": 0, "model": 1, "storage": 2, "pipeline": 3, "definitions": 4, "__main__": 4}
 DAGSTER = ("pipeline", "definitions")
 HEAVY = {
-    "torch", "lightning", "pytorch_lightning", "pytorch_forecasting", "mlflow", "optuna", "matplotlib", "lightgbm",
+    "torch", "lightning", "pytorch_lightning", "pytorch_forecasting", "mlflow", "optuna", "matplotlib", "lightgbm", "sklearn",
+    "arch", "plotly",
 }  # fmt: skip
-DOMAIN_LIBRARIES = {"numpy", "polars", "scipy", "pydantic"}
+DOMAIN_LIBRARIES = {"numpy", "polars", "scipy", "pydantic", "arch"}
 OUTSIDE_WORLD = {
     "asyncio", "builtins", "concurrent", "configparser", "csv", "ctypes", "fcntl", "ftplib", "glob", "gzip", "http",
     "importlib", "io", "logging", "mmap", "multiprocessing", "os", "pathlib", "pickle", "shelve", "shutil", "signal",
@@ -105,7 +106,7 @@ def heavy_imports_are_lazy(module: str, tree: ast.Module) -> list[str]:
 
 
 def domain_is_pure(module: str, tree: ast.Module) -> list[str]:
-    """domain computes: no files, no processes, no clock, no other library than numpy, polars, scipy and pydantic."""
+    """domain computes: no files, no processes, no clock, no other library than numpy, polars, scipy, pydantic and arch."""
     if layer_of(module) != "domain":
         return []
     found = []

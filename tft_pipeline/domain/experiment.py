@@ -9,25 +9,28 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
-from tft_pipeline.domain.sections import (
-    TUNABLE,
-    DataSection,
+from tft_pipeline.domain.phases import (
     DriftSection,
     EnsembleSection,
     EvaluationSection,
     ExplorationSection,
-    FeaturesSection,
     LatencySection,
+    ProductionSection,
+    PruningSection,
+    ResearchPathsSection,
+    TuningSection,
+)
+from tft_pipeline.domain.sections import (
+    TUNABLE,
+    DataSection,
+    FeaturesSection,
     NetworkSection,
     PeriodsSection,
     PositionSection,
     PrefilterSection,
-    ProductionSection,
-    PruningSection,
     Section,
     TargetSection,
     TrainingSection,
-    TuningSection,
     digest,
     idle_keys,
     tunable_keys,
@@ -55,6 +58,7 @@ class Experiment(Section):
     exploration: ExplorationSection
     pruning: PruningSection = PruningSection()
     tuning: TuningSection
+    research_paths: ResearchPathsSection | None = None
     production: ProductionSection
     evaluation: EvaluationSection = EvaluationSection()
     latency: LatencySection = LatencySection()

@@ -187,10 +187,66 @@ class TunedHyperparameters(Report):
     seconds: float
 
 
-class OosPerformance(Report):
-    """Out-of-sample performance of the production walk forward and the verdict on it."""
+class ResearchPaths(Report):
+    """Combinatorial purged cross-validation of the chosen settings inside the research period.
 
-    volatile: ClassVar[frozenset[str]] = frozenset({"snapshot_id"})
+    Attributes:
+        splits: one row a fit: the groups left out, bars trained on, best epoch.
+        paths: one row a path: its net Sharpe ratio a year, standard error, number of bars.
+        spread: median, 5 % and 95 % quantile of the paths' Sharpe ratios, share below zero.
+    """
+
+    volatile: ClassVar[frozenset[str]] = frozenset({"seconds"})
+
+    groups: tuple[dict[str, Any], ...]
+    splits: tuple[dict[str, Any], ...]
+    paths: tuple[dict[str, Any], ...]
+    spread: dict[str, Any]
+    seconds: float
+
+
+class LeakageAudit(Report):
+    """What was done to make the pipeline betray knowledge of the future, and whether it did; one row a guard.
+
+    Attributes:
+        rows: guard (name), claim (what must hold), tried (what was done, in numbers), passed (true, false, or null where it
+            cannot be verified), detail (the finding, or why it cannot be verified).
+        passed: no row is false.
+    """
+
+    rows: tuple[dict[str, Any], ...]
+    passed: bool
+
+
+class PurgeComparison(Report):
+    """Production folds with and without purge, and with the choice of features and settings made on scored bars too.
+
+    Attributes:
+        variants: one row a variant: name, purge, n_bars, net Sharpe ratio a year, its standard error.
+        differences: one row a variant but the first: paired difference of its net Sharpe ratio a year to the first one's, on
+            their common bars, with a 95 % bootstrap interval.
+    """
+
+    variants: tuple[dict[str, Any], ...]
+    differences: tuple[dict[str, Any], ...]
+
+
+class OosPerformance(Report):
+    """Out-of-sample performance of the production walk forward and the verdict on it.
+
+    Attributes:
+        track_record: of the net returns, as `track_record.track_record` gives it; baselines carry theirs beside the Sharpe
+            ratio.
+        monthly: one row a month: year, month, net return.
+        symbols: one row a symbol, as `backtest.symbol_table` gives it.
+        folds: one row a fold; validation and out-of-sample Sharpe ratio side by side, with what the best of as many epochs
+            without skill would show, and the finding in words.
+        superiority: tests of the baselines against the model.
+        looks: distinct scorings of the period, this one included; `looks_seen` names them.
+        notes: findings that do not veto.
+    """
+
+    volatile: ClassVar[frozenset[str]] = frozenset({"snapshot_id", "looks_seen"})
 
     snapshot_id: str
     verdict: str
@@ -203,6 +259,12 @@ class OosPerformance(Report):
     research: dict[str, Any]
     looks: int
     direction: dict[str, Any]
+    track_record: dict[str, Any]
+    monthly: tuple[dict[str, Any], ...]
+    symbols: tuple[dict[str, Any], ...]
+    superiority: dict[str, Any]
+    notes: tuple[str, ...]
+    looks_seen: tuple[dict[str, Any], ...]
 
 
 class LatencyBenchmark(Report):

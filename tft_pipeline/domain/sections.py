@@ -1,21 +1,25 @@
-"""The sections of an experiment file: their keys, limits and defaults. Not here: how sections fit together (`experiment`).
+"""Sections of an experiment file that say what data, folds, network and book are: keys, limits, defaults.
+
+Not here: the sections of single phases (`phases`), how sections fit together (`experiment`).
 
 An asset receives only the sections it works from, so that a changed key marks exactly its readers out of date.
 """
 
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tft_pipeline.domain.folds import FoldPlan
-from tft_pipeline.domain.search import Knob
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Costs = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 
 
@@ -74,6 +78,11 @@ class PeriodsSection(Section):
 
     production_start: date = Field(description="first date scored as production")
     purge: PositiveInt = Field(default=5, description="bars between train, validation and test, and before production")
+    overlap: Literal["forbidden", "allowed"] = Field(
+        default="forbidden",
+        description="allowed: features and hyper-parameters are chosen on production bars too, to see what that does; the "
+        "result is contaminated and can never be GO",
+    )
 
 
 class FoldsSection(Section):
@@ -178,13 +187,30 @@ class TrainingSection(Section):
 
 
 class PositionSection(Section):
-    """From the network's output to a held position; one function in training, tuning, backtest and live."""
+    """From the network's output to a held position and what holding and trading it costs; one set of rules in training,
+    tuning, backtest and live."""
 
     max_position: Annotated[float, Field(gt=0.0, le=1.0)] = Field(default=1.0, description="largest |position|")
     position_smooth: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         default=0.0, description="weight of the last position"
     )
-    cost_bps: Annotated[float, Field(ge=0.0)] = Field(default=5.0, description="cost of one unit of weight traded")
+    max_weight: PositiveFloat = Field(
+        default=10.0, description="largest |weight| of a symbol, as a multiple of the capital: a cap on leverage"
+    )
+    cost_bps: Costs = Field(default=5.0, description="fee for one unit of weight traded")
+    symbol_cost_bps: dict[str, Costs] = Field(default={}, description="fee of single symbols, instead of cost_bps")
+    slippage_bps: Costs = Field(default=0.0, description="lost beside the fee for one unit of weight traded")
+    borrow_bps: Costs = Field(default=0.0, description="a year, paid on short weight")
+    funding_bps: Annotated[float, Field(allow_inf_nan=False)] = Field(
+        default=0.0, description="a year, paid on long weight and received on short weight: perpetual futures"
+    )
+
+    def trading_bps(self, symbols: Sequence[str]) -> np.ndarray:
+        """(S,) fee and slippage of each symbol, basis points of the weight traded.
+
+        `symbol_cost_bps` may name symbols that are not among these: panels hold other symbols at other times.
+        """
+        return np.array([self.symbol_cost_bps.get(name, self.cost_bps) + self.slippage_bps for name in symbols])
 
 
 TUNABLE: dict[str, type[Section]] = {
@@ -193,7 +219,18 @@ TUNABLE: dict[str, type[Section]] = {
     "position": PositionSection,
 }
 """Sections whose keys the tuning space may search, by name."""
-FIXED = frozenset({"position.cost_bps", "training.precision", "network.family"})
+FIXED = frozenset(
+    {
+        "position.max_weight",
+        "position.cost_bps",
+        "position.symbol_cost_bps",
+        "position.slippage_bps",
+        "position.borrow_bps",
+        "position.funding_bps",
+        "training.precision",
+        "network.family",
+    }
+)
 """Keys of those sections that describe the world, the machine or the experiment itself: a search would choose the cheapest
 costs."""
 
@@ -220,89 +257,6 @@ def idle_keys(network: NetworkSection, training: TrainingSection, *, searched: f
     if not network.n_context and "network.n_context" not in searched:
         idle |= dict.fromkeys(("network.context_bars", "network.context_choice"), "network.n_context is 0")
     return idle
-
-
-class ExplorationSection(Section):
-    """Phase 2: short fits on all features, to read Variable Selection Network weights."""
-
-    folds: FoldsSection
-    epochs: PositiveInt
-    seeds: Annotated[int, Field(ge=3)] = Field(default=3, description="fits a fold; weights are their mean")
-    shadow_features: Annotated[int, Field(ge=2)] = Field(default=6, description="time-permuted copies trained along")
-
-
-class PruningSection(Section):
-    """Phase 3: which features stay."""
-
-    threshold: Literal["shadow"] | PositiveFloat = Field(default="shadow", description="weight a fold must exceed")
-    shadow_quantile: Share = Field(default=0.95, description="quantile of the shadow weights that is the threshold")
-    min_stability: Share = Field(default=0.25, description="share of folds in which a feature must pass")
-    max_features: PositiveInt = Field(default=73)
-    min_features: PositiveInt = Field(default=5, description="filled up by weight when fewer pass")
-
-    @model_validator(mode="after")
-    def _limits_are_ordered(self) -> Self:
-        if self.min_features > self.max_features:
-            raise ValueError(f"min_features {self.min_features} > max_features {self.max_features}")
-        return self
-
-
-class TuningSection(Section):
-    """Phase 4: Optuna over mini walk-forward folds inside the research period."""
-
-    folds: FoldsSection
-    epochs: PositiveInt
-    n_trials: PositiveInt
-    parallel_trials: PositiveInt = Field(
-        default=2, description="trials asked for together; part of the result, not of the machine"
-    )
-    startup_trials: PositiveInt = Field(default=5, description="trials before the median pruner may act")
-    warmup_folds: PositiveInt = Field(default=2, description="folds of a trial before the median pruner may act")
-    space: Annotated[dict[str, Knob], Field(min_length=1)] = Field(
-        description="dotted key of network, training or position"
-    )
-
-
-class ProductionSection(Section):
-    """Phase 5: the walk forward that is reported."""
-
-    folds: FoldsSection
-    epochs: PositiveInt
-
-
-class EvaluationSection(Section):
-    """Out-of-sample performance and its verdict."""
-
-    momentum_lookback: PositiveInt = Field(default=252, description="bars of the time-series momentum baseline")
-    min_psr: Share = Field(default=0.95, description="probabilistic Sharpe ratio that GO needs")
-    min_dsr: Share = Field(default=0.95, description="deflated Sharpe ratio of the chosen trial that GO needs")
-    max_probability_of_loss: Share = Field(default=0.25, description="CSCV probability of loss that GO tolerates")
-
-
-class LatencySection(Section):
-    """Inference latency of the released model, batch of one."""
-
-    warmup: Annotated[int, Field(ge=0)] = 20
-    n: Annotated[int, Field(ge=20)] = 200
-    max_p95_ms: PositiveFloat = Field(default=40.0, description="p95 that GO tolerates")
-
-
-class DriftSection(Section):
-    """Population drift of what the model sees."""
-
-    recent_bars: PositiveInt = Field(default=21)
-    n_bins: Annotated[int, Field(ge=2)] = 10
-    psi_threshold: PositiveFloat = 0.25
-    js_threshold: PositiveFloat = 0.3
-    alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
-
-
-class EnsembleSection(Section):
-    """Blend with LightGBM."""
-
-    l2: Annotated[float, Field(ge=0.0)] = Field(default=0.01, description="pull towards equal weights")
-    lightgbm_rounds: PositiveInt = 100
-    lightgbm_leaves: Annotated[int, Field(ge=2)] = 15
 
 
 def digest(value: object) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tft_pipeline.domain.overfitting import probability_of_backtest_overfitting
+from tft_pipeline.domain.phases import EvaluationSection
 from tft_pipeline.domain.portfolio import VARIANCE_ROUNDING
 from tft_pipeline.domain.reports import TunedHyperparameters
-from tft_pipeline.domain.sections import EvaluationSection
 from tft_pipeline.domain.sharpe import (
     annualise,
     deflated_sharpe_ratio,

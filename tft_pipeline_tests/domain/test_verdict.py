@@ -4,8 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tft_pipeline.domain.phases import EvaluationSection
 from tft_pipeline.domain.reports import TrialRow, TunedHyperparameters
-from tft_pipeline.domain.sections import EvaluationSection, NetworkSection, PositionSection, TrainingSection
+from tft_pipeline.domain.sections import NetworkSection, PositionSection, TrainingSection
 from tft_pipeline.domain.sharpe import describe_returns, probabilistic_sharpe_ratio, sharpe_ratio
 from tft_pipeline.domain.verdict import (
     annual_sharpe_or_none,

@@ -1,0 +1,116 @@
+"""Sections of an experiment file that belong to one phase each: keys, limits, defaults.
+
+Not here: what data, folds, network and book are (`sections`), how sections fit together (`experiment`).
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tft_pipeline.domain.search import Knob
+from tft_pipeline.domain.sections import FoldsSection, PositiveFloat, PositiveInt, Section, Share
+
+
+class ExplorationSection(Section):
+    """Phase 2: short fits on all features, to read Variable Selection Network weights."""
+
+    folds: FoldsSection
+    epochs: PositiveInt
+    seeds: Annotated[int, Field(ge=3)] = Field(default=3, description="fits a fold; weights are their mean")
+    shadow_features: Annotated[int, Field(ge=2)] = Field(default=6, description="time-permuted copies trained along")
+
+
+class PruningSection(Section):
+    """Phase 3: which features stay."""
+
+    threshold: Literal["shadow"] | PositiveFloat = Field(default="shadow", description="weight a fold must exceed")
+    shadow_quantile: Share = Field(default=0.95, description="quantile of the shadow weights that is the threshold")
+    min_stability: Share = Field(default=0.25, description="share of folds in which a feature must pass")
+    max_features: PositiveInt = Field(default=73)
+    min_features: PositiveInt = Field(default=5, description="filled up by weight when fewer pass")
+
+    @model_validator(mode="after")
+    def _limits_are_ordered(self) -> Self:
+        if self.min_features > self.max_features:
+            raise ValueError(f"min_features {self.min_features} > max_features {self.max_features}")
+        return self
+
+
+class TuningSection(Section):
+    """Phase 4: Optuna over mini walk-forward folds inside the research period."""
+
+    folds: FoldsSection
+    epochs: PositiveInt
+    n_trials: PositiveInt
+    parallel_trials: PositiveInt = Field(
+        default=2, description="trials asked for together; part of the result, not of the machine"
+    )
+    startup_trials: PositiveInt = Field(default=5, description="trials before the median pruner may act")
+    warmup_folds: PositiveInt = Field(default=2, description="folds of a trial before the median pruner may act")
+    space: Annotated[dict[str, Knob], Field(min_length=1)] = Field(
+        description="dotted key of network, training or position"
+    )
+
+
+class ProductionSection(Section):
+    """Phase 5: the walk forward that is reported."""
+
+    folds: FoldsSection
+    epochs: PositiveInt
+
+
+class ResearchPathsSection(Section):
+    """Combinatorial purged cross-validation of the chosen settings inside the research period."""
+
+    groups: Annotated[int, Field(ge=3, le=20)] = Field(default=6, description="blocks the research bars are cut into")
+    test_groups: PositiveInt = Field(default=2, description="blocks left out of each fit")
+    validation: PositiveInt = Field(description="bars for early stopping, the last of a fit's own")
+    embargo: Annotated[int, Field(ge=0)] = Field(default=5, description="bars after a left-out block that are not used")
+    epochs: PositiveInt
+
+    @model_validator(mode="after")
+    def _something_is_left_in(self) -> Self:
+        if self.test_groups >= self.groups:
+            raise ValueError(f"test_groups {self.test_groups} >= groups {self.groups}: nothing is left to train on")
+        return self
+
+
+class EvaluationSection(Section):
+    """Out-of-sample performance and its verdict."""
+
+    momentum_lookback: PositiveInt = Field(default=252, description="bars of the time-series momentum baseline")
+    min_psr: Share = Field(default=0.95, description="probabilistic Sharpe ratio that GO needs")
+    min_dsr: Share = Field(default=0.95, description="deflated Sharpe ratio of the chosen trial that GO needs")
+    max_probability_of_loss: Share = Field(default=0.25, description="CSCV probability of loss that GO tolerates")
+    max_degradation: Share = Field(
+        default=0.5, description="share of the best trial's Sharpe that CSCV may find lost out of sample"
+    )
+    alpha: Annotated[float, Field(gt=0.0, lt=0.5)] = Field(
+        default=0.05, description="level at which a baseline counts as superior (SPA, StepM)"
+    )
+
+
+class LatencySection(Section):
+    """Inference latency of the released model, batch of one."""
+
+    warmup: Annotated[int, Field(ge=0)] = 20
+    n: Annotated[int, Field(ge=20)] = 200
+    max_p95_ms: PositiveFloat = Field(default=40.0, description="p95 that GO tolerates")
+
+
+class DriftSection(Section):
+    """Population drift of what the model sees."""
+
+    recent_bars: PositiveInt = Field(default=21)
+    n_bins: Annotated[int, Field(ge=2)] = 10
+    psi_threshold: PositiveFloat = 0.25
+    js_threshold: PositiveFloat = 0.3
+    alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
+
+
+class EnsembleSection(Section):
+    """Blend with LightGBM."""
+
+    l2: Annotated[float, Field(ge=0.0)] = Field(default=0.01, description="pull towards equal weights")
+    lightgbm_rounds: PositiveInt = 100
+    lightgbm_leaves: Annotated[int, Field(ge=2)] = 15
