@@ -23,7 +23,7 @@ PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True, slots=True)
 class Periods:
-    """Bars first .. research_stop-1 are research; production starts at production_start."""
+    """Bars first .. research_stop-1 are research; production starts at production_start, inside research if they overlap."""
 
     first: int
     research_stop: int
@@ -31,7 +31,7 @@ class Periods:
 
 
 def split_periods(panel: Panel, experiment: Experiment) -> Periods:
-    """Where research ends and production begins.
+    """Where research ends and production begins; with `periods.overlap: allowed` research goes on to the last bar.
 
     Raises:
         ValueError: no bar has a complete label, or production starts outside the bars.
@@ -53,7 +53,9 @@ def split_periods(panel: Panel, experiment: Experiment) -> Periods:
     production_start = int(after[0])
     return Periods(
         first=int(np.argmax(scored)),
-        research_stop=production_start - experiment.periods.purge,
+        research_stop=(
+            panel.n_bars if experiment.periods.overlap == "allowed" else production_start - experiment.periods.purge
+        ),
         production_start=production_start,
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tft_pipeline.domain.overfitting import probability_of_backtest_overfitting
+from tft_pipeline.domain.overfitting import effective_trials, probability_of_backtest_overfitting
 from tft_pipeline.domain.phases import EvaluationSection
 from tft_pipeline.domain.portfolio import VARIANCE_ROUNDING
 from tft_pipeline.domain.reports import TunedHyperparameters
@@ -23,6 +23,10 @@ from tft_pipeline.domain.sharpe import (
 )
 
 CSCV_BLOCKS = 16
+SPREAD = ("dsr", "pbo", "probability_of_loss", "degradation", "degradation_slope", "n_trials_effective")
+"""Figures that one completed trial alone cannot give."""
+RULES = ("long_only", "momentum", "macd")
+"""Baselines that learn nothing: a model that does not beat them on the same bars is not worth its risk."""
 GO, NO_GO = "GO", "NO-GO"
 
 
@@ -49,19 +53,28 @@ def annual_sharpe_or_none(returns: np.ndarray, bars_per_year: float) -> float | 
     return annualise(sharpe_ratio(kept), bars_per_year)
 
 
-def research_evidence(tuned: TunedHyperparameters, *, bars_per_year: float) -> dict[str, Any]:
+def research_evidence(
+    tuned: TunedHyperparameters, *, bars_per_year: float, trials_of_others: int = 0
+) -> dict[str, Any]:
     """What the tuning ledger says of the chosen trial: its Sharpe deflated by all trials started, and CSCV.
 
-    DSR after Bailey & Lopez de Prado (2014), all ratios per bar: V is the variance of the completed trials' Sharpe
-    ratios, N counts every trial started. CSCV runs on the completed trials, which share their bars.
+    DSR after Bailey & Lopez de Prado (2014), all ratios per bar: V is the variance of the Sharpe ratios of every trial that
+    has returns, pruned ones on the bars they were scored on, for leaving the worst out would make V small. N counts every
+    trial started, those of other experiments on the same bars too. CSCV runs on the completed trials, which share their
+    bars.
 
+    Args:
+        trials_of_others: started by other experiments on these bars.
     Returns:
-        dsr, expected_max_sharpe_annual, n_trials_started, n_completed, n_left_out, pbo, probability_of_loss,
-        degradation_slope; a statistic that cannot be computed is None and says why in `<name>_reason`.
+        dsr, expected_max_sharpe_annual, n_trials_started, n_trials_of_others, n_trials_effective, n_completed, n_left_out (of
+        CSCV), pbo, probability_of_loss, degradation, degradation_slope; a statistic that cannot be computed is None and
+        says why in `<name>_reason`.
     """
     completed = [trial for trial in tuned.trials if trial.state == "complete"]
+    n_trials = tuned.n_trials_started + trials_of_others
     evidence: dict[str, Any] = {
-        "n_trials_started": tuned.n_trials_started,
+        "n_trials_started": n_trials,
+        "n_trials_of_others": trials_of_others,
         "n_completed": len(completed),
         "n_left_out": len(tuned.trials) - len(completed),
     }
@@ -70,25 +83,25 @@ def research_evidence(tuned: TunedHyperparameters, *, bars_per_year: float) -> d
     evidence |= {"n_bars": int(best.size), "sharpe_annual": annualise(ratio, bars_per_year)}
     if len(completed) < 2:
         reason = f"{len(completed)} completed trial(s): the spread of trials is unknown"
-        names = ("dsr", "pbo", "probability_of_loss", "degradation_slope")
-        return evidence | dict.fromkeys(names) | {f"{name}_reason": reason for name in names}
-    ratios = np.array([sharpe_ratio(np.array(trial.returns)) for trial in completed])
-    variance = float(ratios.var(ddof=1))
+        return evidence | dict.fromkeys(SPREAD) | {f"{name}_reason": reason for name in SPREAD}
+    scored = [np.array(trial.returns) for trial in tuned.trials if len(trial.returns) >= 2]
+    variance = float(np.var([sharpe_ratio(returns) for returns in scored], ddof=1))
     evidence["dsr"] = deflated_sharpe_ratio(
         ratio,
         best.size,
         trial_variance=variance,
-        n_trials=tuned.n_trials_started,
+        n_trials=n_trials,
         skew=skew(best),
         kurtosis=kurtosis(best),
     )
-    expected = expected_max_sharpe(variance, tuned.n_trials_started)
-    evidence["expected_max_sharpe_annual"] = annualise(expected, bars_per_year)
+    evidence["expected_max_sharpe_annual"] = annualise(expected_max_sharpe(variance, n_trials), bars_per_year)
     table = np.column_stack([np.array(trial.returns) for trial in completed])
     cscv = probability_of_backtest_overfitting(table, n_blocks=min(CSCV_BLOCKS, 2 * (table.shape[0] // 8)))
     return evidence | {
+        "n_trials_effective": effective_trials(table),
         "pbo": cscv.pbo,
         "probability_of_loss": cscv.probability_of_loss,
+        "degradation": cscv.degradation,
         "degradation_slope": cscv.degradation_slope,
     }
 
@@ -116,15 +129,44 @@ def reasons_against(
     looks: int,
     research: dict[str, Any],
     baselines: dict[str, dict[str, Any]],
+    superior: Sequence[str],
+    contaminated: bool,
     limits: EvaluationSection,
 ) -> tuple[str, ...]:
-    """Every condition of GO that does not hold, in words; empty means GO as far as performance goes."""
+    """Every condition of GO that does not hold, in words; empty means GO as far as performance goes.
+
+    A rule (`RULES`) is not beaten when its Sharpe ratio is as high. A learned peer vetoes only when a test says that it is
+    superior: a peer with the same features finds what the network finds, and which of the two is ahead is often chance.
+
+    Args:
+        baselines: statistics by name; one that never held anything has `sharpe` None and a `reason`.
+        superior: baselines that the StepM test names superior to the model.
+        contaminated: features or settings were chosen on production bars.
+    """
     reasons = []
+    if contaminated:
+        reasons.append(
+            "contaminated: periods.overlap is allowed, so features and settings were chosen on the bars that are scored"
+        )
+    shown = f"Sharpe {statistics['sharpe_annual']:.2f} +- {statistics['se_annual']:.2f} a year, n {statistics['n']}"
     if psr_after_looks < limits.min_psr:
         reasons.append(
-            f"production: PSR {psr_after_looks:.3f} after {looks} look(s) at the period is below {limits.min_psr} "
-            f"(Sharpe {statistics['sharpe_annual']:.2f} +- {statistics['se_annual']:.2f} a year, n {statistics['n']})"
+            f"production: PSR {psr_after_looks:.3f} after {looks} look(s) at the period is below {limits.min_psr} ({shown})"
         )
+    reasons += _research_reasons(research, limits)
+    for name, row in baselines.items():
+        if row["sharpe"] is None:
+            continue
+        figures = f"net Sharpe {statistics['sharpe_annual']:.2f}, {name} {row['sharpe_annual']:.2f}"
+        if name in superior:
+            reasons.append(f"production: {name} is superior at the {limits.alpha:.0%} level ({figures})")
+        elif name in RULES and statistics["sharpe"] <= row["sharpe"]:
+            reasons.append(f"production: the model does not beat {name} ({figures})")
+    return tuple(reasons)
+
+
+def _research_reasons(research: dict[str, Any], limits: EvaluationSection) -> list[str]:
+    reasons = []
     if research["dsr"] is None:
         reasons.append(f"research: no deflated Sharpe ratio, {research['dsr_reason']}")
     elif research["dsr"] < limits.min_dsr:
@@ -137,32 +179,41 @@ def reasons_against(
         reasons.append(
             f"research: probability of loss {loss:.2f} of the best trial is above {limits.max_probability_of_loss} (CSCV)"
         )
-    reasons += [
-        f"production: net Sharpe {statistics['sharpe_annual']:.2f} does not beat {name} ({row['sharpe_annual']:.2f})"
+    lost = research["degradation"]
+    if lost is None and research["dsr"] is not None:
+        reasons.append("research: the best trial earns nothing in sample (CSCV)")
+    elif lost is not None and lost > limits.max_degradation:
+        reasons.append(
+            f"research: the best trial loses {lost:.0%} of its Sharpe ratio out of sample, more than "
+            f"{limits.max_degradation:.0%} (CSCV)"
+        )
+    return reasons
+
+
+def notes_on(
+    *,
+    statistics: dict[str, Any],
+    research: dict[str, Any],
+    baselines: dict[str, dict[str, Any]],
+    superior: Sequence[str],
+) -> tuple[str, ...]:
+    """What a reader should know and what does not veto."""
+    notes = [
+        f"{name}, trained on the same folds and features, has the higher net Sharpe ratio ({row['sharpe_annual']:.2f}): it is "
+        "not shown that the network is needed"
         for name, row in baselines.items()
-        if statistics["sharpe"] <= row["sharpe"]
+        if name not in RULES
+        and name not in superior
+        and row["sharpe"] is not None
+        and statistics["sharpe"] <= row["sharpe"]
     ]
-    return tuple(reasons)
-
-
-def validation_gap(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Mean validation and out-of-sample Sharpe over folds (annual); the gap is the mean difference over the folds that
-    have both.
-    """
-    defined = [fold for fold in folds if fold["oos_sharpe_annual"] is not None]
-    if not defined:
-        return {"validation": None, "out_of_sample": None, "gap": None}
-    scored = float(np.mean([fold["oos_sharpe_annual"] for fold in defined]))
-    both = [
-        (fold["validation_sharpe_annual"], fold["oos_sharpe_annual"])
-        for fold in defined
-        if fold["validation_sharpe_annual"] is not None
-    ]
-    if not both:
-        return {"validation": None, "out_of_sample": scored, "gap": None}
-    validation, out_of_sample = np.mean(both, axis=0)
-    return {
-        "validation": float(validation),
-        "out_of_sample": scored,
-        "gap": float(validation - out_of_sample),
-    }
+    notes += [f"baseline {name}: {row['reason']}" for name, row in baselines.items() if row["sharpe"] is None]
+    if research["n_trials_of_others"]:
+        notes.append(
+            f"{research['n_trials_of_others']} of the {research['n_trials_started']} trials that deflate the chosen one were "
+            "started by other experiments on the same bars"
+        )
+    notes.append(
+        "features and settings were chosen on overlapping research bars: the deflated Sharpe ratio counts trials, not features"
+    )
+    return tuple(notes)

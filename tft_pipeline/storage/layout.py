@@ -33,6 +33,11 @@ class Layout:
         """Append-only record of every scoring of a production period, shared by all experiments."""
         return self.home / "production_looks.jsonl"
 
+    @property
+    def trials_ledger(self) -> Path:
+        """Append-only record of the trials that studies started, shared by all experiments."""
+        return self.home / "research_trials.jsonl"
+
     def experiment(self, name: str) -> Path:
         """All files of one experiment."""
         return self.home / "experiments" / name

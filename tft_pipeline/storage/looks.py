@@ -1,26 +1,22 @@
 """The ledger of looks: every time a production period was scored, by any experiment on the same bars.
 
-Looking again is also selection. Two looks compete when their bars have one length, they share a symbol and their dates
-overlap: leaving a symbol out or moving an end does not make old looks vanish. Two competing looks are the same when they
-share folds and found the same returns in every fold they share: an unchanged experiment that grew by new folds has not
-chosen again.
+Looking again is also selection. Which looks compete is said in `scopes`. Two competing looks are the same when they share
+folds and found the same returns in every fold they share: an unchanged experiment that grew by new folds has not chosen
+again.
 """
 
 import fcntl
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Self
 
 from tft_pipeline.storage.atomic import append_line
+from tft_pipeline.storage.scopes import Scope
 
-KEYS = ("symbols", "interval", "folds", "first", "last")
 
-
-def record_look(ledger: Path, look: dict[str, Any]) -> int:
-    """Write a look down and count the distinct ones it competes with, itself included.
+def record_look(ledger: Path, look: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Write a look down and give the distinct ones it competes with, itself included, in the order they were first made.
 
     The ledger is read in the order it was written; a look joins the first known one it is the same as. One that is known
     already is written again only if it brings folds, symbols or dates that are not, and is never counted twice.
@@ -29,6 +25,9 @@ def record_look(ledger: Path, look: dict[str, Any]) -> int:
         ledger: JSON lines file, appended to only.
         look: symbols (names), interval (length of a bar), folds (fold key -> SHA-256 of that fold's net returns), first
             and last (ISO dates of the returns), experiment, at (time).
+    Returns:
+        One row a distinct look: experiment and at of its first line, first, last, n_folds. Their number is the number of
+        looks at the period.
     Raises:
         ValueError: the look lacks a value or holds a wrong one; the ledger holds a line that is not a look.
     """
@@ -41,44 +40,27 @@ def record_look(ledger: Path, look: dict[str, Any]) -> int:
             _merge(distinct, known)
         if _merge(distinct, new):
             append_line(ledger, look)
-        return sum(any(new.competes_with(member) for member in group.members) for group in distinct)
+    competing = (group for group in distinct if any(new.scope.competes_with(member.scope) for member in group.members))
+    return tuple(group.row() for group in competing)
 
 
 @dataclass(frozen=True)
 class _Look:
-    symbols: frozenset[str]
-    interval: str
+    scope: Scope
     folds: dict[str, str]
-    first: date
-    last: date
+    experiment: str
+    at: str
 
     @classmethod
     def of(cls, row: Any) -> Self:
         """A line of the ledger; ValueError says what is wrong with it."""
-        if not isinstance(row, Mapping):
-            raise ValueError(f"a look is an object with {', '.join(KEYS)}, not {str(row)[:40]!r}")
-        missing = [name for name in KEYS if name not in row]
-        if missing:
-            raise ValueError(f"the look lacks {', '.join(missing)}: what it competes with cannot be known")
-        symbols, interval, folds = row["symbols"], row["interval"], row["folds"]
-        if not isinstance(symbols, list) or not symbols or not all(isinstance(name, str) for name in symbols):
-            raise ValueError(f"symbols of a look are a list of one or more names, not {symbols!r}")
-        if not isinstance(interval, str) or not interval:
-            raise ValueError(f"interval of a look is a text such as '1d', not {interval!r}")
+        scope = Scope.of(row, "a look")
+        if "folds" not in row:
+            raise ValueError("a look lacks folds: whether it is a new one cannot be known")
+        folds = row["folds"]
         if not isinstance(folds, dict) or not folds or not all(isinstance(x, str) and x for x in folds.values()):
             raise ValueError(f"folds of a look map one or more fold keys to hashes of their returns, not {folds!r}")
-        first, last = (_date(name, row[name]) for name in ("first", "last"))
-        if first > last:
-            raise ValueError(f"first {first} of a look is after its last {last}: it would compete with nothing")
-        return cls(frozenset(symbols), interval, dict(folds), first, last)
-
-    def competes_with(self, other: "_Look") -> bool:
-        return (
-            self.interval == other.interval
-            and not self.symbols.isdisjoint(other.symbols)
-            and self.first <= other.last
-            and other.first <= self.last
-        )
+        return cls(scope, dict(folds), str(row.get("experiment", "")), str(row.get("at", "")))
 
 
 @dataclass
@@ -91,16 +73,27 @@ class _Distinct:
     def includes(self, look: _Look) -> bool:
         shared = self.folds.keys() & look.folds.keys()
         same = bool(shared) and all(self.folds[key] == look.folds[key] for key in shared)
-        return same and any(look.competes_with(member) for member in self.members)
+        return same and any(look.scope.competes_with(member.scope) for member in self.members)
 
     def knows(self, look: _Look) -> bool:
         """Whether the look brings nothing that is not written down."""
+        scopes = [member.scope for member in self.members]
         return (
             look.folds.keys() <= self.folds.keys()
-            and look.symbols <= frozenset().union(*(member.symbols for member in self.members))
-            and min(member.first for member in self.members) <= look.first
-            and max(member.last for member in self.members) >= look.last
+            and look.scope.symbols <= frozenset().union(*(scope.symbols for scope in scopes))
+            and min(scope.first for scope in scopes) <= look.scope.first
+            and max(scope.last for scope in scopes) >= look.scope.last
         )
+
+    def row(self) -> dict[str, Any]:
+        scopes = [member.scope for member in self.members]
+        return {
+            "experiment": self.members[0].experiment,
+            "at": self.members[0].at,
+            "first": min(scope.first for scope in scopes).isoformat(),
+            "last": max(scope.last for scope in scopes).isoformat(),
+            "n_folds": len(self.folds),
+        }
 
 
 def _merge(distinct: list[_Distinct], look: _Look) -> bool:
@@ -128,10 +121,3 @@ def _read(ledger: Path) -> list[_Look]:
                 "a copy"
             ) from error
     return looks
-
-
-def _date(name: str, value: Any) -> date:
-    try:
-        return datetime.fromisoformat(value).date()
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} of a look is an ISO date, not {value!r}") from error

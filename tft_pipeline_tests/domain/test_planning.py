@@ -72,6 +72,13 @@ def test_research_ends_a_purge_before_production_labels_included(horizon):
             assert fold.test.stop - 1 + horizon < START
 
 
+def test_with_overlap_allowed_research_reaches_the_last_bar_with_a_label():
+    experiment = small({"periods.overlap": "allowed", "exploration.folds.test": 1, "exploration.folds.step": 1})
+    panel = toy_panel(random_bars(), experiment)
+    assert research_folds(panel, experiment, experiment.exploration.folds)[-1].test.stop == panel.n_bars - 1
+    assert production_folds(panel, experiment) == production_folds(panel, small())
+
+
 def test_research_takes_the_last_bars_it_may():
     experiment = small({"exploration.folds.test": 1, "exploration.folds.step": 1})
     panel = toy_panel(random_bars(), experiment)

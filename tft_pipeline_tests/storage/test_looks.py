@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tft_pipeline.storage.looks import record_look
+from tft_pipeline.storage.looks import record_look as record_look_rows
 
 
 def look(
@@ -27,6 +27,11 @@ def look(
         "experiment": experiment,
         "at": "now",
     }
+
+
+def record_look(ledger: Path, row: dict[str, Any]) -> int:
+    """How many looks compete with the one that is written down."""
+    return len(record_look_rows(ledger, row))
 
 
 @pytest.fixture
@@ -170,3 +175,14 @@ def test_processes_that_look_at_once_all_count(ledger):
     ]
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
     assert record_look(ledger, look("1last")) == 46
+
+
+def test_every_look_at_the_period_is_named_with_who_made_it_first_and_on_what(ledger):
+    record_look(ledger, look("1a 2b", experiment="first") | {"at": "one"})
+    record_look(ledger, look("1a 2b 3c", last="2021-03-31", experiment="copy") | {"at": "two"})
+    record_look(ledger, look("1a", first="1999-01-01", last="1999-12-31", experiment="elsewhen"))
+    rows = record_look_rows(ledger, look("1x", experiment="second") | {"at": "three"})
+    assert rows == (
+        {"experiment": "first", "at": "one", "first": "2020-01-01", "last": "2021-03-31", "n_folds": 3},
+        {"experiment": "second", "at": "three", "first": "2020-01-01", "last": "2020-12-31", "n_folds": 1},
+    )

@@ -11,6 +11,8 @@ from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.panels import panel_of
 from tft_pipeline.pipeline.plots import bar_picture
+from tft_pipeline.storage.environment import utc_now
+from tft_pipeline.storage.trials import record_trials
 
 OBJECTIVE = (
     "tuning.folds",
@@ -73,6 +75,19 @@ def tuning_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                 control=graph.layout.tuning_control(graph.name),
             )
             tuned = tune(research, local, experiment, study, report=context.log.info)
+            record_trials(
+                graph.layout.trials_ledger,
+                {
+                    "experiment": graph.name,
+                    "study": tuned.study,
+                    "started": tuned.n_trials_started,
+                    "symbols": list(research.symbols),
+                    "interval": experiment.data.interval,
+                    "first": research.calendar[0].isoformat(),
+                    "last": research.calendar[-1].isoformat(),
+                    "at": utc_now().isoformat(),
+                },
+            )
         except (ValueError, NoTrialCompletedError) as error:
             raise dg.Failure(f"tuning: {error}", allow_retries=False) from error
         values = {f"trial {trial.number} ({trial.state})": trial.sharpe_annual or 0.0 for trial in tuned.trials}
