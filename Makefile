@@ -43,10 +43,10 @@ dev: $(STAMP) ## open Dagster's UI on this machine; AUTOMATION=on starts schedul
 	exec $(BIN)/dg dev -w workspace.yaml --host 127.0.0.1 --port $(PORT)
 
 test: $(STAMP) ## run the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not browser"
 
-test-slow: $(STAMP) ## run the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+test-slow: $(STAMP) ## run the tests that take minutes or a browser (Chromium)
+	$(BIN)/python -m pytest -m "slow or browser"
 
 lint: $(STAMP) ## check style and format
 	$(BIN)/ruff check .
