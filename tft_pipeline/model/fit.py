@@ -166,7 +166,7 @@ def fit_fold(
             fold.validation,
             calendar=panel.calendar,
             training=training,
-            objective=Objective.of(training, position, bars_per_year),
+            objective=Objective.of(training, position, panel.symbols, bars_per_year),
             levels=levels if network.static_symbol else None,
             context=None if pool is None else WindowContext(pool, panel.symbols, panel.calendar, network.n_context),
             on_epoch=on_epoch,

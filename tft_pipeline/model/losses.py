@@ -3,6 +3,7 @@
 Axes: S symbols, B blocks, T bars of a block, Q quantiles; a block's bars are consecutive, blocks are not.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tft_pipeline.domain.sections import PositionSection, TrainingSection
+from tft_pipeline.domain.terms import BookTerms
 from tft_pipeline.model.heads import QUANTILES, Forecast, LossMode
 from tft_pipeline.model.windows import Outcomes
 
@@ -41,25 +43,31 @@ def hold(raw: Tensor, observed: Tensor, *, max_position: float, position_smooth:
     return held
 
 
-def portfolio_returns(held: Tensor, outcomes: Outcomes, *, cost_bps: float) -> Tensor:
-    """`domain.portfolio.portfolio_returns` in tensors, each block from flat, net of costs.
+def portfolio_returns(held: Tensor, outcomes: Outcomes, *, terms: BookTerms) -> Tensor:
+    """`domain.portfolio.portfolio_returns` in tensors, each block from flat, net of trading and financing.
 
-        R_t = mean_i [ w_it r_i,t+1 - c |w_it - w_i,t-1| ],   w = p s_tgt / s,   c = cost_bps / 10,000
+        w_t = clip(p s_tgt / s, -max_weight, max_weight)
+        R_t = mean_i [ w_it r_i,t+1 - c_i |w_it - w_i,t-1| - b max(-w_it, 0) - f w_it ]
 
-    over the symbols present at t; one that leaves pays for closing at its last bar.
+    over the symbols present at t; one that leaves pays for closing at its last bar. A position beyond the cap on its weight
+    has no gradient: it holds the cap, whatever it says.
 
     Args:
         held: (S, B, T) positions.
+        terms: of these symbols.
     Returns:
         (B, T), zero where no symbol is present.
     """
-    weight = held * outcomes.leverage  # (S, B, T), zero where absent
+    weight = (held * outcomes.leverage).clamp(-terms.max_weight, terms.max_weight)  # (S, B, T), zero where absent
     present = outcomes.present
     traded = functional.pad(weight, (1, 0)).diff(dim=-1).abs() * present
     later = present.any(0).flip(-1).cummax(-1).values.flip(-1)[:, 1:]  # (B, T-1): the book goes on
     leaves = present[..., :-1] & ~present[..., 1:] & later
     traded = traded + functional.pad(weight[..., :-1].abs() * leaves, (0, 1))
-    net = weight * outcomes.next_return - cost_bps * 1e-4 * traded
+    cost = weight.new_tensor(terms.trading_shares(len(weight))).view(-1, 1, 1)  # (S, 1, 1)
+    net = weight * outcomes.next_return - cost * traded
+    if terms.financed:
+        net = net - terms.borrow_per_bar * (-weight).clamp(min=0.0) - terms.funding_per_bar * weight
     return net.sum(0) / present.sum(0).clamp(min=1)
 
 
@@ -120,15 +128,19 @@ class Objective:
     loss_mode: LossMode
     mle_weight: float
     position: PositionSection
+    terms: BookTerms
     bars_per_year: float
 
     @classmethod
-    def of(cls, training: TrainingSection, position: PositionSection, bars_per_year: float) -> "Objective":
-        """The objective an experiment's sections describe."""
+    def of(
+        cls, training: TrainingSection, position: PositionSection, symbols: Sequence[str], bars_per_year: float
+    ) -> "Objective":
+        """The objective an experiment's sections describe, for tensors of these symbols in this order."""
         return cls(
             loss_mode=training.loss_mode,
             mle_weight=training.mle_weight,
             position=position,
+            terms=BookTerms.of(position, symbols, bars_per_year=bars_per_year),
             bars_per_year=bars_per_year,
         )
 
@@ -141,7 +153,7 @@ class Objective:
             max_position=section.max_position,
             position_smooth=section.position_smooth,
         )
-        return portfolio_returns(held, outcomes, cost_bps=section.cost_bps)
+        return portfolio_returns(held, outcomes, terms=self.terms)
 
     def loss(self, forecast: Forecast, observed: Tensor, outcomes: Outcomes, counted: Tensor) -> Tensor:
         """Loss () of a forecast.
@@ -154,7 +166,7 @@ class Objective:
         if self.loss_mode == "bce":
             assert forecast.logit is not None, "bce needs a network with a logit"
             return direction_loss(forecast.logit, outcomes.label, scored)
-        full = (outcomes.leverage * outcomes.next_return).square()
+        full = (outcomes.leverage.clamp(max=self.terms.max_weight) * outcomes.next_return).square()
         sharpe = negative_sharpe(
             self.net_returns(forecast, observed, outcomes),
             scored.any(0),

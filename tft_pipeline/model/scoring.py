@@ -6,6 +6,7 @@ from tft_pipeline.domain.folds import Span
 from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.portfolio import portfolio_returns
 from tft_pipeline.domain.positions import hold_positions
+from tft_pipeline.domain.terms import BookTerms
 from tft_pipeline.model.fit import FittedFold
 from tft_pipeline.model.inference import predict
 
@@ -23,6 +24,6 @@ def net_returns(fitted: FittedFold, panel: Panel, span: Span) -> np.ndarray:
         np.where(scored.observed, scored.volatility, np.nan),
         scored.next_return,
         target_volatility=fitted.target_volatility,
-        cost_bps=position.cost_bps,
+        terms=BookTerms.of(position, scored.symbols, bars_per_year=fitted.bars_per_year),
     )
     return series.net[series.n_symbols > 0]

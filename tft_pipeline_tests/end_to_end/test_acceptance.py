@@ -20,6 +20,7 @@ from tft_pipeline.domain.panel import build_panel
 from tft_pipeline.domain.portfolio import portfolio_returns
 from tft_pipeline.domain.sharpe import sharpe_ratio
 from tft_pipeline.domain.targets import build_targets
+from tft_pipeline.domain.terms import BookTerms
 from tft_pipeline.storage.layout import PROJECT_ROOT
 from tft_pipeline_tests.doctored import MARKET, permuted, planted
 
@@ -65,7 +66,11 @@ def oracle_sharpe() -> float:
     production = panel.between(first, panel.n_bars - 1)
     held = np.clip(production.values[:, :, 0].astype(float), -1.0, 1.0)
     series = portfolio_returns(
-        held, production.volatility, production.next_return, target_volatility=0.15, cost_bps=0.0
+        held,
+        production.volatility,
+        production.next_return,
+        target_volatility=0.15,
+        terms=BookTerms(trading_bps=0.0),
     )
     return sharpe_ratio(series.net) * 252**0.5
 

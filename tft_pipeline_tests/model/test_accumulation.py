@@ -46,7 +46,7 @@ def _module(mode: LossMode, network: NetworkSection = NETWORK) -> TftModule:
         Span(60, 106),
         calendar=panel.calendar,
         training=training,
-        objective=Objective.of(training, POSITION, BARS_PER_YEAR),
+        objective=Objective.of(training, POSITION, panel.symbols, BARS_PER_YEAR),
         levels=torch.tensor([1, 2, 3]) if network.static_symbol else None,
     ).train()
 

@@ -15,6 +15,7 @@ from tft_pipeline.domain.portfolio import portfolio_returns
 from tft_pipeline.domain.positions import hold_positions
 from tft_pipeline.domain.scaling import Scaler
 from tft_pipeline.domain.sections import NetworkSection, PositionSection, TrainingSection
+from tft_pipeline.domain.terms import BookTerms
 from tft_pipeline.model.fit import fit_fold
 from tft_pipeline.model.inference import predict
 from tft_pipeline.model.lightning import TftModule
@@ -117,7 +118,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_training(panel: Panel) -> 
 
 def test_the_kept_weights_have_the_validation_loss_of_the_history(panel: Panel) -> None:
     fitted = small_fit(panel, epochs=4)
-    objective = Objective.of(TRAINING, POSITION, BARS_PER_YEAR)
+    objective = Objective.of(TRAINING, POSITION, panel.symbols, BARS_PER_YEAR)
     tensors = panel_tensors(panel, fitted.scaler, start=0, stop=106, target_volatility=0.15)
     module = TftModule(
         fitted.build(), tensors, Span(82, 106), calendar=panel.calendar, training=TRAINING, objective=objective
@@ -288,6 +289,7 @@ def test_a_planted_feature_is_found_and_earns_out_of_sample() -> None:
 
 def _annual_sharpe(panel: Panel, raw: np.ndarray, span: Span) -> float:
     held = hold_positions(raw, max_position=1.0, position_smooth=0.0)
-    series = portfolio_returns(held, panel.volatility, panel.next_return, target_volatility=0.15, cost_bps=0.0)
+    free = BookTerms(trading_bps=0.0)
+    series = portfolio_returns(held, panel.volatility, panel.next_return, target_volatility=0.15, terms=free)
     net = series.between(*span).net
     return float(net.mean() / net.std(ddof=1) * np.sqrt(BARS_PER_YEAR))

@@ -28,7 +28,9 @@ def _module(validation: Span, *, static_symbol: bool = False) -> TftModule:
         validation,
         calendar=panel.calendar,
         training=TRAINING.model_copy(update={"loss_mode": "sharpe"}),
-        objective=Objective.of(TRAINING.model_copy(update={"loss_mode": "sharpe"}), POSITION, BARS_PER_YEAR),
+        objective=Objective.of(
+            TRAINING.model_copy(update={"loss_mode": "sharpe"}), POSITION, panel.symbols, BARS_PER_YEAR
+        ),
         levels=torch.tensor([0, 1, 2]) if static_symbol else None,
     ).eval()
 
@@ -56,7 +58,7 @@ def test_validation_forecasts_every_bar_from_its_own_block_and_scores_them_as_on
         outcomes.next_return[:, span].double().numpy(),
         max_position=POSITION.max_position,
         position_smooth=POSITION.position_smooth,
-        cost_bps=POSITION.cost_bps,
+        cost_bps=[POSITION.cost_bps] * 3,
     )
     with torch.no_grad():
         forecast, observed, joined = module.validation_forecast()

@@ -1,6 +1,7 @@
 """The objective against loops, against the backtest, and its properties."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from tft_pipeline.domain.portfolio import portfolio_returns as backtest
 from tft_pipeline.domain.positions import hold_positions
 from tft_pipeline.domain.sections import PositionSection, TrainingSection
+from tft_pipeline.domain.terms import BookTerms
 from tft_pipeline.model.heads import Forecast, LossMode
 from tft_pipeline.model.losses import (
     Objective,
@@ -24,7 +26,17 @@ from tft_pipeline.model.losses import (
 from tft_pipeline.model.windows import Outcomes
 from tft_pipeline_tests.oracles import losses as oracle
 
-POSITION = PositionSection(max_position=0.6, position_smooth=0.3, cost_bps=40.0)
+SYMBOLS = ("A", "B", "C", "D")
+POSITION = PositionSection(
+    max_position=0.6,
+    position_smooth=0.3,
+    max_weight=0.4,
+    cost_bps=40.0,
+    symbol_cost_bps={"B": 5.0},
+    slippage_bps=3.0,
+    borrow_bps=900.0,
+    funding_bps=-400.0,
+)
 
 
 def _case(seed: int = 0, S: int = 4, B: int = 3, T: int = 11) -> tuple[Forecast, torch.Tensor, Outcomes]:
@@ -52,7 +64,11 @@ def _oracle_returns(
             *(x[:, b].numpy() for x in (outcomes.leverage, outcomes.next_return)),
             max_position=position.max_position,
             position_smooth=position.position_smooth,
-            cost_bps=position.cost_bps,
+            cost_bps=list(position.trading_bps(SYMBOLS)),
+            max_weight=position.max_weight,
+            borrow_bps=position.borrow_bps,
+            funding_bps=position.funding_bps,
+            bars_per_year=252.0,
         )
         for b in range(observed.shape[1])
     ]
@@ -60,7 +76,7 @@ def _oracle_returns(
 
 
 def _objective(mode: LossMode, position: PositionSection = POSITION) -> Objective:
-    return Objective.of(TrainingSection(loss_mode=mode, mle_weight=0.7), position, 252.0)
+    return Objective.of(TrainingSection(loss_mode=mode, mle_weight=0.7), position, SYMBOLS, 252.0)
 
 
 @given(
@@ -88,11 +104,26 @@ def test_returns_of_a_block_equal_the_loop() -> None:
     assert np.isnan(expected[1, 4])
 
 
-@pytest.mark.parametrize(
-    ("cap", "smooth", "cost"), [(1.0, 0.0, 0.0), (0.3, 0.0, 0.0), (1.0, 0.7, 0.0), (1.0, 0.0, 60.0), (0.3, 0.7, 60.0)]
-)
-def test_each_of_cap_smoothing_and_cost_alone_equals_the_loop(cap: float, smooth: float, cost: float) -> None:
-    position = PositionSection(max_position=cap, position_smooth=smooth, cost_bps=cost)
+KNOBS: dict[str, Any] = {
+    "max_position": 0.3,
+    "position_smooth": 0.7,
+    "max_weight": 0.25,
+    "cost_bps": 60.0,
+    "symbol_cost_bps": {"A": 90.0, "C": 20.0, "elsewhere": 1.0},
+    "slippage_bps": 30.0,
+    "borrow_bps": 5000.0,
+    "funding_bps": -3000.0,
+}
+"""One line a key of the section: a value that none of the sections here has."""
+
+
+def test_every_position_knob_has_a_line() -> None:
+    assert KNOBS.keys() == PositionSection.model_fields.keys()
+
+
+@pytest.mark.parametrize("names", [(), *((name,) for name in KNOBS), tuple(KNOBS)])
+def test_each_position_knob_alone_and_all_together_equal_the_loop(names: tuple[str, ...]) -> None:
+    position = PositionSection(**{"cost_bps": 0.0, **{name: KNOBS[name] for name in names}})
     forecast, observed, outcomes = _case(seed=2)
     expected = np.nan_to_num(_oracle_returns(forecast, observed, outcomes, position), nan=0.0)
     np.testing.assert_allclose(
@@ -110,13 +141,14 @@ def test_a_position_counts_by_the_target_volatility_over_the_symbols_own() -> No
         label=torch.zeros(shape, dtype=torch.float64),
     )
     held = torch.ones(shape, dtype=torch.float64)
-    actual = portfolio_returns(held, outcomes, cost_bps=10.0).item()
+    actual = portfolio_returns(held, outcomes, terms=BookTerms(trading_bps=10.0)).item()
     assert actual == pytest.approx((1.5 * 0.01 - 0.25 * 0.02 - 0.001 * (1.5 + 0.25)) / 2, rel=1e-12)
 
 
 def test_returns_of_one_block_equal_the_backtest() -> None:
     forecast, observed, outcomes = _case(B=2)
     held = hold(forecast.position, observed, max_position=1.0, position_smooth=0.5)
+    terms = BookTerms.of(POSITION, SYMBOLS, bars_per_year=252.0)
     for b in range(2):
         present = outcomes.present[:, b].numpy()
         leverage = outcomes.leverage[:, b].numpy()
@@ -126,9 +158,9 @@ def test_returns_of_one_block_equal_the_backtest() -> None:
             volatility,
             np.where(present, outcomes.next_return[:, b], np.nan),
             target_volatility=0.15,
-            cost_bps=10.0,
+            terms=terms,
         )
-        actual = portfolio_returns(held, outcomes, cost_bps=10.0)[b]
+        actual = portfolio_returns(held, outcomes, terms=terms)[b]
         np.testing.assert_allclose(actual, np.nan_to_num(expected.net, nan=0.0), atol=1e-15)
 
 
@@ -140,7 +172,8 @@ def test_loss_equals_the_formula_over_the_counted_bars_of_all_blocks(mode: LossM
     loss = _objective(mode).loss(forecast, observed, outcomes, counted)
     scored = (outcomes.present & counted).numpy()
     returns = _oracle_returns(forecast, observed, outcomes)[scored.any(0)]
-    scale = np.mean((outcomes.leverage * outcomes.next_return).numpy()[scored] ** 2)
+    full = outcomes.leverage.clamp(max=POSITION.max_weight) * outcomes.next_return  # what a full position earns
+    scale = np.mean(full.numpy()[scored] ** 2)
     sharpe = oracle.negative_sharpe(returns, scale, 252.0)
     label = outcomes.label.numpy()
     likelihood = oracle.gaussian_nll(forecast.mean.numpy(), forecast.log_scale.numpy(), label, scored)
@@ -171,13 +204,13 @@ def test_sharpe_is_a_ratio_of_the_pooled_bars_and_not_a_mean_over_blocks() -> No
     assert value.item() == pytest.approx(-np.mean(returns.numpy()) / np.std(returns.numpy()))
 
 
-@pytest.mark.parametrize("knob", [{"max_position": 0.2}, {"position_smooth": 0.8}, {"cost_bps": 0.0}])
-def test_every_position_knob_moves_the_objective(knob: dict[str, float]) -> None:
+@pytest.mark.parametrize("name", KNOBS)
+def test_every_position_knob_moves_the_objective(name: str) -> None:
     forecast, observed, outcomes = _case()
     counted = torch.ones(3, 11, dtype=torch.bool)
     losses = [
         _objective("sharpe", POSITION.model_copy(update=change)).loss(forecast, observed, outcomes, counted).item()
-        for change in ({}, knob)
+        for change in ({}, {name: KNOBS[name]})
     ]
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)
 
@@ -185,12 +218,34 @@ def test_every_position_knob_moves_the_objective(knob: dict[str, float]) -> None
 def test_flat_positions_have_a_finite_gradient_towards_what_earns() -> None:
     forecast, observed, outcomes = _case()
     position = torch.zeros_like(forecast.position, requires_grad=True)
-    free = POSITION.model_copy(update={"cost_bps": 0.0, "position_smooth": 0.0})
+    free = PositionSection(cost_bps=0.0)
     counted = torch.ones(3, 11, dtype=torch.bool)
     _objective("sharpe", free).loss(Forecast(position), observed, outcomes, counted).backward()
     assert torch.isfinite(position.grad).all()
     earning = outcomes.present & (outcomes.next_return != 0)
     assert torch.equal(torch.sign(position.grad[earning]), -torch.sign(outcomes.next_return[earning]))
+
+
+def test_terms_of_other_symbols_are_refused() -> None:
+    forecast, observed, outcomes = _case()
+    objective = Objective.of(TrainingSection(loss_mode="sharpe"), POSITION, ("A",), 252.0)
+    with pytest.raises(ValueError, match="holds 1 symbols and the book 4"):
+        objective.net_returns(forecast, observed, outcomes)
+
+
+def test_a_position_beyond_the_cap_on_its_weight_holds_the_cap_and_has_no_gradient() -> None:
+    _, _, outcomes = _case()
+    capped = BookTerms(trading_bps=0.0, max_weight=0.3)
+    held = torch.full(outcomes.present.shape, 0.9, dtype=torch.float64, requires_grad=True)
+    returns = portfolio_returns(held, outcomes, terms=capped)
+    beyond = outcomes.leverage * 0.9 > 0.3
+    assert beyond.any()
+    np.testing.assert_array_equal(
+        returns.detach(),
+        portfolio_returns(torch.where(beyond, 1.0, held), outcomes, terms=capped).detach(),
+    )
+    returns.sum().backward()
+    assert (held.grad[beyond] == 0.0).all()
 
 
 def test_absent_symbols_enter_no_term() -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from scipy import stats
 
-from tft_pipeline_tests.oracles.portfolio import held_positions
+from tft_pipeline_tests.oracles.portfolio import financing, held_positions
 
 
 def net_returns(
@@ -17,9 +17,17 @@ def net_returns(
     *,
     max_position: float,
     position_smooth: float,
-    cost_bps: float,
+    cost_bps: list[float],
+    max_weight: float = math.inf,
+    borrow_bps: float = 0.0,
+    funding_bps: float = 0.0,
+    bars_per_year: float = 252.0,
 ) -> np.ndarray:
     """Of one block: arrays (S, T) -> (T,), nan where no symbol is present; flat before the block."""
+
+    def capped(weight: float) -> float:
+        return max(-max_weight, min(max_weight, weight))
+
     S, T = raw.shape
     held = held_positions(np.where(observed, raw, np.nan), max_position, position_smooth, [0.0] * S)
     returns = np.full(T, np.nan)
@@ -28,12 +36,13 @@ def net_returns(
         for s in range(S):
             if not present[s, t]:
                 continue
-            weight = held[s, t] * leverage[s, t]
-            before = held[s, t - 1] * leverage[s, t - 1] if t and present[s, t - 1] else 0.0
+            weight = capped(held[s, t] * leverage[s, t])
+            before = capped(held[s, t - 1] * leverage[s, t - 1]) if t and present[s, t - 1] else 0.0
             traded = abs(weight - before)
             if t + 1 < T and not present[s, t + 1] and present[:, t + 1 :].any():
                 traded += abs(weight)
-            earned.append(weight * next_return[s, t] - cost_bps / 10_000 * traded)
+            paid = cost_bps[s] / 10_000 * traded + financing(weight, borrow_bps, funding_bps, bars_per_year)
+            earned.append(weight * next_return[s, t] - paid)
         if earned:
             returns[t] = sum(earned) / len(earned)
     return returns

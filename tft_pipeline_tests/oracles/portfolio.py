@@ -1,6 +1,7 @@
 """Loops over bars and symbols, written from the formulas, for what the package does with arrays; and a volatility."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from scipy.signal import lfilter
@@ -21,6 +22,28 @@ def held_positions(raw: np.ndarray, max_position: float, smooth: float, previous
     return held
 
 
+def financing(weight: float, borrow_bps: float, funding_bps: float, bars_per_year: float) -> float:
+    """Of one bar: a short pays to borrow; a long pays the funding that a short receives."""
+    borrowed = -weight if weight < 0 else 0.0
+    return (borrow_bps * borrowed + funding_bps * weight) / 10_000 / bars_per_year
+
+
+class Row(NamedTuple):
+    """One bar of a book."""
+
+    gross: float
+    cost: float
+    financing: float
+    turnover: float
+    gross_exposure: float
+    net_exposure: float
+    n_symbols: int
+
+    @property
+    def net(self) -> float:
+        return self.gross - self.cost - self.financing
+
+
 def book(
     positions: np.ndarray,
     volatility: np.ndarray,
@@ -29,15 +52,21 @@ def book(
     cost_bps: list[float],
     previous: list[float],
     delay: int,
-) -> list[tuple[float, float, float, int]]:
-    """One (gross, cost, turnover, symbols) a bar; nan where no symbol is present."""
+    *,
+    max_weight: float = math.inf,
+    borrow_bps: float = 0.0,
+    funding_bps: float = 0.0,
+    bars_per_year: float = 252.0,
+) -> list[Row]:
+    """One row a bar; nan where no symbol is present."""
     n_symbols, n_bars = positions.shape
 
     def present(s: int, t: int) -> bool:
         return math.isfinite(volatility[s, t]) and math.isfinite(next_return[s, t])
 
     def decided(s: int, t: int) -> float:
-        return positions[s, t] * target / volatility[s, t] if math.isfinite(volatility[s, t]) else 0.0
+        wanted = positions[s, t] * target / volatility[s, t] if math.isfinite(volatility[s, t]) else 0.0
+        return max(-max_weight, min(max_weight, wanted))
 
     def weight(s: int, t: int) -> float:
         if t < 0:
@@ -49,21 +78,25 @@ def book(
     last_bar = max((t for t in range(n_bars) for s in range(n_symbols) if present(s, t)), default=-1)
     rows = []
     for t in range(n_bars):
-        gross = cost = turnover = 0.0
+        sums = [0.0] * 6
         count = 0
         for s in range(n_symbols):
-            traded = 0.0
+            traded, held = 0.0, weight(s, t)
             if present(s, t):
                 count += 1
-                gross += weight(s, t) * next_return[s, t]
-                traded = abs(weight(s, t) - weight(s, t - 1))
+                sums[0] += held * next_return[s, t]
+                traded = abs(held - weight(s, t - 1))
                 if t < last_bar and not present(s, t + 1):
-                    traded += abs(weight(s, t))
+                    traded += abs(held)
             elif t == 0:
                 traded = abs(previous[s])
-            turnover += traded
-            cost += cost_bps[s] / 10_000 * traded
-        rows.append((gross / count, cost / count, turnover / count, count) if count else (math.nan,) * 3 + (0,))
+            sums[1] += cost_bps[s] / 10_000 * traded
+            sums[2] += financing(held, borrow_bps, funding_bps, bars_per_year)
+            sums[3] += traded
+            sums[4] += abs(held)
+            sums[5] += held
+        means = [total / count if count else math.nan for total in sums]
+        rows.append(Row(*means, count))
     return rows
 
 

@@ -19,7 +19,7 @@ from tft_pipeline.domain.verdict import (
     json_ready,
 )
 from tft_pipeline.pipeline.assets.blend import blend_probabilities
-from tft_pipeline.pipeline.assets.performance import performance_of
+from tft_pipeline.pipeline.assets.performance import performance_of, statistics_rows
 from tft_pipeline.pipeline.automation import on_all_folds
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.outputs import content_output, table
@@ -54,7 +54,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         ins={"plan": plan_in, "folds": all_production_folds(graph)},
         io_manager_key="frames",
         group_name=group,
-        code_version="1",
+        code_version="2",
         automation_condition=on_all_folds(),
         kinds={"polars", "parquet"},
     )
@@ -66,6 +66,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             pl.concat([fold.predictions for fold in used.values()]),
             newest.position,
             target_volatility=newest.target_volatility,
+            bars_per_year=newest.bars_per_year,
         )
         stamps = series["timestamp"].to_list()
         lines = {
@@ -93,7 +94,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         },
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("1", "evaluation", "position", "data"),
+        code_version=graph.code_version("2", "evaluation", "position", "data", "periods.overlap"),
         automation_condition=on_all_folds(),
     )
     def oos_performance(
@@ -109,7 +110,12 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                 "reasons": dg.MetadataValue.md("\n".join(f"* {reason}" for reason in record.reasons) or "none"),
                 "sharpe_annual": record.net["sharpe_annual"],
                 "se_annual": record.net["se_annual"],
-                "looks": record.looks,
+                "looks": table([dict(row) for row in record.looks_seen]),
+                "notes": dg.MetadataValue.md("\n".join(f"* {note}" for note in record.notes) or "none"),
+                "statistics": table(statistics_rows(record)),
+                "superiority": str(record.superiority["sentence"]),
+                "track_record": dg.MetadataValue.json(record.track_record),
+                "symbols": table([dict(row) for row in record.symbols]),
                 "folds": table([dict(row) for row in record.folds]),
                 "picture": bar_picture(ratios, title="net out-of-sample Sharpe a year, by fold", label="Sharpe"),
             },

@@ -1,27 +1,40 @@
 """The record of out-of-sample performance, put together from folds, portfolio and tuning ledger. No assets here."""
 
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
 
+import numpy as np
 import polars as pl
 
-from tft_pipeline.domain.backtest import BASELINES, break_even_bps
+from tft_pipeline.domain.backtest import BASELINES, break_even_bps, symbol_table
 from tft_pipeline.domain.content import frame_sha256
+from tft_pipeline.domain.inflation import inflation_row, inflation_summary
+from tft_pipeline.domain.paired import paired_sharpe_difference
 from tft_pipeline.domain.reports import FoldPlanReport, OosPerformance, TunedHyperparameters
 from tft_pipeline.domain.sharpe import annualise, describe_returns
+from tft_pipeline.domain.superiority import superiority
+from tft_pipeline.domain.track_record import monthly_returns, track_record
 from tft_pipeline.domain.verdict import (
     GO,
     NO_GO,
     annual_sharpe_or_none,
     deflated_by_looks,
     json_ready,
+    notes_on,
     reasons_against,
     research_evidence,
-    validation_gap,
 )
 from tft_pipeline.pipeline.assets.blend import direction_statistics
 from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.storage.environment import utc_now
 from tft_pipeline.storage.fold_bundles import FoldBundle
 from tft_pipeline.storage.looks import record_look
+from tft_pipeline.storage.trials import trials_of_others
+
+UNDEFLATED = ("dsr", "expected_max_sharpe", "min_btl_years")
+"""Nobody chose a baseline: nothing deflates it."""
 
 
 def performance_of(
@@ -32,44 +45,37 @@ def performance_of(
     tuned: TunedHyperparameters,
 ) -> OosPerformance:
     """Statistics, baselines, costs, folds and the verdict; the look at production is written down first."""
-    experiment = graph.experiment
+    experiment, newest = graph.experiment, plan.specs[-1]
     bars_per_year, seed = experiment.data.bars_per_year, experiment.seed
-
     portfolio = portfolio.filter(pl.col("n_symbols") > 0)  # a bar that no symbol trades on has no return
-    symbols = sorted(set().union(*(fold.predictions["symbol"].unique().to_list() for fold in folds.values())))
-    folds_found = {
-        str(key): frame_sha256(part.select("timestamp", "net")) for (key,), part in portfolio.group_by("fold")
-    }
-    looks = record_look(
-        graph.layout.looks_ledger,
-        {
-            "symbols": symbols,
-            "interval": experiment.data.interval,
-            "folds": folds_found,
-            "first": portfolio["timestamp"].min().isoformat(),  # type: ignore[union-attr]
-            "last": portfolio["timestamp"].max().isoformat(),  # type: ignore[union-attr]
-            "experiment": graph.name,
-            "at": datetime.now(UTC).isoformat(),
-        },
-    )
-    null_variance = 1.0 / portfolio.height  # of a Sharpe ratio without skill
+    predictions = pl.concat([fold.predictions for fold in folds.values()])
+    looks_seen = _record_look(graph, predictions, portfolio)
+    looks = len(looks_seen)
+    series = {name: portfolio[name].to_numpy() for name in portfolio.columns if portfolio[name].dtype.is_float()}
+    series["net_at_0x_cost"] = series["net"] + series["cost"]  # financing stays: it is no cost of trading
 
     def describe(column: str) -> dict[str, object]:
         return describe_returns(
-            portfolio[column].to_numpy(),
+            series[column],
             bars_per_year=bars_per_year,
             n_trials=looks,
-            trial_variance=null_variance,
+            trial_variance=1.0 / portfolio.height,  # of a Sharpe ratio without skill
             seed=seed,
         )
 
     net, gross = describe("net"), describe("gross")
-    undeflated = ("dsr", "expected_max_sharpe")  # nobody chose a baseline
-    baselines = {
-        name: {key: value for key, value in describe(f"{name}_net").items() if key not in undeflated}
-        for name in BASELINES
-    }
-    research = research_evidence(tuned, bars_per_year=bars_per_year)
+    baselines = {name: _baseline(series, name, describe, bars_per_year, seed) for name in BASELINES}
+    others = trials_of_others(graph.layout.trials_ledger, experiment=graph.name, study=tuned.study)
+    research = research_evidence(
+        tuned, bars_per_year=bars_per_year, trials_of_others=sum(entry["started"] for entry in others)
+    )
+    tests = superiority(
+        series["net"],
+        {name: series[f"{name}_net"] for name, row in baselines.items() if row["sharpe"] is not None},
+        bars_per_year=bars_per_year,
+        alpha=experiment.evaluation.alpha,
+        seed=seed,
+    )
     psr_after_looks = deflated_by_looks(net, looks)
     reasons = reasons_against(
         statistics=net,
@@ -77,28 +83,22 @@ def performance_of(
         looks=looks,
         research=research,
         baselines=baselines,
+        superior=tests["superior"],
+        contaminated=experiment.periods.overlap == "allowed",
         limits=experiment.evaluation,
     )
-    rows = []
-    for key, fold in folds.items():
-        returns = portfolio.filter(pl.col("fold") == key)["net"].to_numpy()
-        validation = fold.fitted.history[fold.fitted.best_epoch]["validation_sharpe"]
-        rows.append(
-            {
-                "fold": key,
-                "best_epoch": fold.fitted.best_epoch,
-                "epochs": len(fold.fitted.history),
-                "n_validation_bars": plan.spec(key).dates["validation"]["n_bars"],
-                "validation_sharpe_annual": None if validation is None else annualise(validation, bars_per_year),
-                "n_oos_bars": len(returns),
-                "oos_sharpe_annual": annual_sharpe_or_none(returns, bars_per_year),
-            }
-        )
+    rows = [
+        _fold_row(plan, key, fold, series["net"][(portfolio["fold"] == key).to_numpy()], bars_per_year)
+        for key, fold in folds.items()
+    ]
     costs = {
-        "cost_bps": plan.specs[-1].position.cost_bps,
+        **newest.position.model_dump(mode="json", exclude={"max_position", "position_smooth"}),
         "break_even_bps": break_even_bps(portfolio),
-        "mean_turnover": float(portfolio["turnover"].mean() or 0.0),  # type: ignore[arg-type]
-        "sharpe_annual_at_0x": gross["sharpe_annual"],
+        "mean_turnover": float(series["turnover"].mean()),
+        "mean_gross_exposure": float(series["gross_exposure"].mean()),
+        "mean_net_exposure": float(series["net_exposure"].mean()),
+        "financing_annual": float(series["financing"].mean()) * bars_per_year,
+        "sharpe_annual_at_0x": describe("net_at_0x_cost")["sharpe_annual"],
         "sharpe_annual_at_1x": net["sharpe_annual"],
         "sharpe_annual_at_2x": describe("net_at_2x_cost")["sharpe_annual"],
         "sharpe_annual_one_bar_late": describe("net_one_bar_late")["sharpe_annual"],
@@ -112,7 +112,102 @@ def performance_of(
         baselines=json_ready(baselines),
         costs=json_ready(costs),
         folds=tuple(json_ready(row) for row in rows),
-        research=json_ready({**research, "validation_gap": validation_gap(rows)}),
+        research=json_ready({**research, "inflation": inflation_summary(rows)}),
         looks=looks,
         direction=json_ready(direction_statistics(folds)),
+        track_record=json_ready(track_record(series["net"], bars_per_year=bars_per_year)),
+        monthly=tuple(json_ready(row) for row in monthly_returns(portfolio["timestamp"].to_list(), series["net"])),
+        symbols=tuple(
+            json_ready(row)
+            for row in symbol_table(
+                predictions, newest.position, target_volatility=newest.target_volatility, bars_per_year=bars_per_year
+            )
+        ),
+        superiority=json_ready(tests),
+        notes=notes_on(statistics=net, research=research, baselines=baselines, superior=tests["superior"]),
+        looks_seen=looks_seen,
+    )
+
+
+def statistics_rows(record: OosPerformance) -> list[dict[str, Any]]:
+    """The headline of the model, before costs and of each baseline, with what makes it believable; one row a series."""
+    rows = []
+    for name, series in {"model, net": record.net, "model, gross": record.gross, **record.baselines}.items():
+        low, high = series.get("bootstrap_ci_annual") or (None, None)
+        rows.append(
+            {
+                "series": name,
+                "n": series.get("n"),
+                "sharpe_annual": series["sharpe_annual"],
+                "se_annual": series["se_annual"],
+                "ci_low_annual": low,
+                "ci_high_annual": high,
+                "psr": series.get("psr"),
+                "t_newey_west": series.get("t_newey_west"),
+                "min_trl_bars": series.get("min_trl"),
+                "model_minus_this": (series.get("model_minus_this") or {}).get("difference_annual"),
+            }
+        )
+    return rows
+
+
+def _record_look(
+    graph: ExperimentGraph, predictions: pl.DataFrame, portfolio: pl.DataFrame
+) -> tuple[dict[str, Any], ...]:
+    """Write down that this period is scored now; every distinct look at it."""
+    folds = {str(key): frame_sha256(part.select("timestamp", "net")) for (key,), part in portfolio.group_by("fold")}
+    first, last = portfolio["timestamp"].min(), portfolio["timestamp"].max()
+    assert isinstance(first, datetime)
+    assert isinstance(last, datetime)
+    return record_look(
+        graph.layout.looks_ledger,
+        {
+            "symbols": predictions["symbol"].unique().sort().to_list(),
+            "interval": graph.experiment.data.interval,
+            "folds": folds,
+            "first": first.isoformat(),
+            "last": last.isoformat(),
+            "experiment": graph.name,
+            "at": utc_now().isoformat(),
+        },
+    )
+
+
+def _baseline(
+    series: dict[str, np.ndarray],
+    name: str,
+    describe: Callable[[str], dict[str, object]],
+    bars_per_year: float,
+    seed: int,
+) -> dict[str, Any]:
+    """A baseline's statistics, track record, and what the model's Sharpe ratio is above its own.
+
+    One that never held anything has none of them, and says so: too little history for its rule, or nothing learned.
+    """
+    own = series[f"{name}_net"]
+    if not own.any():
+        return dict.fromkeys(("sharpe", "sharpe_annual", "se_annual")) | {
+            "reason": "it never held anything on these bars"
+        }
+    statistics = {key: value for key, value in describe(f"{name}_net").items() if key not in UNDEFLATED}
+    difference = asdict(paired_sharpe_difference(series["net"], own, bars_per_year=bars_per_year, seed=seed))
+    return {
+        **statistics,
+        "track_record": track_record(own, bars_per_year=bars_per_year),
+        "model_minus_this": difference,
+    }
+
+
+def _fold_row(
+    plan: FoldPlanReport, key: str, fold: FoldBundle, returns: np.ndarray, bars_per_year: float
+) -> dict[str, Any]:
+    validation = fold.fitted.history[fold.fitted.best_epoch]["validation_sharpe"]
+    return {"best_epoch": fold.fitted.best_epoch} | inflation_row(
+        fold=key,
+        n_validation_bars=plan.spec(key).dates["validation"]["n_bars"],
+        epochs=len(fold.fitted.history),
+        validation_sharpe_annual=None if validation is None else annualise(validation, bars_per_year),
+        n_oos_bars=len(returns),
+        oos_sharpe_annual=annual_sharpe_or_none(returns, bars_per_year),
+        bars_per_year=bars_per_year,
     )

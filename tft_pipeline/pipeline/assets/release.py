@@ -93,7 +93,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         own = graph.experiment.section_fingerprint(*CARD_SECTIONS)
         content = json_sha256([own, snapshot.content_sha256(), *(source.content_sha256() for source in sources)])
         ratios = {"model": performance.net["sharpe_annual"]} | {
-            name: row["sharpe_annual"] for name, row in performance.baselines.items()
+            name: row["sharpe_annual"] for name, row in performance.baselines.items() if row["sharpe_annual"] is not None
         }
         return content_output(
             ModelCard(content=content, card=card),
