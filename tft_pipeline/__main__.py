@@ -44,6 +44,39 @@ def materialize(
     _finish(materialise_asset(experiment, asset, partition=partition, downstream=downstream, report=_progress), as_json)
 
 
+@app.command()
+def stats(
+    returns: Annotated[
+        Path, typer.Argument(help="CSV or Parquet file: one numeric column, with timestamps or without")
+    ],
+    bars_per_year: Annotated[float, typer.Option(help="bars a year, for annualising: 252 for US daily bars")],
+    column: Annotated[str | None, typer.Option(help="the column of returns, where several hold numbers")] = None,
+    trials: Annotated[float, typer.Option(help="trials the series was chosen from, itself included")] = 1.0,
+    trial_variance: Annotated[
+        float | None,
+        typer.Option(
+            help="variance of the trials' Sharpe ratios per bar; by default 1/n, that of trials without skill"
+        ),
+    ] = None,
+    benchmark_sharpe: Annotated[float, typer.Option(help="Sharpe ratio per bar that PSR and MinTRL are against")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="of the bootstrap")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how far the Sharpe ratio of any series of returns can be believed."""
+    from tft_pipeline.pipeline.statistics import describe_file, statistics_in_words
+
+    found = describe_file(
+        returns,
+        bars_per_year=bars_per_year,
+        column=column,
+        trials=trials,
+        trial_variance=trial_variance,
+        benchmark_sharpe=benchmark_sharpe,
+        seed=seed,
+    )
+    typer.echo(json.dumps(found, indent=1) if as_json else "\n".join(statistics_in_words(found)))
+
+
 def _progress(line: str) -> None:
     typer.echo(line, err=True)
 

@@ -87,6 +87,12 @@ class Experiment(Section):
                     f"{name}.folds.validation {folds.validation} <= training.lookback {lookback}: "
                     "no whole window fits; lengthen validation or shorten lookback"
                 )
+        paths = self.research_paths
+        if paths is not None and paths.validation <= longest:
+            raise ValueError(
+                f"research_paths.validation {paths.validation} <= training.lookback {longest}: no whole window fits; lengthen "
+                "validation or shorten lookback"
+            )
         history = self.production.folds.plan(purge=purge, horizon=horizon).bars_before_test
         if self.evaluation.momentum_lookback > history:
             raise ValueError(

@@ -1,4 +1,5 @@
-"""Does the best trial in sample stay good out of sample? Combinatorially symmetric cross-validation over a trial table.
+"""Does the best trial in sample stay good out of sample? Combinatorially symmetric cross-validation over a trial table;
+how many different trials a table holds.
 
 Not here: the deflated Sharpe ratio, which answers the same question from one number a trial (`sharpe`).
 """
@@ -21,6 +22,9 @@ class Overfitting:
         probability_of_loss: Share of splits in which the chosen trial's Sharpe out of sample is negative.
         degradation_slope: Least-squares slope of the chosen trial's Sharpe out of sample on the one in sample.
         degradation_intercept: Its intercept, per bar.
+        degradation: 1 - mean(out_of_sample) / mean(in_sample), the share of the chosen trial's Sharpe ratio that is lost: near
+            0 with skill, 1 without, above 1 when it turns into a loss. None when the mean in sample is not above 0: not even
+            the best trial earned anything, so there is nothing to lose.
         in_sample: (splits,) per-bar Sharpe of the chosen trial in sample.
         out_of_sample: (splits,) the same trial out of sample.
     """
@@ -30,6 +34,7 @@ class Overfitting:
     probability_of_loss: float
     degradation_slope: float
     degradation_intercept: float
+    degradation: float | None
     in_sample: np.ndarray
     out_of_sample: np.ndarray
 
@@ -79,9 +84,39 @@ def probability_of_backtest_overfitting(returns: np.ndarray, *, n_blocks: int = 
         probability_of_loss=float((picked_out < 0.0).mean()),
         degradation_slope=slope,
         degradation_intercept=float(picked_out.mean() - slope * picked_in.mean()),
+        degradation=1.0 - float(picked_out.mean() / picked_in.mean()) if picked_in.mean() > 0.0 else None,
         in_sample=picked_in,
         out_of_sample=picked_out,
     )
+
+
+def effective_trials(returns: np.ndarray) -> float:
+    """How many independent trials would spread like these, from the correlation of their returns.
+
+        N_eff = rho + (1 - rho) N,   rho the mean off-diagonal correlation; kept within [1, N]
+
+    To be shown, not to deflate with: the deflated Sharpe ratio counts every trial started, which is the stricter number.
+
+    Args:
+        returns: (T, N) per-bar returns of all trials on the same bars.
+    Raises:
+        ValueError: a shape that is not (bars, trials), fewer than 3 bars, a value that is not finite, a trial that does not
+            vary.
+    Source: Bailey & Lopez de Prado (2014), Journal of Portfolio Management 40(5), appendix 3.
+    """
+    x = np.asarray(returns, dtype=np.float64)
+    if x.ndim != 2 or x.shape[0] < 3 or x.shape[1] < 1:
+        raise ValueError(f"returns {x.shape}: expected (bars, trials) with at least 3 bars to correlate")
+    if not np.isfinite(x).all():
+        raise ValueError("a return is not finite: give the trials on their common bars only")
+    flat = np.ptp(x, axis=0) == 0.0
+    if flat.any():
+        raise ValueError(f"trial {int(flat.argmax())} does not vary, so it has no correlation: leave it out and say so")
+    n_trials = x.shape[1]
+    if n_trials == 1:
+        return 1.0
+    rho = float((np.corrcoef(x, rowvar=False).sum() - n_trials) / (n_trials * (n_trials - 1)))
+    return float(min(max(rho + (1.0 - rho) * n_trials, 1.0), n_trials))
 
 
 def _half_sharpes(x: np.ndarray, members: np.ndarray) -> np.ndarray:

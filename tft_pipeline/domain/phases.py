@@ -83,7 +83,7 @@ class EvaluationSection(Section):
     min_dsr: Share = Field(default=0.95, description="deflated Sharpe ratio of the chosen trial that GO needs")
     max_probability_of_loss: Share = Field(default=0.25, description="CSCV probability of loss that GO tolerates")
     max_degradation: PositiveFloat = Field(
-        default=0.5, description="share of the best trial's Sharpe that CSCV may find lost out of sample; above 1 it loses money"
+        default=0.5, description="share of the best trial's Sharpe that CSCV may find lost out of sample"
     )
     alpha: Annotated[float, Field(gt=0.0, lt=0.5)] = Field(
         default=0.05, description="level at which a baseline counts as superior (SPA, StepM)"

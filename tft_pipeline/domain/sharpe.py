@@ -2,7 +2,7 @@
 
 All ratios are per bar unless a name ends in `_annual`; skew g3 (normal 0) and kurtosis g4 (raw, normal 3) are
 moment ratios without bias correction. The series is the portfolio's, one value a bar, never symbol and bar rows pooled.
-The bootstrap lives in `bootstrap`, CSCV in `overfitting`, Lo's factor in `autocorrelation`.
+The bootstrap lives in `bootstrap`, CSCV in `overfitting`, Lo's factor and the Newey-West t in `autocorrelation`.
 """
 
 import math
@@ -10,7 +10,15 @@ import math
 import numpy as np
 from scipy.stats import norm
 
-from tft_pipeline.domain.autocorrelation import lo_eta, sum_variance
+from tft_pipeline.domain.autocorrelation import (
+    autocorrelations,
+    ljung_box_lags,
+    ljung_box_p,
+    lo_eta,
+    newey_west_lag,
+    newey_west_t,
+    sum_variance,
+)
 from tft_pipeline.domain.bootstrap import bootstrap_sharpe_interval, optimal_block_length
 from tft_pipeline.domain.overfitting import Overfitting, probability_of_backtest_overfitting
 
@@ -24,6 +32,7 @@ __all__ = [
     "expected_max_sharpe",
     "kurtosis",
     "lo_eta",
+    "min_backtest_length_years",
     "min_track_record_length",
     "optimal_block_length",
     "probabilistic_sharpe_ratio",
@@ -35,6 +44,8 @@ __all__ = [
 
 FLAT = 1e-14
 """A standard deviation below this share of the largest |return| is rounding: the series does not move."""
+AUTOCORRELATED_AT = 0.05
+"""Level of the Ljung-Box test below which a series is called autocorrelated."""
 
 
 def _series(returns: np.ndarray) -> np.ndarray:
@@ -220,6 +231,25 @@ def min_track_record_length(
     return 1.0 + factor * float(norm.ppf(confidence) / (sharpe - benchmark_sharpe)) ** 2
 
 
+def min_backtest_length_years(n_trials: float, target_sharpe_annual: float) -> float:
+    """Years a backtest must have so that the best of N trials without skill is expected to stay below a Sharpe ratio.
+
+        MinBTL = (E[max_N] / SR_annual)^2  <  2 ln N / SR_annual^2
+
+    E[max_N] of N independent standard normals as in `expected_max_sharpe`: on y years a null annual Sharpe ratio has
+    standard deviation 1 / sqrt(y). 0 for one trial; infinite when the ratio is not above 0.
+
+    Args:
+        n_trials: N, trials started, at least 1.
+        target_sharpe_annual: a year, such as the one found.
+    Source: Bailey, Borwein, Lopez de Prado & Zhu (2014), Notices of the AMS 61(5), theorem 1.
+    """
+    best = expected_max_sharpe(1.0, n_trials)
+    if best == 0.0:
+        return 0.0
+    return (best / target_sharpe_annual) ** 2 if target_sharpe_annual > 0.0 else math.inf
+
+
 def describe_returns(
     returns: np.ndarray,
     *,
@@ -235,7 +265,10 @@ def describe_returns(
     expected_max_sharpe, min_trl (bars against `benchmark_sharpe`; infinite when not above it), bootstrap_ci (95 %,
     per bar; stationary bootstrap, 1,000 resamples), bootstrap_ci_annual, block_length (bars), eta (Lo's factor to
     one year with autocorrelations up to lag 10 log10 n, to be compared with sqrt(bars_per_year); None where the
-    estimated annual variance is not positive).
+    estimated annual variance is not positive), sharpe_annual_eta (sharpe * eta, or None), annualised_by ("sqrt": the
+    rule of every other `_annual` key), autocorrelation_1, ljung_box_p and ljung_box_lags, autocorrelated (that p below
+    0.05: then the eta value is the one to believe), t_newey_west and newey_west_lag (of the mean), min_btl_years
+    (`min_backtest_length_years` for the annual ratio found; 0 for one trial, infinite for a ratio not above 0).
 
     Args:
         returns: (n,) net portfolio returns, n >= 8.
@@ -252,7 +285,8 @@ def describe_returns(
     low, high = bootstrap_sharpe_interval(x, block_length=block_length, seed=seed)
     q = round(bars_per_year)
     max_lag = max(min(int(10 * math.log10(x.size)), x.size - 1, q - 1), 0)
-    year_is_estimable = sum_variance(x, q, max_lag) > 0.0
+    eta = lo_eta(x, q, max_lag=max_lag) if sum_variance(x, q, max_lag) > 0.0 else None
+    ljung_box = ljung_box_p(x)
     return {
         "n": int(x.size),
         "sharpe": sharpe,
@@ -270,5 +304,14 @@ def describe_returns(
         "bootstrap_ci": (low, high),
         "bootstrap_ci_annual": (annualise(low, bars_per_year), annualise(high, bars_per_year)),
         "block_length": block_length,
-        "eta": lo_eta(x, q, max_lag=max_lag) if year_is_estimable else None,
+        "eta": eta,
+        "sharpe_annual_eta": None if eta is None else sharpe * eta,
+        "annualised_by": "sqrt",
+        "autocorrelation_1": float(autocorrelations(x, 1)[0]),
+        "ljung_box_p": ljung_box,
+        "ljung_box_lags": ljung_box_lags(x.size),
+        "autocorrelated": ljung_box < AUTOCORRELATED_AT,
+        "t_newey_west": newey_west_t(x),
+        "newey_west_lag": newey_west_lag(x.size),
+        "min_btl_years": min_backtest_length_years(n_trials, annualise(sharpe, bars_per_year)),
     }

@@ -26,7 +26,10 @@ from tft_pipeline.storage.artifacts import read_artifact
 from tft_pipeline.storage.layout import Layout
 
 PREPARE = ("snapshot", "feature_catalogue", "features", "targets", "prefiltered_features", "exploration_plan")
-CHOOSE = ("selected_features", "tuned_hyperparameters", "production_plan")
+CHOOSE = ("selected_features", "tuned_hyperparameters")
+PATHS = ("research_paths",)
+"""Only where the experiment asks for it; nothing depends on it."""
+PLAN = ("production_plan",)
 CONCLUDE = (
     "oos_portfolio",
     "oos_performance",
@@ -83,6 +86,9 @@ class Driver:
         self._stage(PREPARE)
         self._folds(EXPLORATION)
         self._stage(CHOOSE)
+        if self.graph.experiment.research_paths is not None:
+            self._stage(PATHS)
+        self._stage(PLAN)
         self._folds(PRODUCTION)
         self._stage(CONCLUDE)
 

@@ -7,6 +7,7 @@ import dagster as dg
 from tft_pipeline.pipeline.assets.evaluation import evaluation_assets
 from tft_pipeline.pipeline.assets.exploration import exploration_assets
 from tft_pipeline.pipeline.assets.features import feature_assets
+from tft_pipeline.pipeline.assets.paths import path_assets
 from tft_pipeline.pipeline.assets.production import production_assets
 from tft_pipeline.pipeline.assets.release import release_assets
 from tft_pipeline.pipeline.assets.snapshot import snapshot_assets
@@ -23,6 +24,7 @@ FACTORIES = (
     feature_assets,
     exploration_assets,
     tuning_assets,
+    path_assets,
     production_assets,
     evaluation_assets,
     release_assets,

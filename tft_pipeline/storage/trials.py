@@ -18,7 +18,8 @@ def record_trials(ledger: Path, entry: dict[str, Any]) -> None:
 
     Args:
         ledger: JSON lines file, appended to only.
-        entry: experiment, study, started (trials of all studies of the experiment so far), symbols, interval, first and last (ISO dates of the research bars), at.
+        entry: experiment, study, started (trials of all studies of the experiment so far), symbols, interval, first and last
+            (ISO dates of the research bars), at.
     Raises:
         ValueError: the entry lacks a value or holds a wrong one; the ledger holds a line that is not an entry.
     """

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.signal import lfilter
 from skfolio import measures
 
+from tft_pipeline.domain.autocorrelation import ljung_box_p, newey_west_t
 from tft_pipeline.domain.sharpe import (
     annualise,
     best_of_null_epochs,
@@ -16,6 +18,7 @@ from tft_pipeline.domain.sharpe import (
     expected_max_sharpe,
     kurtosis,
     lo_eta,
+    min_backtest_length_years,
     min_track_record_length,
     optimal_block_length,
     probabilistic_sharpe_ratio,
@@ -144,16 +147,66 @@ def test_describe_returns_prints_every_number_of_its_parts():
     assert found["bootstrap_ci_annual"] == pytest.approx((low * math.sqrt(252.0), high * math.sqrt(252.0)))
     assert found["block_length"] == optimal_block_length(x)
     assert found["eta"] == lo_eta(x, 252, max_lag=27)
+    assert found["sharpe_annual_eta"] == sr * found["eta"]
+    assert found["annualised_by"] == "sqrt"
+    d = x - x.mean()
+    assert found["autocorrelation_1"] == pytest.approx((d[1:] @ d[:-1]) / (d @ d))
+    assert (found["ljung_box_p"], found["ljung_box_lags"]) == (ljung_box_p(x), 10)
+    assert found["autocorrelated"] is (found["ljung_box_p"] < 0.05) is False
+    assert (found["t_newey_west"], found["newey_west_lag"]) == (newey_west_t(x), 5)
+    assert found["min_btl_years"] == min_backtest_length_years(12, found["sharpe_annual"])
     assert json.loads(json.dumps(found, allow_nan=False))["n"] == 600
     again = describe_returns(x, bars_per_year=252.0, n_trials=12, trial_variance=0.0004, benchmark_sharpe=0.01, seed=3)
     assert again == found
+
+
+def test_momentum_in_returns_is_said_to_be_there_and_lowers_the_annual_ratio():
+    x = lfilter([1.0], [1.0, -0.4], np.random.default_rng(6).normal(0.002, 0.01, 800))
+    found = describe_returns(x, bars_per_year=252.0, seed=0)
+    assert found["autocorrelated"]
+    assert 0.0 < found["sharpe_annual_eta"] < 0.9 * found["sharpe_annual"]
+    assert found["t_newey_west"] < 0.9 * found["sharpe"] * math.sqrt(800)
+
+
+def test_five_years_bear_no_more_than_forty_five_trials_for_a_ratio_of_one():
+    """The example of the paper."""
+    assert min_backtest_length_years(45, 1.0) == pytest.approx(5.0, abs=0.15)
+    assert min_backtest_length_years(45, 2.0) == pytest.approx(min_backtest_length_years(45, 1.0) / 4.0)
+    assert min_backtest_length_years(1, 1.0) == 0.0
+    assert min_backtest_length_years(45, 0.0) == min_backtest_length_years(45, -1.0) == math.inf
+
+
+def test_backtests_of_the_minimum_length_show_the_ratio_without_skill():
+    years = min_backtest_length_years(20, 1.5)
+    bars = round(252 * years)
+    draws = np.random.default_rng(7).normal(0.0, 0.01, (1000, 20, bars))
+    best = (draws.mean(axis=2) / draws.std(axis=2, ddof=1)).max(axis=1) * math.sqrt(252)
+    assert best.mean() == pytest.approx(1.5, abs=0.05)
+
+
+@settings(max_examples=50)
+@given(n_trials=st.integers(2, 10_000), ratio=st.floats(0.1, 5.0))
+def test_the_minimum_length_grows_with_trials_and_stays_below_its_bound(n_trials, ratio):
+    years = min_backtest_length_years(n_trials, ratio)
+    assert 0.0 < years < 2.0 * math.log(n_trials) / ratio**2
+    assert min_backtest_length_years(n_trials + 1, ratio) > years
+
+
+def test_every_statistic_can_be_had_from_moments_alone():
+    moments = {"skew": -0.4, "kurtosis": 4.0}
+    by_hand = stats.norm.cdf(0.08 * math.sqrt(499.0) / math.sqrt(1.0 + 0.4 * 0.08 + 0.75 * 0.08**2))
+    assert probabilistic_sharpe_ratio(0.08, 500, **moments) == pytest.approx(by_hand)
+    assert deflated_sharpe_ratio(0.08, 500, trial_variance=0.001, n_trials=10, **moments) < by_hand
+    assert min_track_record_length(0.08, **moments) < 500
+    assert expected_max_sharpe(0.001, 10) == pytest.approx(1.574598 * math.sqrt(0.001))
 
 
 def test_a_month_of_bars_can_be_described_and_one_that_swings_back_has_no_annual_factor():
     month = np.random.default_rng(5).normal(0.001, 0.01, 21)
     assert describe_returns(month, bars_per_year=252.0, seed=0)["n"] == 21
     swing = np.where(np.arange(60) % 2, 0.01, -0.009) + np.random.default_rng(0).normal(0, 1e-4, 60)
-    assert describe_returns(swing, bars_per_year=252.0, seed=0)["eta"] is None
+    found = describe_returns(swing, bars_per_year=252.0, seed=0)
+    assert found["eta"] is found["sharpe_annual_eta"] is None
 
 
 @pytest.mark.parametrize(

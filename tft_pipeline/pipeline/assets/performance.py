@@ -14,7 +14,7 @@ from tft_pipeline.domain.inflation import inflation_row, inflation_summary
 from tft_pipeline.domain.paired import paired_sharpe_difference
 from tft_pipeline.domain.reports import FoldPlanReport, OosPerformance, TunedHyperparameters
 from tft_pipeline.domain.sharpe import annualise, describe_returns
-from tft_pipeline.domain.superiority import superiority
+from tft_pipeline.domain.superiority import MIN_BARS, same_but_for_scale, superiority
 from tft_pipeline.domain.track_record import monthly_returns, track_record
 from tft_pipeline.domain.verdict import (
     GO,
@@ -69,13 +69,7 @@ def performance_of(
     research = research_evidence(
         tuned, bars_per_year=bars_per_year, trials_of_others=sum(entry["started"] for entry in others)
     )
-    tests = superiority(
-        series["net"],
-        {name: series[f"{name}_net"] for name, row in baselines.items() if row["sharpe"] is not None},
-        bars_per_year=bars_per_year,
-        alpha=experiment.evaluation.alpha,
-        seed=seed,
-    )
+    tests = _superiority(series, baselines, bars_per_year, experiment.evaluation.alpha, seed)
     psr_after_looks = deflated_by_looks(net, looks)
     reasons = reasons_against(
         statistics=net,
@@ -196,6 +190,24 @@ def _baseline(
         "track_record": track_record(own, bars_per_year=bars_per_year),
         "model_minus_this": difference,
     }
+
+
+def _superiority(
+    series: dict[str, np.ndarray], baselines: dict[str, dict[str, Any]], bars_per_year: float, alpha: float, seed: int
+) -> dict[str, Any]:
+    """Tests of the baselines that held something and are not the model itself; where there is nothing to test, why."""
+    net = series["net"]
+    rivals = {
+        name: series[f"{name}_net"]
+        for name, row in baselines.items()
+        if row["sharpe"] is not None and not same_but_for_scale(series[f"{name}_net"], net)
+    }
+    if net.size < MIN_BARS or not rivals:
+        return {
+            "superior": [],
+            "sentence": f"not tested: {net.size} bars ({MIN_BARS} are needed), {len(rivals)} baseline(s) that differ",
+        }
+    return superiority(net, rivals, bars_per_year=bars_per_year, alpha=alpha, seed=seed)
 
 
 def _fold_row(
