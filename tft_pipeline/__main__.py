@@ -44,6 +44,20 @@ def materialize(
     _finish(materialise_asset(experiment, asset, partition=partition, downstream=downstream, report=_progress), as_json)
 
 
+@app.command("purge-comparison")
+def purge_comparison(
+    experiment: ExperimentArgument,
+    overlap: Annotated[
+        bool, typer.Option(help="also run the experiment with features and settings chosen on the scored bars: a whole run")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit the production folds again without purge, and say what that would have shown."""
+    from tft_pipeline.pipeline.comparison import compare_purge
+
+    _finish(compare_purge(experiment, overlap=overlap, report=_progress), as_json)
+
+
 @app.command()
 def stats(
     returns: Annotated[

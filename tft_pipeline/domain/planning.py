@@ -17,6 +17,7 @@ from tft_pipeline.domain.folds import Fold, plan_folds
 from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.reports import FoldSpec
 from tft_pipeline.domain.sections import FoldsSection, NetworkSection, PositionSection, TrainingSection
+from tft_pipeline.domain.trend_rules import MACD_BARS
 
 PARTS = ("train", "validation", "test")
 
@@ -108,7 +109,8 @@ def fold_specs(
     min_history: int,
     production: bool,
 ) -> tuple[FoldSpec, ...]:
-    """Specs of folds: each with its own slice of the panel, from one lookback before its training to its last test bar.
+    """Specs of folds: each with its own slice of the panel, from one lookback before its training to its last test bar;
+    in production from further back where a baseline needs it.
 
     Nothing after the last test bar is in the slice (labels of test bars are, for they are scored), so more data changes
     no spec.
@@ -116,7 +118,10 @@ def fold_specs(
     boosting = (experiment.ensemble.lightgbm_rounds, experiment.ensemble.lightgbm_leaves)
     specs = []
     for fold in folds:
-        start = max(0, fold.train.start - training.lookback)
+        start = fold.train.start - training.lookback
+        if production:  # the slowest baseline needs its history, or it would be flat there and easy to beat
+            start = min(start, fold.test.start - MACD_BARS + 1)
+        start = max(0, start)
         cut = panel.between(start, fold.test.stop).listed()
         local = fold.shifted(-start)
         dates: dict[str, Any] = fold.to_dict(panel.calendar)

@@ -20,6 +20,8 @@ from tft_pipeline.storage.experiments import claim_name, read_experiment
 from tft_pipeline.storage.layout import default_layout
 
 Progress = Callable[[str], None]
+ON_REQUEST = frozenset({"purge_comparison"})
+"""Assets that only a person starts: they fit every fold again, and nothing depends on them."""
 
 
 def run_experiment(path: Path, *, resume: bool, report: Progress) -> dict[str, Any]:
@@ -72,7 +74,7 @@ def materialise_asset(
         if downstream:
             selection = selection.downstream()
         chosen = [one for one in assets.toposorted_asset_keys if one in selection.resolve(assets) and one in runnable]
-        chosen = _within_partition(assets, chosen, key)
+        chosen = [one for one in _within_partition(assets, chosen, key) if one == key or one.path[-1] not in ON_REQUEST]
         report("runs: " + ", ".join(one.path[-1] for one in chosen))
         outcome = materialise(definitions, instance, chosen, partition=partition)
     if not outcome.ok:

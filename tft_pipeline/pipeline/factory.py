@@ -9,6 +9,7 @@ from tft_pipeline.pipeline.assets.exploration import exploration_assets
 from tft_pipeline.pipeline.assets.features import feature_assets
 from tft_pipeline.pipeline.assets.paths import path_assets
 from tft_pipeline.pipeline.assets.production import production_assets
+from tft_pipeline.pipeline.assets.purge import purge_assets
 from tft_pipeline.pipeline.assets.release import release_assets
 from tft_pipeline.pipeline.assets.snapshot import snapshot_assets
 from tft_pipeline.pipeline.assets.tuning import tuning_assets
@@ -27,6 +28,7 @@ FACTORIES = (
     path_assets,
     production_assets,
     evaluation_assets,
+    purge_assets,
     release_assets,
 )
 

@@ -43,6 +43,12 @@ def jobs(graph: ExperimentGraph) -> list[Job]:
             ),
             description="Freeze the source's current bars, rebuild features and measure drift.",
         ),
+        dg.define_asset_job(
+            f"{graph.name}_purge_comparison",
+            selection=dg.AssetSelection.assets(graph.key("purge_comparison")),
+            description="Fit the production folds again without purge, and say what that would have shown. With overlap: true "
+            "in the configuration also the whole experiment, chosen on the bars that are scored.",
+        ),
     ]
 
 

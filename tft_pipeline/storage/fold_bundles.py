@@ -34,7 +34,8 @@ class FoldBundle:
 
     Attributes:
         class_balance: training labels above zero (pos) and not (neg).
-        predictions: fold, timestamp, symbol, raw_position, mean, scale, probability, lightgbm_probability; and quantile_0.01 ..
+        predictions: fold, timestamp, symbol, raw_position, mean, scale, probability, lightgbm_probability; raw positions of the
+            baselines, momentum_position, macd_position, ridge_position, lightgbm_position; and quantile_0.01 ..
             quantile_0.99 of the label where loss_mode is joint_quantile.
         seconds: duration of the fit; not content.
     """

@@ -17,6 +17,7 @@ from tft_pipeline.domain.planning import (
     split_periods,
     with_shadow_features,
 )
+from tft_pipeline.domain.trend_rules import MACD_BARS
 from tft_pipeline_tests.builders import FEATURES, planned, ragged_bars, small, toy_panel
 from tft_pipeline_tests.conftest import business_days, random_bars
 
@@ -156,9 +157,10 @@ def test_more_bars_leave_every_spec_and_every_slice_bit_for_bit_as_it_was(make, 
 @pytest.mark.parametrize("part", ["history", "train", "test"])
 def test_one_changed_value_inside_a_fold_changes_its_spec(name, part):
     experiment = small()
-    panel = toy_panel(random_bars(), experiment)
-    fold = production_folds(panel, experiment)[1]
-    bar = {"history": fold.train.start - 16, "train": fold.train.start, "test": fold.test.stop - 1}[part]
+    panel = toy_panel(random_bars(900), experiment)
+    fold = production_folds(panel, experiment)[-1]
+    first = min(fold.train.start - 16, fold.test.start - MACD_BARS + 1)  # a lookback, or the slowest baseline's history
+    bar = {"history": first, "train": fold.train.start, "test": fold.test.stop - 1}[part]
 
     def spec_with(at: int) -> Any:
         array = getattr(panel, name).copy()
@@ -168,7 +170,8 @@ def test_one_changed_value_inside_a_fold_changes_its_spec(name, part):
     (before,) = planned(panel, experiment, [fold], production=True)
     assert spec_with(bar).content_sha256() != before.content_sha256()
     assert spec_with(fold.test.stop) == before
-    assert spec_with(fold.train.start - 17) == before
+    assert first > 0
+    assert spec_with(first - 1) == before
 
 
 def test_a_spec_holds_everything_a_fold_is_made_of():
@@ -185,7 +188,7 @@ def test_a_spec_holds_everything_a_fold_is_made_of():
         assert cut.calendar[span.start].isoformat() == spec.dates[part]["first"]
         assert cut.calendar[span.stop - 1].isoformat() == spec.dates[part]["last"]
     assert spec.fold.test.stop == cut.n_bars
-    assert spec.fold.train.start == experiment.training.lookback
+    assert spec.fold.train.start == folds[0].train.start  # the slowest baseline reads from the first bar
 
 
 def test_every_fold_has_its_own_seeds_and_they_do_not_depend_on_its_neighbours():

@@ -16,6 +16,7 @@ from tft_pipeline.domain.reports import (
     SelectedFeatures,
     TunedHyperparameters,
 )
+from tft_pipeline.domain.trend_rules import macd_positions
 from tft_pipeline.pipeline.assets.exploration import plan_metadata
 from tft_pipeline.pipeline.automation import on_content_change
 from tft_pipeline.pipeline.graph import PRODUCTION, ExperimentGraph
@@ -97,12 +98,12 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
         partitions_def=graph.folds(PRODUCTION),
         io_manager_key="fold_bundles",
         group_name=group,
-        code_version="2",
+        code_version="3",
         automation_condition=on_content_change(),
         kinds={"pytorch", "lightgbm"},
     )
     def production_fold(context: dg.AssetExecutionContext, spec: FoldSpec) -> dg.Output[FoldBundle]:
-        """One trained fold: weights, trees and out-of-sample predictions, one row a test bar and symbol."""
+        """One trained fold: weights, trees, predictions with baselines beside them, one row a test bar and symbol."""
         try:
             bundle = _fit(graph, spec, context)
         except (ValueError, FloatingPointError, SliceChangedError) as error:
@@ -131,6 +132,7 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
 
 
 def _fit(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionContext) -> FoldBundle:
+    from tft_pipeline.model.baselines import boosting_positions, fit_ridge, ridge_positions
     from tft_pipeline.model.boosting import boosting_probability, fit_boosting
     from tft_pipeline.model.fit import fit_fold
     from tft_pipeline.model.heads import QUANTILES
@@ -158,14 +160,17 @@ def _fit(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionConte
     assert spec.momentum_lookback is not None
     rounds, leaves = spec.boosting
     boosting = fit_boosting(panel, fold, rounds=rounds, leaves=leaves, seed=spec.seeds[0])
-    momentum = momentum_positions(panel.close, spec.momentum_lookback)
+    test = slice(*fold.test)
     columns = {
         "raw_position": predicted.raw_position,
         "mean": predicted.mean,
         "scale": predicted.scale,
         "probability": predicted.probability,
         "lightgbm_probability": boosting_probability(boosting, panel, fold.test),
-        "momentum_position": momentum[:, slice(*fold.test)],
+        "momentum_position": momentum_positions(panel.close, spec.momentum_lookback)[:, test],
+        "macd_position": macd_positions(panel.close)[:, test],
+        "ridge_position": ridge_positions(fit_ridge(panel, fold, fitted.scaler), panel, fold),
+        "lightgbm_position": boosting_positions(boosting, panel, fold),
     }
     if predicted.quantiles is not None:
         columns |= {f"quantile_{level}": predicted.quantiles[..., q] for q, level in enumerate(QUANTILES)}
@@ -177,7 +182,7 @@ def _fit(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionConte
         fitted=fitted,
         class_balance={"pos": int((labels > 0).sum()), "neg": int((labels <= 0).sum())},
         boosting=boosting,
-        predictions=_prediction_frame(spec.key, panel.between(*fold.test), columns),
+        predictions=prediction_frame(spec.key, panel.between(*fold.test), columns),
         seconds=time.monotonic() - began,
     )
     unmirrored = journal.finish(
@@ -189,7 +194,7 @@ def _fit(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionConte
     return bundle
 
 
-def _prediction_frame(key: str, test: Panel, columns: dict[str, np.ndarray]) -> pl.DataFrame:
+def prediction_frame(key: str, test: Panel, columns: dict[str, np.ndarray]) -> pl.DataFrame:
     """One row a test bar and symbol that is observed there, sorted by bar and symbol."""
     symbol, bar = np.nonzero(test.observed)
     order = np.lexsort((symbol, bar))

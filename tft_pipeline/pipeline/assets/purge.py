@@ -1,0 +1,204 @@
+"""What the purge is worth: the same walk forward without it, and with features and settings chosen on scored bars.
+
+Only people start this asset: it fits every production fold again, and on request runs a whole experiment. Not here: those
+runs (`pipeline.variants`), the paired difference (`domain.paired`), the command (`pipeline.comparison`).
+"""
+
+from concurrent.futures.process import BrokenProcessPool
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+import polars as pl
+from pydantic import Field
+
+from tft_pipeline.domain.backtest import backtest
+from tft_pipeline.domain.content import frame_sha256
+from tft_pipeline.domain.paired import paired_sharpe_difference
+from tft_pipeline.domain.planning import SliceChangedError
+from tft_pipeline.domain.reports import FoldPlanReport, PurgeComparison
+from tft_pipeline.domain.sharpe import annualise, kurtosis, sharpe_standard_error, skew
+from tft_pipeline.domain.verdict import annual_sharpe_or_none
+from tft_pipeline.pipeline.assets.evaluation import all_production_folds
+from tft_pipeline.pipeline.driver import PipelineFailedError
+from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.outputs import content_output, table
+from tft_pipeline.pipeline.partitions import planned_folds
+from tft_pipeline.pipeline.plots import bar_picture
+from tft_pipeline.pipeline.variants import overlap_portfolio, refit_all_without_purge
+from tft_pipeline.storage.environment import utc_now
+from tft_pipeline.storage.fold_bundles import FoldBundle
+from tft_pipeline.storage.looks import record_look
+
+WITH_PURGE, WITHOUT_PURGE, OVERLAP = "with_purge", "without_purge", "overlap"
+
+
+class PurgeChoice(dg.Config):
+    """What the launchpad shows."""
+
+    overlap: bool = Field(
+        default=False,
+        description="also run the whole experiment with features and hyper-parameters chosen on production bars, as "
+        "<name>_overlap; takes as long as a full run, counts as a look, and what is current is kept",
+    )
+
+
+def purge_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
+    """`purge_comparison`."""
+    experiment = graph.experiment
+
+    @dg.asset(
+        key=graph.key("purge_comparison"),
+        ins={"plan": dg.AssetIn(graph.key("production_plan")), "folds": all_production_folds(graph)},
+        io_manager_key="reports",
+        group_name=f"{graph.name}_6_evaluation",
+        code_version=graph.code_version("1", "production.folds.window", "data.interval"),
+        kinds={"pytorch"},
+    )
+    def purge_comparison(
+        context: dg.AssetExecutionContext, config: PurgeChoice, plan: FoldPlanReport, folds: dict[str, FoldBundle]
+    ) -> dg.Output[PurgeComparison]:
+        """Production folds with and without purge on the same bars, and the paired differences; one row a variant."""
+        window = experiment.production.folds.window
+        predictions = [fold.predictions for fold in planned_folds(plan, folds).values()]
+        try:
+            refitted = refit_all_without_purge(graph, plan.specs, window, context.log.info)
+            unpurged = [with_positions(frame, refitted[frame["fold"][0]]) for frame in predictions]
+            books = {WITH_PURGE: _book(plan, predictions), WITHOUT_PURGE: _book(plan, unpurged)}
+            _record_look(graph, unpurged, books[WITHOUT_PURGE])
+            if config.overlap:
+                books[OVERLAP] = overlap_portfolio(
+                    graph, context.instance, parent_run_id=context.run.run_id, log=context.log.info
+                )
+            record = comparison_of(books, plan, seed=experiment.seed)
+        except (ValueError, FloatingPointError, SliceChangedError, BrokenProcessPool, PipelineFailedError) as error:
+            raise dg.Failure(f"purge comparison: {error}", allow_retries=False) from error
+        return content_output(record, _metadata(record))
+
+    return [purge_comparison]
+
+
+def with_positions(predictions: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
+    """A fold's predictions with the raw positions of another fit of it.
+
+    Raises:
+        ValueError: the two do not hold the same bars and symbols.
+    """
+    keys = ("fold", "timestamp", "symbol")
+    if not predictions.select(keys).equals(other.select(keys)):
+        raise ValueError(
+            f"fold {predictions['fold'][0]}: the stored predictions ({predictions.height} rows) and those of the refit "
+            f"({other.height}) are of other bars or symbols: their difference would not be paired; materialise the fold "
+            "again"
+        )
+    return predictions.with_columns(other["raw_position"])
+
+
+def comparison_of(books: dict[str, pl.DataFrame], plan: FoldPlanReport, *, seed: int) -> PurgeComparison:
+    """Sharpe ratios of the books' net returns, and the paired differences to the first of them on common bars.
+
+    `label_overlap_bars` counts the bars at the end of train (and of validation) whose labels share returns with the first
+    label that is scored after them: max(horizon - 1 - gap, 0). A horizon of one bar has none even without a purge.
+    """
+    newest = plan.specs[-1]
+    bars_per_year, horizon = newest.bars_per_year, newest.horizon
+    variants, differences = [], []
+    first = next(iter(books))
+    for name, book in books.items():
+        net, purge = book["net"].to_numpy(), 0 if name == WITHOUT_PURGE else plan.purge
+        sharpe = annual_sharpe_or_none(net, bars_per_year)
+        error = None
+        if sharpe is not None:
+            per_bar = sharpe / annualise(1.0, bars_per_year)
+            error = annualise(
+                sharpe_standard_error(per_bar, len(net), skew=skew(net), kurtosis=kurtosis(net)), bars_per_year
+            )
+        variants.append(
+            {
+                "name": name,
+                "purge": purge,
+                "label_overlap_bars": max(horizon - 1 - purge, 0),
+                "n_bars": len(net),
+                "sharpe_annual": sharpe,
+                "se_annual": error,
+            }
+        )
+        if name != first:
+            differences.append(_difference(name, book, books[first], bars_per_year, seed))
+    return PurgeComparison(variants=tuple(variants), differences=tuple(differences))
+
+
+def _difference(
+    name: str, book: pl.DataFrame, reference: pl.DataFrame, bars_per_year: float, seed: int
+) -> dict[str, Any]:
+    both = book.select("timestamp", "net").join(
+        reference.select("timestamp", reference="net"), on="timestamp", how="inner", maintain_order="left"
+    )
+    net, other = both["net"].to_numpy(), both["reference"].to_numpy()
+    named = name.replace("_", " ")
+    row: dict[str, Any] = {"name": name, "n_bars": both.height}
+    if any(annual_sharpe_or_none(series, bars_per_year) is None for series in (net, other)):
+        undefined = dict.fromkeys(("difference_annual", "low_annual", "high_annual", "p_value", "correlation"))
+        return row | undefined | {"words": f"{named}: no difference, one of the two never earned or lost anything"}
+    found = paired_sharpe_difference(net, other, bars_per_year=bars_per_year, seed=seed)
+    return row | {
+        "difference_annual": found.difference_annual,
+        "low_annual": found.low_annual,
+        "high_annual": found.high_annual,
+        "p_value": found.p_value,
+        "correlation": found.correlation,
+        "words": f"{named}: {found.words()}",
+    }
+
+
+def _book(plan: FoldPlanReport, predictions: list[pl.DataFrame]) -> pl.DataFrame:
+    """The portfolio of `oos_portfolio`'s rules."""
+    newest = plan.specs[-1]
+    return backtest(
+        pl.concat(predictions),
+        newest.position,
+        target_volatility=newest.target_volatility,
+        bars_per_year=newest.bars_per_year,
+    )
+
+
+def _record_look(graph: ExperimentGraph, predictions: list[pl.DataFrame], book: pl.DataFrame) -> None:
+    """A scoring of the production period like any other."""
+    first, last = book["timestamp"].min(), book["timestamp"].max()
+    assert isinstance(first, datetime)
+    assert isinstance(last, datetime)
+    record_look(
+        graph.layout.looks_ledger,
+        {
+            "symbols": pl.concat(predictions)["symbol"].unique().sort().to_list(),
+            "interval": graph.experiment.data.interval,
+            "folds": {str(k): frame_sha256(part.select("timestamp", "net")) for (k,), part in book.group_by("fold")},
+            "first": first.isoformat(),
+            "last": last.isoformat(),
+            "experiment": f"{graph.name}, without purge",
+            "at": utc_now().isoformat(),
+        },
+    )
+
+
+def _metadata(record: PurgeComparison) -> dict[str, Any]:
+    shown = {str(row["name"]): row for row in record.variants if row["sharpe_annual"] is not None}
+    defined = {str(row["name"]): row for row in record.differences if row["difference_annual"] is not None}
+    return {
+        "finding": dg.MetadataValue.md("\n".join(f"* {row['words']}" for row in record.differences)),
+        "variants": table([dict(row) for row in record.variants]),
+        "differences": table([dict(row) for row in record.differences]),
+        "picture": bar_picture(
+            {name: row["sharpe_annual"] for name, row in shown.items()},
+            title="net out-of-sample Sharpe a year, with one standard error",
+            label="Sharpe",
+            errors=[row["se_annual"] for row in shown.values()],
+        ),
+        "differences_picture": bar_picture(
+            {name: row["difference_annual"] for name, row in defined.items()},
+            title="difference to with_purge on the same bars, with its 95 % interval",
+            label="difference of the Sharpe ratios a year",
+            line=0.0,
+            errors=[row["high_annual"] - row["difference_annual"] for row in defined.values()],
+        ),
+    }

@@ -1,0 +1,232 @@
+"""Guards over bars: each holds on honest functions and names the leak of a leaky one; the leaky ones are written out here."""
+
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tft_pipeline.domain.change_points import Segments, closed_segments
+from tft_pipeline.domain.leakage import (
+    inputs_do_not_see_later_bars,
+    last_bars,
+    outcomes_lie_after_the_decision,
+    positions_earn_the_next_bar,
+    publications_are_not_used_early,
+    segments_know_the_past_only,
+    telling_cuts,
+)
+from tft_pipeline.domain.targets import build_targets
+from tft_pipeline_tests.builders import noise, ragged_bars, toy_features
+from tft_pipeline_tests.conftest import random_bars
+
+
+def bars(n: int = 150, seed: int = 0) -> pl.DataFrame:
+    return ragged_bars(n, seed=seed).sort("symbol", "timestamp")
+
+
+def outcomes_of(frame: pl.DataFrame, horizon: int = 1) -> pl.DataFrame:
+    made = build_targets(frame, horizon=horizon, volatility_span=10, bars_per_year=252, market_symbol=None)
+    return made.select("timestamp", "symbol", "next_return", "volatility", "label")
+
+
+def cuts(frame: pl.DataFrame) -> list:
+    ticks = frame["timestamp"].unique().sort()
+    return [ticks[len(ticks) // 3], ticks[2 * len(ticks) // 3]]
+
+
+def test_the_last_bars_are_those_of_the_last_timestamps() -> None:
+    frame = bars()
+    tail = last_bars(frame, 20)
+    assert tail["timestamp"].unique().sort().to_list() == frame["timestamp"].unique().sort().to_list()[-20:]
+    assert last_bars(frame, 10_000).equals(frame)
+
+
+def test_cuts_stand_where_values_come_back_after_missing_ones() -> None:
+    frame = toy_features(bars())
+    found = telling_cuts(frame, 2)
+    ticks = frame["timestamp"].unique().sort().to_list()
+    assert found == sorted(set(found))
+    assert ticks[0] in found
+    assert {ticks[len(ticks) // 3], ticks[2 * len(ticks) // 3]} <= set(found)
+    by_hand = set()
+    for (_,), part in frame.group_by("symbol"):
+        for name in ("past_return", "mean_5", "range_10"):
+            values, stamps = part[name].to_list(), part["timestamp"].to_list()
+            by_hand |= {
+                (name, stamps[k]) for k in range(1, len(values)) if values[k - 1] is None and values[k] is not None
+            }
+    covered = {name for name, stamp in by_hand if stamp in found}
+    assert covered == {"past_return", "mean_5", "range_10"}
+
+
+def test_too_few_bars_for_cuts_are_refused() -> None:
+    with pytest.raises(ValueError, match="4 bars are too few for 3 cuts"):
+        telling_cuts(toy_features(random_bars(4).sort("symbol", "timestamp")), 3)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_causal_features_are_no_leak(seed: int) -> None:
+    frame = bars(seed=seed)
+    found = inputs_do_not_see_later_bars(toy_features, frame, telling_cuts(toy_features(frame), 3))
+    assert found.passed, found
+    assert found.tried.startswith("3 columns at")
+
+
+@pytest.mark.parametrize("limit", [1, 3, None])
+def test_a_back_fill_of_any_length_is_named(limit: int | None) -> None:
+    def filled(frame: pl.DataFrame) -> pl.DataFrame:
+        return toy_features(frame).with_columns(
+            pl.exclude("timestamp", "symbol").backward_fill(limit=limit).over("symbol")
+        )
+
+    frame = bars()
+    found = inputs_do_not_see_later_bars(filled, frame, telling_cuts(filled(frame), 1))
+    assert found.passed is False
+    assert "depends on the future" in found.detail
+
+
+@pytest.mark.parametrize("horizon", [1, 4])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_honest_targets_are_no_leak(seed: int, horizon: int) -> None:
+    frame = bars(seed=seed)
+    found = outcomes_lie_after_the_decision(
+        lambda some: outcomes_of(some, horizon), frame, cuts(frame), horizon=horizon
+    )
+    assert found.passed, found
+
+
+@pytest.mark.parametrize("column", ["next_return", "label"])
+@pytest.mark.parametrize("bars_off", [1, -1])
+def test_outcomes_that_are_a_bar_off_are_named(column: str, bars_off: int) -> None:
+    def leaky(frame: pl.DataFrame) -> pl.DataFrame:
+        return outcomes_of(frame).with_columns(pl.col(column).shift(bars_off).over("symbol"))
+
+    frame = bars()
+    found = outcomes_lie_after_the_decision(leaky, frame, cuts(frame), horizon=1)
+    assert found.passed is False
+    assert found.detail.startswith(column)
+
+
+def test_a_label_that_looks_further_than_its_horizon_is_named() -> None:
+    frame = bars()
+    found = outcomes_lie_after_the_decision(lambda some: outcomes_of(some, 5), frame, cuts(frame), horizon=4)
+    assert found.passed is False
+    found = outcomes_lie_after_the_decision(lambda some: outcomes_of(some, 3), frame, cuts(frame), horizon=4)
+    assert found.passed is False
+
+
+def test_without_an_outcome_nothing_was_tried() -> None:
+    frame = bars()
+    empty = lambda some: outcomes_of(some).with_columns(next_return=None, label=None)  # noqa: E731
+    found = outcomes_lie_after_the_decision(empty, frame, cuts(frame), horizon=1)
+    assert found.passed is None
+    assert found.detail == "no bar has an outcome"
+
+
+def predictions(n: int = 40) -> pl.DataFrame:
+    frame = outcomes_of(random_bars(n + 20).sort("symbol", "timestamp")).drop_nulls()
+    rng = np.random.default_rng(1)
+    return frame.with_columns(raw_position=pl.Series(rng.uniform(-1, 1, frame.height)))
+
+
+def book(frame: pl.DataFrame, *, bars_off: int = 0) -> pl.DataFrame:
+    """Mean over symbols of position times next return, smoothed over two bars."""
+    frame = frame.sort("symbol", "timestamp")
+    held = 0.7 * pl.col("raw_position") + 0.3 * pl.col("raw_position").shift(1).fill_null(0.0)
+    earned = frame.with_columns(held=held.over("symbol"))
+    earned = earned.with_columns(pl.col("held").shift(bars_off).over("symbol").fill_null(0.0))
+    return (
+        earned.group_by("timestamp").agg(gross=(pl.col("held") * pl.col("next_return")).sort_by("symbol").mean())
+    ).sort("timestamp")
+
+
+def test_a_book_that_earns_the_next_bar_is_no_leak() -> None:
+    found = positions_earn_the_next_bar(book, predictions(), n_bars=4)
+    assert found.passed, found
+
+
+def test_a_book_that_earns_with_tomorrows_position_is_named() -> None:
+    found = positions_earn_the_next_bar(lambda some: book(some, bars_off=-1), predictions(), n_bars=4)
+    assert found.passed is False
+    assert "a later bar" in found.detail
+
+
+def test_a_book_that_earns_todays_return_is_named() -> None:
+    def same_day(frame: pl.DataFrame) -> pl.DataFrame:
+        frame = frame.sort("symbol", "timestamp")
+        return book(frame.with_columns(pl.col("next_return").shift(1).over("symbol").fill_null(0.0)))
+
+    found = positions_earn_the_next_bar(same_day, predictions(), n_bars=4)
+    assert found.passed is False
+
+
+def test_a_book_without_returns_was_not_tried() -> None:
+    still = predictions().with_columns(next_return=0.0)
+    assert positions_earn_the_next_bar(book, still, n_bars=4).passed is None
+
+
+def returns(seed: int) -> np.ndarray:
+    rows = np.stack([noise(300, seed + k) for k in range(3)])
+    rows[:, 150:] *= 3.0
+    rows[1, :20] = np.nan
+    return rows
+
+
+@settings(max_examples=12)
+@given(st.integers(0, 50), st.lists(st.integers(5, 295), min_size=1, max_size=3))
+def test_forward_segments_are_no_leak(seed: int, where: list[int]) -> None:
+    found = segments_know_the_past_only(closed_segments, returns(seed), where)
+    assert found.passed, found
+
+
+def test_segments_sought_backwards_are_named() -> None:
+    def backwards(rows: np.ndarray) -> Segments:
+        found, last = closed_segments(rows[:, ::-1]), rows.shape[1] - 1
+        return Segments(symbol=found.symbol, first=last - found.last, last=last - found.first)
+
+    found = segments_know_the_past_only(backwards, returns(0), [100, 200])
+    assert found.passed is False
+    assert found.detail.startswith("the segment of bars")
+
+
+def test_segments_by_the_mean_of_all_returns_are_named() -> None:
+    """A threshold that is taken from the whole series: the length stays, the values betray it."""
+
+    def by_spread(rows: np.ndarray) -> Segments:
+        symbol, last = np.nonzero(np.abs(np.nan_to_num(rows)) > 2.5 * np.nanstd(rows))
+        return Segments(symbol=symbol, first=last, last=last)
+
+    assert segments_know_the_past_only(by_spread, returns(0), [100, 200]).passed is False
+
+
+def test_returns_without_a_segment_were_not_tried() -> None:
+    found = segments_know_the_past_only(closed_segments, np.zeros((2, 50)), [20])
+    assert found.passed is None
+
+
+def published(hours: int) -> pl.DataFrame:
+    frame = random_bars(30).sort("symbol", "timestamp")
+    return frame.with_columns(
+        available_at=pl.col("timestamp") + pl.duration(hours=hours), mood=pl.col("close").log()
+    ).select("timestamp", "symbol", "close", "available_at", "mood")
+
+
+def test_values_published_late_are_no_leak() -> None:
+    frame = published(30)
+    found = publications_are_not_used_early(frame, ["mood"], cuts(frame))
+    assert found.passed, found
+
+
+def test_values_used_before_their_publication_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tft_pipeline.domain import leakage
+
+    honest = leakage.publish_in_time
+    early = lambda frame: honest(frame.with_columns(pl.col("available_at") - timedelta(days=9)))  # noqa: E731
+    monkeypatch.setattr(leakage, "publish_in_time", early)
+    frame = published(30)
+    found = publications_are_not_used_early(frame, ["mood"], cuts(frame))
+    assert found.passed is False
+    assert "knows what came out after" in found.detail
