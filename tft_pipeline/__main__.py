@@ -48,7 +48,8 @@ def materialize(
 def purge_comparison(
     experiment: ExperimentArgument,
     overlap: Annotated[
-        bool, typer.Option(help="also run the experiment with features and settings chosen on the scored bars: a whole run")
+        bool,
+        typer.Option(help="also run the experiment with features and settings chosen on the scored bars: a whole run"),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -100,7 +101,7 @@ def _finish(result: dict[str, object], as_json: bool) -> None:
         typer.echo(json.dumps(result, indent=1))
     else:
         for name, value in result.items():
-            if not isinstance(value, list):
+            if not isinstance(value, list) or (value and all(isinstance(item, float) for item in value)):
                 typer.echo(f"{name}: {value}")
             elif value:
                 typer.echo(f"{name}:")

@@ -13,6 +13,7 @@ from tft_pipeline.domain.reports import (
     FeatureCatalogue,
     FoldPlanReport,
     LatencyBenchmark,
+    LeakageAudit,
     OosPerformance,
     PrefilteredFeatures,
     SelectedFeatures,
@@ -46,6 +47,7 @@ def build_card(
     plan: FoldPlanReport,
     folds: dict[str, dict[str, Any]],
     performance: OosPerformance,
+    audit: LeakageAudit,
     latency: LatencyBenchmark,
     drift: DriftRecord,
     ensemble: EnsembleWeights,
@@ -58,7 +60,7 @@ def build_card(
             train_rows, seed.
     """
     newest, spec = folds[plan.specs[-1].key], plan.specs[-1]
-    reasons = [*performance.reasons, *_operational_reasons(latency, drift)]
+    reasons = [*performance.reasons, *_operational_reasons(audit, latency, drift)]
     direction = performance.direction.get("tft", {})
     return {
         "version": "2",
@@ -67,6 +69,8 @@ def build_card(
         "status": "candidate",
         "verdict": NO_GO if reasons else GO,
         "reasons": reasons,
+        "notes": list(performance.notes),
+        "contaminated": experiment.periods.overlap == "allowed",
         "intended_use": experiment.description,
         "out_of_scope": "Live trading while the verdict is NO-GO; symbols, intervals and features other than those below.",
         "limitations": list(LIMITATIONS),
@@ -129,6 +133,12 @@ def build_card(
             "folds": [dict(row) for row in performance.folds],
             "research": performance.research,
             "looks_at_production_period": performance.looks,
+            "track_record": performance.track_record,
+            "superiority": performance.superiority,
+        },
+        "leakage_audit": {
+            "passed": audit.passed,
+            "guards": {str(row["guard"]): row["passed"] for row in audit.rows},
         },
         "latency_ms": {key: latency.latency_ms[key] for key in ("mean", "p50", "p95", "p99")}
         | {key: value for key, value in latency.latency_ms.items() if key not in ("mean", "p50", "p95", "p99")},
@@ -166,8 +176,8 @@ def build_card(
     }
 
 
-def _operational_reasons(latency: LatencyBenchmark, drift: DriftRecord) -> list[str]:
-    reasons = []
+def _operational_reasons(audit: LeakageAudit, latency: LatencyBenchmark, drift: DriftRecord) -> list[str]:
+    reasons = [f"leakage audit: {row['guard']} failed, {row['detail']}" for row in audit.rows if row["passed"] is False]
     if not latency.within_limit:
         reasons.append(f"latency: p95 {latency.latency_ms['p95']:.1f} ms is above {latency.max_p95_ms} ms")
     if drift.verdict in ("retrain", "insufficient_data"):

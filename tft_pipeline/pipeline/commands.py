@@ -13,9 +13,9 @@ from tft_pipeline.domain.reports import OosPerformance, ReleaseRecord
 from tft_pipeline.pipeline.driver import Driver, PipelineFailedError
 from tft_pipeline.pipeline.factory import build_definitions
 from tft_pipeline.pipeline.graph import ExperimentGraph
-from tft_pipeline.pipeline.io_managers import REPORT_FILE
+from tft_pipeline.pipeline.io_managers import PAGE_FILE, REPORT_FILE
 from tft_pipeline.pipeline.runs import RunOutcome, materialise, open_instance
-from tft_pipeline.storage.artifacts import read_artifact
+from tft_pipeline.storage.artifacts import CURRENT, read_artifact
 from tft_pipeline.storage.experiments import claim_name, read_experiment
 from tft_pipeline.storage.layout import default_layout
 
@@ -97,7 +97,15 @@ def summary(graph: ExperimentGraph) -> dict[str, Any]:
         "reasons": json.loads(Path(release.card_path).read_text())["reasons"],
         "sharpe_annual": performance.net["sharpe_annual"],
         "sharpe_se_annual": performance.net["se_annual"],
+        "sharpe_ci_annual": performance.net["bootstrap_ci_annual"],
         "n_bars": performance.net["n"],
+        "psr_after_looks": performance.net["psr_after_looks"],
+        "looks": performance.looks,
+        "n_trials": performance.research["n_trials_started"],
+        "dsr": performance.research["dsr"],
+        "pbo": performance.research["pbo"],
+        "notes": list(performance.notes),
+        "report": str(folder(graph.name, "report") / CURRENT / PAGE_FILE),
         "model_card": release.card_path,
         "release": release.path,
         "failed": [],

@@ -16,6 +16,7 @@ from tft_pipeline.domain.reports import (
     FeatureRow,
     FoldPlanReport,
     LatencyBenchmark,
+    LeakageAudit,
     OosPerformance,
     PrefilteredFeatures,
     SelectedFeatures,
@@ -56,8 +57,11 @@ def card(
     drift: str = "stable",
     psi: tuple[float | None, ...] = (0.1, None, 0.3),
     network: dict[str, Any] | None = None,
+    leak: str | None = None,
+    overlap: str = "forbidden",
 ) -> dict[str, Any]:
-    experiment = small({f"network.{key}": value for key, value in (network or {}).items()})
+    changes = {f"network.{key}": value for key, value in (network or {}).items()}
+    experiment = small({**changes, "periods.overlap": overlap})
     bars = random_bars()
     panel = toy_panel(bars, experiment)
     plan = FoldPlanReport(
@@ -128,6 +132,25 @@ def card(
             research={"dsr": 0.96},
             looks=2,
             direction={"tft": {"accuracy": {"value": 0.52}}},
+            track_record={"max_drawdown": 0.1},
+            monthly=(),
+            symbols=(),
+            superiority={"superior": []},
+            notes=("a note",),
+            looks_seen=(),
+        ),
+        audit=LeakageAudit(
+            rows=(
+                {"guard": "held", "claim": "c", "tried": "t", "passed": True, "detail": ""},
+                {
+                    "guard": "tried",
+                    "claim": "c",
+                    "tried": "t",
+                    "passed": None if leak is None else False,
+                    "detail": leak,
+                },
+            ),
+            passed=leak is None,
         ),
         latency=LatencyBenchmark(
             fold="f1",
@@ -232,6 +255,7 @@ def test_no_reason_is_go():
         ({"p95": 40.5}, ["latency: p95 40.5 ms is above 40.0 ms"]),
         ({"drift": "retrain"}, ["drift: retrain over the last 10 bars"]),
         ({"drift": "insufficient_data"}, ["drift: insufficient_data"]),
+        ({"leak": "ret_1 at noon"}, ["leakage audit: tried failed, ret_1 at noon"]),
     ],
 )
 def test_each_reason_alone_is_no_go_and_stands_on_the_card(changes, words):
@@ -239,6 +263,14 @@ def test_each_reason_alone_is_no_go_and_stands_on_the_card(changes, words):
     assert found["verdict"] == "NO-GO"
     assert len(found["reasons"]) == 1
     assert words[0] in found["reasons"][0]
+
+
+def test_the_card_says_whether_it_is_contaminated_which_guards_held_and_what_to_note():
+    found = card()
+    assert found["contaminated"] is False
+    assert card(overlap="allowed")["contaminated"] is True
+    assert found["leakage_audit"] == {"passed": True, "guards": {"held": True, "tried": None}}
+    assert found["notes"] == ["a note"]
 
 
 def test_a_latency_at_its_limit_and_a_drift_to_investigate_do_not_stop_a_release():

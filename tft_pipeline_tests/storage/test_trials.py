@@ -26,7 +26,12 @@ def ledger(tmp_path: Path) -> Path:
 
 
 def test_studies_of_other_experiments_on_the_same_bars_are_found_and_ones_own_are_not(ledger):
-    for row in (entry("a-1", 8), entry("a-2", 3), entry("b-1", 50, "b", symbols="BC"), entry("c-1", 9, "c", symbols="X")):
+    for row in (
+        entry("a-1", 8),
+        entry("a-2", 3),
+        entry("b-1", 50, "b", symbols="BC"),
+        entry("c-1", 9, "c", symbols="X"),
+    ):
         record_trials(ledger, row)
     assert [row["study"] for row in trials_of_others(ledger, experiment="a", study="a-1")] == ["b-1"]
     assert [row["study"] for row in trials_of_others(ledger, experiment="c", study="c-1")] == []
@@ -53,7 +58,7 @@ def test_the_last_line_of_a_study_counts_and_an_unchanged_one_is_not_written_aga
 
 
 def test_a_study_that_was_not_written_down_is_a_clear_error(ledger):
-    with pytest.raises(KeyError, match="study a-1 is not in .* materialise tuned_hyperparameters again"):
+    with pytest.raises(KeyError, match=r"study a-1 is not in .* materialise tuned_hyperparameters again"):
         trials_of_others(ledger, experiment="a", study="a-1")
 
 
@@ -76,5 +81,5 @@ def test_a_damaged_line_is_named(ledger):
     record_trials(ledger, entry("a-1", 8))
     with ledger.open("a") as stream:
         stream.write(json.dumps({"study": "b"}) + "\n")
-    with pytest.raises(ValueError, match=r"trials.jsonl:2 is not an entry .* restore the ledger"):
+    with pytest.raises(ValueError, match=r"trials\.jsonl:2 is not an entry .* restore the ledger"):
         trials_of_others(ledger, experiment="a", study="a-1")

@@ -12,6 +12,7 @@ from tft_pipeline.domain.reports import (
     FeatureCatalogue,
     FoldPlanReport,
     LatencyBenchmark,
+    LeakageAudit,
     ModelCard,
     OosPerformance,
     PrefilteredFeatures,
@@ -49,13 +50,14 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             "plan": dg.AssetIn(graph.key("production_plan")),
             "folds": all_production_folds(graph),
             "performance": dg.AssetIn(graph.key("oos_performance")),
+            "audit": dg.AssetIn(graph.key("leakage_audit")),
             "latency": dg.AssetIn(graph.key("latency_benchmark")),
             "drift": dg.AssetIn(graph.key("drift_report")),
             "ensemble": dg.AssetIn(graph.key("ensemble_weights")),
         },
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("2", *CARD_SECTIONS),
+        code_version=graph.code_version("3", *CARD_SECTIONS),
         automation_condition=on_all_folds(),
     )
     def model_card(
@@ -67,6 +69,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         plan: FoldPlanReport,
         folds: dict[str, FoldBundle],
         performance: OosPerformance,
+        audit: LeakageAudit,
         latency: LatencyBenchmark,
         drift: DriftRecord,
         ensemble: EnsembleWeights,
@@ -84,16 +87,19 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             plan=plan,
             folds={key: _fold_facts(fold) for key, fold in used.items()},
             performance=performance,
+            audit=audit,
             latency=latency,
             drift=drift,
             ensemble=ensemble,
             environment=environment_record(),
         )
-        sources = (catalogue, prefiltered, selected, tuned, plan, performance, latency, drift, ensemble)
+        sources = (catalogue, prefiltered, selected, tuned, plan, performance, audit, latency, drift, ensemble)
         own = graph.experiment.section_fingerprint(*CARD_SECTIONS)
         content = json_sha256([own, snapshot.content_sha256(), *(source.content_sha256() for source in sources)])
         ratios = {"model": performance.net["sharpe_annual"]} | {
-            name: row["sharpe_annual"] for name, row in performance.baselines.items() if row["sharpe_annual"] is not None
+            name: row["sharpe_annual"]
+            for name, row in performance.baselines.items()
+            if row["sharpe_annual"] is not None
         }
         return content_output(
             ModelCard(content=content, card=card),
