@@ -28,12 +28,14 @@ N_BARS = 420
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD")
 # what a production fold leads to
 DOWNSTREAM = {
+    "leakage_audit",
     "oos_portfolio",
     "oos_performance",
     "latency_benchmark",
     "drift_report",
     "ensemble_weights",
     "model_card",
+    "report",
     "release",
 }
 FOLDS = {"train": 120, "validation": 30, "test": 40, "step": 40, "window": "sliding"}

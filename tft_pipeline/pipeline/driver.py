@@ -31,12 +31,14 @@ PATHS = ("research_paths",)
 """Only where the experiment asks for it; nothing depends on it."""
 PLAN = ("production_plan",)
 CONCLUDE = (
+    "leakage_audit",
     "oos_portfolio",
     "oos_performance",
     "latency_benchmark",
     "drift_report",
     "ensemble_weights",
     "model_card",
+    "report",
     "release",
 )
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from tft_pipeline.pipeline.assets.audit import audit_assets
 from tft_pipeline.pipeline.assets.evaluation import evaluation_assets
 from tft_pipeline.pipeline.assets.exploration import exploration_assets
 from tft_pipeline.pipeline.assets.features import feature_assets
@@ -11,6 +12,7 @@ from tft_pipeline.pipeline.assets.paths import path_assets
 from tft_pipeline.pipeline.assets.production import production_assets
 from tft_pipeline.pipeline.assets.purge import purge_assets
 from tft_pipeline.pipeline.assets.release import release_assets
+from tft_pipeline.pipeline.assets.report import report_assets
 from tft_pipeline.pipeline.assets.snapshot import snapshot_assets
 from tft_pipeline.pipeline.assets.tuning import tuning_assets
 from tft_pipeline.pipeline.driver import full_run_job
@@ -27,9 +29,11 @@ FACTORIES = (
     tuning_assets,
     path_assets,
     production_assets,
+    audit_assets,
     evaluation_assets,
     purge_assets,
     release_assets,
+    report_assets,
 )
 
 

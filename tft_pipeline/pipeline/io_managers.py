@@ -1,4 +1,4 @@
-"""Typed IO managers: frames to Parquet, records to JSON, folds to bundles; atomic, hashed, verified on read.
+"""Typed IO managers: frames to Parquet, records to JSON, folds to bundles, pages to HTML; atomic, hashed, verified on read.
 
 One folder an asset and partition, one sub-folder a version (`storage.artifacts`). A damaged file is refused before it
 is parsed. An input over all folds is always a dict; absent folds are refused by name.
@@ -12,13 +12,16 @@ import dagster as dg
 import polars as pl
 
 from tft_pipeline.domain.reports import FoldPlanReport, FoldSpec, Report
-from tft_pipeline.storage.artifacts import Artifact, ArtifactMissingError, read_artifact, write_artifact
+from tft_pipeline.pipeline.report.page import HtmlPage
+from tft_pipeline.pipeline.tracking import attach_file
+from tft_pipeline.storage.artifacts import CURRENT, Artifact, ArtifactMissingError, read_artifact, write_artifact
 from tft_pipeline.storage.fold_bundles import FoldBundle, read_fold_bundle, write_fold_bundle
 from tft_pipeline.storage.layout import Layout
 from tft_pipeline.storage.snapshots import Snapshot, read_snapshot, write_snapshot
 
 FRAME_FILE = "data.parquet"
 REPORT_FILE = "report.json"
+PAGE_FILE = "report.html"
 
 
 class _ArtifactIOManager(dg.ConfigurableIOManager):
@@ -139,6 +142,39 @@ class FoldBundleIOManager(_ArtifactIOManager):
         return read_fold_bundle(artifact)
 
 
+class PageIOManager(_ArtifactIOManager):
+    """Finished pages as HTML. What was stored, and nothing else, is attached to MLflow; when MLflow does not take it, the
+    asset is done all the same and the page waits for the next one.
+    """
+
+    def handle_output(self, context: dg.OutputContext, obj: HtmlPage) -> None:
+        """Write one version, describe it, attach it."""
+        super().handle_output(context, obj)
+        root = self._root(context.asset_key, None)
+        unmirrored = attach_file(
+            Layout(Path(self.home)),
+            context.asset_key.path[0],
+            read_artifact(root).path(PAGE_FILE),
+            name=obj.subject,
+            run_id=context.run_id,
+            metrics=obj.figures,
+            tags=obj.tags,
+        )
+        if unmirrored is not None:
+            context.log.warning(f"MLflow did not take the report ({unmirrored}); it waits for the next fold or report")
+
+    def _store(self, root: Path, value: HtmlPage) -> tuple[Artifact, dict[str, Any]]:
+        def fill(folder: Path) -> None:
+            (folder / PAGE_FILE).write_text(value.text, encoding="utf-8")
+
+        artifact = write_artifact(root, fill)
+        page = root / CURRENT / PAGE_FILE  # through the link: stays valid when a newer version replaces this one
+        return artifact, {"report": dg.MetadataValue.path(str(page)), "open": dg.MetadataValue.url(page.as_uri())}
+
+    def _load(self, artifact: Artifact, kind: Any) -> str:
+        return artifact.path(PAGE_FILE).read_text(encoding="utf-8")
+
+
 class FoldSpecIOManager(dg.ConfigurableIOManager):
     """Read-only: the spec of one fold, out of the stored plan of its phase."""
 
@@ -186,5 +222,6 @@ def io_managers(layout: Layout) -> dict[str, dg.ConfigurableIOManager]:
         "snapshots": SnapshotIOManager(home=home),
         "reports": ReportIOManager(home=home),
         "fold_bundles": FoldBundleIOManager(home=home),
+        "pages": PageIOManager(home=home),
         "fold_specs": FoldSpecIOManager(home=home),
     }

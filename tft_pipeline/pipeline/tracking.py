@@ -1,13 +1,14 @@
-"""A local journal of each fold, mirrored to MLflow as well as it goes.
+"""A local journal of each fold and report, mirrored to MLflow as well as it goes.
 
 Training writes JSON lines to a file and nothing else, so a slow or dead MLflow costs it nothing. After the fit the journal
-is copied to MLflow; when that fails the file stays in place and the next fold of the experiment copies it too.
+is copied to MLflow; when that fails the file stays in place and the next fold or report of the experiment copies it too.
 """
 
 import fcntl
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from tft_pipeline.domain.reports import FoldSpec
@@ -64,6 +65,46 @@ class FoldJournal:
         return mirror_waiting(self._layout, self._experiment)
 
 
+def attach_file(
+    layout: Layout,
+    experiment: str,
+    path: Path,
+    *,
+    name: str,
+    run_id: str,
+    metrics: dict[str, float],
+    tags: dict[str, str],
+) -> str | None:
+    """Attach a stored file to a run of its own in MLflow, by way of a journal like that of a fold.
+
+    Args:
+        path: a file of a stored version, which is never changed; the journal names it and MLflow copies it.
+        name: of the run in MLflow.
+        run_id: of the Dagster run.
+    Returns:
+        Why MLflow did not take it, or None; the journal then waits for the next fold or report.
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not a file: there is nothing to attach; store it first")
+    journal = layout.tracking(experiment) / f"file-{path.stem}-{run_id[:8]}.jsonl"
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    append_line(
+        journal,
+        {
+            "kind": "file",
+            "at_ms": int(time.time() * 1000),
+            "name": name,
+            "file": str(path.relative_to(layout.home)),
+            "tags": {"phase": "report", "dagster_run": run_id, **tags},
+            "params": {},
+            "metrics": metrics,
+        },
+    )
+    return mirror_waiting(layout, experiment)
+
+
 def mirror_waiting(layout: Layout, experiment: str) -> str | None:
     """Copy finished journals to MLflow, oldest first; the first failure stops and leaves the rest waiting.
 
@@ -79,7 +120,10 @@ def mirror_waiting(layout: Layout, experiment: str) -> str | None:
             except ValueError:
                 path.rename(path.with_suffix(".torn"))  # a write that was cut off; the fold itself is stored elsewhere
                 continue
-            if not rows or rows[-1].get("kind") != "fold":
+            if not rows or rows[-1].get("kind") not in ("fold", "file"):
+                continue
+            if rows[-1]["kind"] == "file" and not (layout.home / rows[-1]["file"]).is_file():
+                path.rename(path.with_suffix(".gone"))  # its version was removed while it waited
                 continue
             try:
                 _mirror(layout, experiment, rows)
@@ -122,4 +166,6 @@ def _mirror(layout: Layout, experiment: str, rows: list[dict[str, Any]]) -> None
     client.log_batch(run.info.run_id, metrics=metrics[:MOST_METRICS], params=params, tags=tags)
     for first in range(MOST_METRICS, len(metrics), MOST_METRICS):
         client.log_batch(run.info.run_id, metrics=metrics[first : first + MOST_METRICS])
+    if result["kind"] == "file":
+        client.log_artifact(run.info.run_id, str(layout.home / result["file"]))
     client.set_terminated(run.info.run_id, "FINISHED", end_time=result["at_ms"])

@@ -24,7 +24,7 @@ def test_each_fold_is_a_run_with_its_parameters_epochs_and_hashes(finished: Work
     assert experiment is not None
     runs = {run.info.run_name: run for run in store.search_runs([experiment.experiment_id])}
     expected = [f"{phase} {fold}" for phase in ("exploration", "production") for fold in finished.folds(phase)]
-    assert sorted(runs) == sorted(expected)
+    assert sorted(runs) == sorted([*expected, f"report {finished.artifact('snapshot').name}"])
     network = json.loads((finished.artifact("production_fold", FOLD) / "network.json").read_text())
     run = runs[f"production {FOLD}"]
     assert run.data.params["network.hidden"] == str(network["network"]["hidden"])

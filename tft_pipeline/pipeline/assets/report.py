@@ -1,0 +1,134 @@
+"""The page that people look at, from the records of a finished run. Not here: what it shows (`pipeline.report`)."""
+
+from typing import TypeVar
+
+import dagster as dg
+import numpy as np
+import polars as pl
+
+from tft_pipeline.domain.reports import (
+    DriftRecord,
+    EnsembleWeights,
+    ExplorationFold,
+    FoldPlanReport,
+    LatencyBenchmark,
+    LeakageAudit,
+    ModelCard,
+    OosPerformance,
+    PurgeComparison,
+    Report,
+    ResearchPaths,
+    SelectedFeatures,
+    TunedHyperparameters,
+)
+from tft_pipeline.pipeline.automation import on_all_folds
+from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.io_managers import REPORT_FILE
+from tft_pipeline.pipeline.outputs import content_output
+from tft_pipeline.pipeline.partitions import planned_folds
+from tft_pipeline.pipeline.plots import line_picture
+from tft_pipeline.pipeline.report.build import report_page
+from tft_pipeline.pipeline.report.charts import thinned
+from tft_pipeline.pipeline.report.records import ReportRecords
+from tft_pipeline.storage.artifacts import ArtifactMissingError, read_artifact
+from tft_pipeline.storage.snapshots import Snapshot
+
+Record = TypeVar("Record", bound=Report)
+
+
+def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
+    """`report`."""
+    experiment = graph.experiment
+
+    @dg.asset(
+        key=graph.key("report"),
+        ins={
+            "snapshot": dg.AssetIn(graph.key("snapshot")),
+            "research_plan": dg.AssetIn(graph.key("exploration_plan")),
+            "exploration": dg.AssetIn(
+                graph.key("exploration_fold"),
+                partition_mapping=dg.AllPartitionMapping(),
+                metadata={"all_folds": True},
+            ),
+            "selected": dg.AssetIn(graph.key("selected_features")),
+            "tuned": dg.AssetIn(graph.key("tuned_hyperparameters")),
+            "plan": dg.AssetIn(graph.key("production_plan")),
+            "portfolio": dg.AssetIn(graph.key("oos_portfolio")),
+            "performance": dg.AssetIn(graph.key("oos_performance")),
+            "audit": dg.AssetIn(graph.key("leakage_audit")),
+            "latency": dg.AssetIn(graph.key("latency_benchmark")),
+            "drift": dg.AssetIn(graph.key("drift_report")),
+            "ensemble": dg.AssetIn(graph.key("ensemble_weights")),
+            "card": dg.AssetIn(graph.key("model_card")),
+        },
+        deps=[] if experiment.research_paths is None else [graph.key("research_paths")],
+        io_manager_key="pages",
+        group_name=f"{graph.name}_7_release",
+        code_version=graph.code_version("1", *type(experiment).model_fields),
+        automation_condition=on_all_folds(),
+        kinds={"plotly", "html"},
+    )
+    def report(
+        snapshot: Snapshot,
+        research_plan: FoldPlanReport,
+        exploration: dict[str, ExplorationFold],
+        selected: SelectedFeatures,
+        tuned: TunedHyperparameters,
+        plan: FoldPlanReport,
+        portfolio: pl.DataFrame,
+        performance: OosPerformance,
+        audit: LeakageAudit,
+        latency: LatencyBenchmark,
+        drift: DriftRecord,
+        ensemble: EnsembleWeights,
+        card: ModelCard,
+    ) -> dg.Output:
+        """The verdict, its reasons and everything behind them as one HTML page that loads nothing; one page."""
+        records = ReportRecords(
+            experiment=experiment,
+            manifest=snapshot.manifest,
+            plan=plan,
+            exploration=planned_folds(research_plan, exploration),
+            selected=selected,
+            tuned=tuned,
+            portfolio=portfolio,
+            performance=performance,
+            audit=audit,
+            latency=latency,
+            drift=drift,
+            ensemble=ensemble,
+            card=card,
+            research_paths=None
+            if experiment.research_paths is None
+            else _stored(graph, "research_paths", ResearchPaths),
+            purge_comparison=_stored(graph, "purge_comparison", PurgeComparison),
+        )
+        return content_output(
+            report_page(records),
+            {"verdict": card.card["verdict"], "picture": _picture(records)},
+        )
+
+    return [report]
+
+
+def _stored(graph: ExperimentGraph, asset: str, kind: type[Record]) -> Record | None:
+    """The current record of an asset that may never have run; None then."""
+    try:
+        artifact = read_artifact(graph.layout.artifact(graph.name, asset))
+    except ArtifactMissingError:
+        return None
+    return kind.model_validate_json(artifact.path(REPORT_FILE).read_text())
+
+
+def _picture(records: ReportRecords) -> dg.MarkdownMetadataValue:
+    """Equity of the model and the baselines."""
+    frame = records.portfolio
+    shown = thinned(frame.height, 1000)
+    stamps = frame["timestamp"].gather(shown).to_list()
+    columns = {"model, net": "net"} | {name: f"{name}_net" for name in records.performance.baselines}
+    lines = {
+        name: (stamps, np.cumprod(np.maximum(1.0 + frame[column].to_numpy(), 0.0))[shown].tolist())
+        for name, column in columns.items()
+    }
+    verdict = records.card.card["verdict"]
+    return line_picture(lines, title=f"{verdict}: capital out of sample, net of costs", label="1 at the start")
