@@ -64,7 +64,8 @@ def superiority(
     block_length = max(optimal_block_length(column) for column in summed.T)
     scaled = summed / np.array([_long_run_deviation(column, block_length) for column in summed.T])
     test = _spa(scaled, block_length=block_length, seed=seed, n_resamples=n_resamples)
-    p = {name: float(value) for name, value in test.pvalues.items()}
+    # the sample itself counts as one of the draws: no p-value of so many resamples is 0
+    p = {name: (1.0 + float(value) * n_resamples) / (1.0 + n_resamples) for name, value in test.pvalues.items()}
     superior = _superior(test, names, alpha)
     own = annualise(ratios["the model"], bars_per_year)
     rows = {}
@@ -169,8 +170,7 @@ def _superior(test: "SPA", names: list[str], alpha: float) -> list[str]:
 
 def _sentence(superior: list[str], p: float, alpha: float, n_baselines: int) -> str:
     if superior:
-        verb = "is" if len(superior) == 1 else "are"
-        return f"{', '.join(superior)} {verb} better than the model after risk (StepM at {alpha:g}; SPA p {p:.3f})."
+        return f"better than the model after risk: {', '.join(superior)} (StepM at {alpha:g}; SPA p {p:.3f})."
     return (
         f"none of {n_baselines} baseline(s) is shown to be better than the model after risk (SPA p {p:.3f}, level {alpha:g}); "
         "this does not show that the model is better than they are."

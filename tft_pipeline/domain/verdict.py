@@ -199,8 +199,8 @@ def notes_on(
 ) -> tuple[str, ...]:
     """What a reader should know and what does not veto."""
     notes = [
-        f"{name}, trained on the same folds and features, has the higher net Sharpe ratio ({row['sharpe_annual']:.2f}): it is "
-        "not shown that the network is needed"
+        f"the learned peer {name}, on the same folds and features, has the higher net Sharpe ratio "
+        f"({row['sharpe_annual']:.2f}): it is not shown that the network is needed"
         for name, row in baselines.items()
         if name not in RULES
         and name not in superior
@@ -212,6 +212,12 @@ def notes_on(
         notes.append(
             f"{research['n_trials_of_others']} of the {research['n_trials_started']} trials that deflate the chosen one were "
             "started by other experiments on the same bars"
+        )
+    if statistics["autocorrelated"]:
+        by_lo = statistics["sharpe_annual_eta"]
+        notes.append(
+            f"returns are autocorrelated (Ljung-Box p {statistics['ljung_box_p']:.3f}); annualised by Lo's rule the Sharpe ratio "
+            f"is {'undefined' if by_lo is None else format(by_lo, '.2f')} instead of {statistics['sharpe_annual']:.2f} (square root)"
         )
     notes.append(
         "features and settings were chosen on overlapping research bars: the deflated Sharpe ratio counts trials, not features"

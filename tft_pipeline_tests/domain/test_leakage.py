@@ -110,6 +110,19 @@ def test_outcomes_that_are_a_bar_off_are_named(column: str, bars_off: int) -> No
     assert found.detail.startswith(column)
 
 
+def test_a_return_that_starts_a_bar_before_the_decision_is_named() -> None:
+    """It ends where it should; the return of the decision's own bar is in it."""
+
+    def leaky(frame: pl.DataFrame) -> pl.DataFrame:
+        two = (1.0 + pl.col("next_return")) * (1.0 + pl.col("next_return").shift(1)) - 1.0
+        return outcomes_of(frame).with_columns(next_return=two.over("symbol"))
+
+    frame = bars()
+    found = outcomes_lie_after_the_decision(leaky, frame, cuts(frame), horizon=1)
+    assert found.passed is False
+    assert "moves with the bars before" in found.detail
+
+
 def test_a_label_that_looks_further_than_its_horizon_is_named() -> None:
     frame = bars()
     found = outcomes_lie_after_the_decision(lambda some: outcomes_of(some, 5), frame, cuts(frame), horizon=4)
@@ -163,6 +176,22 @@ def test_a_book_that_earns_todays_return_is_named() -> None:
     assert found.passed is False
 
 
+def test_a_book_that_earns_older_returns_too_is_named() -> None:
+    def late(frame: pl.DataFrame) -> pl.DataFrame:
+        frame = frame.sort("symbol", "timestamp")
+        return book(frame.with_columns(pl.col("next_return") + pl.col("next_return").shift(1).fill_null(0.0)))
+
+    found = positions_earn_the_next_bar(late, predictions(), n_bars=4)
+    assert found.passed is False
+    assert "an older bar" in found.detail
+
+
+def test_a_book_that_does_not_hold_its_positions_is_named() -> None:
+    found = positions_earn_the_next_bar(lambda some: book(some.with_columns(raw_position=1.0)), predictions(), n_bars=4)
+    assert found.passed is False
+    assert "does not move with the raw_position" in found.detail
+
+
 def test_a_book_without_returns_was_not_tried() -> None:
     still = predictions().with_columns(next_return=0.0)
     assert positions_earn_the_next_bar(book, still, n_bars=4).passed is None
@@ -200,6 +229,25 @@ def test_segments_by_the_mean_of_all_returns_are_named() -> None:
         return Segments(symbol=symbol, first=last, last=last)
 
     assert segments_know_the_past_only(by_spread, returns(0), [100, 200]).passed is False
+
+
+def test_segments_that_depend_on_how_many_bars_there_are_are_named() -> None:
+    def halves(rows: np.ndarray) -> Segments:
+        middle = np.array([rows.shape[1] // 2])
+        return Segments(symbol=np.array([0]), first=np.array([0]), last=middle)
+
+    assert segments_know_the_past_only(halves, returns(0), [200]).passed is False
+
+
+def test_segments_that_a_later_jump_would_move_are_named() -> None:
+    """Without the jump nothing shows: cutting the returns off changes nothing, noise does."""
+
+    def watchful(rows: np.ndarray) -> Segments:
+        shift = int((np.nan_to_num(np.abs(rows)) > 0.12).any())
+        return Segments(symbol=np.array([0]), first=np.array([0]), last=np.array([50 + shift]))
+
+    assert np.nanmax(np.abs(returns(0))) < 0.12
+    assert segments_know_the_past_only(watchful, returns(0), [200]).passed is False
 
 
 def test_returns_without_a_segment_were_not_tried() -> None:

@@ -40,7 +40,7 @@ def test_a_clearly_better_baseline_is_named_and_the_others_are_not():
     assert found["superior"] == ["good"]
     assert found["rejected"]
     assert found["spa_p_consistent"] < 0.01
-    assert "good is better than the model" in found["sentence"]
+    assert "better than the model after risk: good" in found["sentence"]
     assert (
         found["baselines"]["good"]["difference_annual"] > 2.0 > 0.0 > found["baselines"]["worse"]["difference_annual"]
     )
@@ -75,7 +75,8 @@ def test_p_values_and_names_are_those_of_arch_on_the_studentised_differences():
     arguments = {"block_size": found["block_length"], "reps": 400, "seed": 11}
     peer = SPA(np.zeros(700), losses, **arguments)
     peer.compute()
-    expected = [peer.pvalues[name] for name in ("lower", "consistent", "upper")]
+    beyond = [peer.pvalues[name] * 400 for name in ("lower", "consistent", "upper")]  # of 400 resamples
+    expected = [pytest.approx((1 + k) / 401) for k in beyond]
     assert [found[f"spa_p_{name}"] for name in ("lower", "consistent", "upper")] == expected
     steps = StepM(np.zeros(700), losses, size=0.05, **arguments)
     steps.compute()

@@ -169,6 +169,17 @@ def test_a_baseline_that_never_held_anything_is_noted_and_not_beaten_for_free():
     assert "baseline macd: it never held anything on these bars" in notes
 
 
+def test_autocorrelated_returns_are_noted_with_the_ratio_that_allows_for_them():
+    white = noise(1000, 5, mean=0.0012)
+    slow = np.convolve(white, np.full(5, 0.2), mode="valid")
+    notes = {}
+    for name, series in (("white", white), ("slow", slow)):
+        statistics = describe_returns(series, bars_per_year=YEAR, seed=1)
+        notes[name] = notes_on(statistics=statistics, research=good_research(), baselines={}, superior=())
+    assert not any("autocorrelated" in note for note in notes["white"])
+    assert f"is {statistics['sharpe_annual_eta']:.2f} instead of {statistics['sharpe_annual']:.2f}" in notes["slow"][0]
+
+
 def test_features_chosen_on_scored_bars_can_never_be_go():
     (reason,) = verdict_on(noise(1000, 5, mean=0.0012), good_research(), contaminated=True)
     assert reason.startswith("contaminated: periods.overlap is allowed")

@@ -6,6 +6,7 @@ import dagster as dg
 import polars as pl
 
 from tft_pipeline.domain.bars import user_columns
+from tft_pipeline.domain.experiment import Experiment
 from tft_pipeline.domain.features import build_features, first_causality_violation, resolve_features
 from tft_pipeline.domain.planning import research_folds
 from tft_pipeline.domain.prefilter import prefilter
@@ -20,6 +21,35 @@ from tft_pipeline.storage.snapshots import Snapshot
 
 CAUSALITY_TAIL_BARS = 700
 CAUSALITY_CUTS = 3
+
+
+def computed_features(experiment: Experiment, bars: pl.DataFrame, catalogue: FeatureCatalogue) -> pl.DataFrame:
+    """The features of a catalogue from some bars, as the asset computes them and its guards try them."""
+    data = experiment.data
+    chosen = resolve_features(
+        bars.columns,
+        groups=(),
+        names=[row.name for row in catalogue.used] or None,
+        has_market=data.market_symbol is not None,
+    )
+    return build_features(
+        bars,
+        chosen,
+        market_symbol=data.market_symbol,
+        user_columns=catalogue.user_columns,
+        bars_per_year=data.bars_per_year,
+    )
+
+
+def computed_targets(experiment: Experiment, bars: pl.DataFrame) -> pl.DataFrame:
+    """The targets of some bars, as the asset computes them and its guards try them."""
+    return build_targets(
+        bars,
+        horizon=experiment.target.horizon,
+        volatility_span=experiment.target.volatility_span,
+        bars_per_year=experiment.data.bars_per_year,
+        market_symbol=experiment.data.market_symbol,
+    )
 
 
 def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
@@ -100,7 +130,7 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     )
     def features(snapshot: Snapshot, catalogue: FeatureCatalogue) -> dg.Output[pl.DataFrame]:
         """Causal features; one row a traded symbol and bar, one Float32 column a feature."""
-        frame = _build(snapshot.bars, catalogue)
+        frame = computed_features(experiment, snapshot.bars, catalogue)
         present = {name: 1.0 - frame[name].null_count() / frame.height for name in catalogue.names}
         shown = dict(sorted(present.items(), key=lambda item: item[1])[:20])
         return content_output(
@@ -109,21 +139,6 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                 "n_features": len(catalogue.names),
                 "present": bar_picture(shown, title="share of bars with a value (lowest 20)", label="share"),
             },
-        )
-
-    def _build(bars: pl.DataFrame, catalogue: FeatureCatalogue) -> pl.DataFrame:
-        chosen = resolve_features(
-            bars.columns,
-            groups=(),
-            names=[row.name for row in catalogue.used] or None,
-            has_market=data.market_symbol is not None,
-        )
-        return build_features(
-            bars,
-            chosen,
-            market_symbol=data.market_symbol,
-            user_columns=catalogue.user_columns,
-            bars_per_year=data.bars_per_year,
         )
 
     @dg.asset_check(
@@ -142,7 +157,7 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         bars = snapshot.bars.filter(pl.col("timestamp") >= tail)
         inside = bars["timestamp"].unique().sort()
         cuts = [inside[len(inside) * (k + 1) // (CAUSALITY_CUTS + 1)] for k in range(CAUSALITY_CUTS)]
-        violation = first_causality_violation(lambda frame: _build(frame, catalogue), bars, cuts)
+        violation = first_causality_violation(lambda frame: computed_features(experiment, frame, catalogue), bars, cuts)
         return dg.AssetCheckResult(
             passed=violation is None,
             description="no feature depends on later bars" if violation is None else str(violation),
@@ -160,13 +175,7 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     )
     def targets(snapshot: Snapshot) -> dg.Output[pl.DataFrame]:
         """Next return, ex-ante volatility and label; one row a traded symbol and bar."""
-        frame = build_targets(
-            snapshot.bars,
-            horizon=experiment.target.horizon,
-            volatility_span=experiment.target.volatility_span,
-            bars_per_year=data.bars_per_year,
-            market_symbol=data.market_symbol,
-        )
+        frame = computed_targets(experiment, snapshot.bars)
         labels = frame["label"].drop_nulls()
         shown = labels.filter(labels.is_between(-6, 6)).to_list()
         return content_output(

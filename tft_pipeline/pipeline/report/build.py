@@ -38,9 +38,10 @@ def build_report(records: ReportRecords) -> str:
     """
     experiment, manifest = records.experiment, records.manifest
     first, last = records.portfolio["timestamp"].min(), records.portfolio["timestamp"].max()
+    traded = [name for name in manifest["symbols"] if name != experiment.data.market_symbol]
     about = (
         f"Scored {day(str(first).replace(' ', 'T'))} to {day(str(last).replace(' ', 'T'))}, {count(records.portfolio.height)} "
-        f"bars of {experiment.data.interval}, {len(manifest['symbols'])} symbols, {len(records.plan.specs)} folds. Snapshot "
+        f"bars of {experiment.data.interval}, {len(traded)} symbols, {len(records.plan.specs)} folds. Snapshot "
         f"{manifest['snapshot_id']}."
     )
     lead = join(

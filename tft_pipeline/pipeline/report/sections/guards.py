@@ -14,7 +14,6 @@ from tft_pipeline.pipeline.report.markup import (
     paragraph,
     table,
     tag,
-    words,
 )
 from tft_pipeline.pipeline.report.page import Section
 from tft_pipeline.pipeline.report.records import ReportRecords
@@ -35,7 +34,7 @@ def audit_section(records: ReportRecords) -> Section:
         else "No guard was run: nothing is known about leakage."
     )
     columns = [
-        Column("guard", lambda row: tag("span", words(str(figure_of(row, "guard", of=OF)))), False),
+        Column("guard", lambda row: tag("code", str(figure_of(row, "guard", of=OF))), False),
         Column("result", _state, False),
         Column("what must hold", lambda row: sentence(str(figure_of(row, "claim", of=OF))), False),
         Column("what was tried", lambda row: sentence(str(figure_of(row, "tried", of=OF))), False),

@@ -1,0 +1,178 @@
+"""Guards over periods: research has ended before production starts, and folds are purged. They read what is stored.
+
+The dates are counted again from the calendar, the choice of features is made again from the stored folds, and the plan is made
+again by the pipeline's own function from bars that end where production starts.
+Not here: guards that run computations on bars (`leakage`) and fits (`model.leakage`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+
+from tft_pipeline.domain.experiment import Experiment
+from tft_pipeline.domain.features.causality import perturbed_after
+from tft_pipeline.domain.folds import fold_key
+from tft_pipeline.domain.leakage import MOMENT, Finding
+from tft_pipeline.domain.reports import (
+    ExplorationFold,
+    FoldPlanReport,
+    FoldSpec,
+    PrefilteredFeatures,
+    SelectedFeatures,
+    TunedHyperparameters,
+)
+from tft_pipeline.domain.selection import select_features
+
+
+@dataclass(frozen=True, kw_only=True)
+class Research:
+    """What is stored of phases 1-4, and the production plan that was made of it.
+
+    Attributes:
+        calendar: timestamps of all traded symbols' bars, sorted.
+        folds: exploration folds by key.
+    """
+
+    experiment: Experiment
+    calendar: Sequence[datetime]
+    prefiltered: PrefilteredFeatures
+    exploration_plan: FoldPlanReport
+    folds: Mapping[str, ExplorationFold]
+    selected: SelectedFeatures
+    tuned: TunedHyperparameters
+    production_plan: FoldPlanReport
+
+    @property
+    def production_start(self) -> int:
+        """The first bar that may be scored as production."""
+        start = self.experiment.periods.production_start
+        return next(bar for bar, stamp in enumerate(self.calendar) if stamp.date() >= start)
+
+
+def research_ends_before_production(
+    research: Research, plan_again: Callable[[pl.DataFrame], Sequence[FoldSpec]], bars: pl.DataFrame
+) -> Finding:
+    """No bar that research trained on, validated on or scored lies within a purge of production's first bar, or behind it.
+
+    Args:
+        plan_again: bars -> exploration specs, as the pipeline plans them.
+        bars: all raw bars.
+    Raises:
+        ValueError: a stored plan speaks of bars that are not stored.
+    """
+    wrong = _dates(research) + _choice(research)
+    if research.experiment.periods.overlap == "allowed":
+        wrong.insert(0, _overlap(research))
+    else:
+        wrong += _plan(research, plan_again, bars)
+    n_folds = len(research.exploration_plan.specs) + len(research.tuned.fold_keys)
+    return Finding(
+        tried=f"dates of {n_folds} research folds, features chosen again from {len(research.folds)} folds, plan made again "
+        "from bars that end where production starts",
+        passed=not wrong,
+        detail="; ".join(wrong[:3]),
+    )
+
+
+def purge_problems(plan: FoldPlanReport) -> list[str]:
+    """Folds of which a label reaches a scored bar: the last label of train behind validation's first bar, or of validation
+    behind the first test bar."""
+    wrong = []
+    for spec in plan.specs:
+        for earlier, later in (("train", "validation"), ("validation", "test")):
+            end, first = spec.spans[earlier][1] - 1 + spec.horizon, spec.spans[later][0]
+            last, start = spec.dates[earlier]["last"], spec.dates[later]["first"]
+            if end > first or last >= start:
+                wrong.append(
+                    f"{plan.phase} fold {spec.key}: labels of {earlier} end behind {start}, where {later} starts"
+                )
+    return wrong
+
+
+def _overlap(research: Research) -> str:
+    last = max(spec.dates["test"]["last"] for spec in research.exploration_plan.specs)
+    return (
+        f"periods.overlap is allowed: features and settings were chosen on bars up to {last}, and production starts at "
+        f"{research.production_plan.specs[0].dates['test']['first']}"
+    )
+
+
+def _dates(research: Research) -> list[str]:
+    experiment, calendar = research.experiment, list(research.calendar)
+    start = research.production_start
+    limit = start - experiment.periods.purge - 1  # the last bar that research may score
+    intraday = experiment.data.interval != "1d"
+    place = {stamp.isoformat(): bar for bar, stamp in enumerate(calendar)}
+    first_of = {fold_key(stamp, intraday=intraday): bar for bar, stamp in reversed(list(enumerate(calendar)))}
+    wrong: list[str] = []
+
+    def bar_of(name: str) -> int:
+        known = place if name in place else first_of
+        if name not in known:
+            raise ValueError(
+                f"{name} is in the stored plans and not among the stored bars: their folds would be dated wrongly; plan again"
+            )
+        return known[name]
+
+    def judge(who: str, last: int) -> None:
+        if last > limit:
+            wrong.append(
+                f"{who} goes to {calendar[min(last, len(calendar) - 1)].isoformat()}, and research ends at "
+                f"{calendar[limit].isoformat()}, a purge before production"
+            )
+
+    judge("the prefilter", bar_of(research.prefiltered.last))
+    for spec in research.exploration_plan.specs:
+        judge(f"exploration fold {spec.key}", max(bar_of(spec.dates["test"]["last"]), bar_of(spec.last)))
+    for key in research.tuned.fold_keys:
+        judge(f"tuning fold {key}", bar_of(key) + experiment.tuning.folds.test - 1)
+    first = bar_of(research.production_plan.specs[0].dates["test"]["first"])
+    if first < start:
+        wrong.append(f"production scores {calendar[first].isoformat()}, before {calendar[start].isoformat()}")
+    return wrong
+
+
+def _choice(research: Research) -> list[str]:
+    """The features chosen are those that the stored exploration folds, and no others, give."""
+    pruning = research.experiment.pruning
+    planned = {spec.key: spec.content_sha256() for spec in research.exploration_plan.specs}
+    found = {key: research.folds[key].spec_sha256 for key in sorted(research.folds) if key in planned}
+    if found != planned or set(research.selected.thresholds) != set(planned):
+        return [
+            f"features were chosen on folds {sorted(research.selected.thresholds)}, the plan has {sorted(planned)}: results "
+            "are missing, or made of another plan"
+        ]
+    folds = [research.folds[key] for key in planned]
+    names, slots = tuple(folds[0].weights), tuple(folds[0].shadow_weights)
+    chosen = select_features(
+        np.array([[fold.weights[name] for name in names] for fold in folds]),
+        np.array([[fold.shadow_weights[name] for name in slots] for fold in folds]),
+        names,
+        threshold=pruning.threshold,
+        shadow_quantile=pruning.shadow_quantile,
+        min_stability=pruning.min_stability,
+        max_features=pruning.max_features,
+        min_features=pruning.min_features,
+    )
+    used = {spec.features for spec in research.production_plan.specs} | {research.selected.features}
+    if used != {chosen.kept}:
+        return [
+            f"the exploration folds choose {len(chosen.kept)} features, production uses others: "
+            f"{sorted(set().union(*used) ^ set(chosen.kept))[:5]}"
+        ]
+    return []
+
+
+def _plan(
+    research: Research, plan_again: Callable[[pl.DataFrame], Sequence[FoldSpec]], bars: pl.DataFrame
+) -> list[str]:
+    """Folds and their contents stay when every bar behind production's first is removed, and that one is noise."""
+    start = research.calendar[research.production_start]
+    blind = perturbed_after(bars.filter(pl.col("timestamp") <= start), start - MOMENT)
+    whole, cut = ([spec.content_sha256() for spec in plan_again(some)] for some in (bars, blind))
+    if whole != cut:
+        return [f"the exploration plan is another one without the bars from {start.isoformat()} on"]
+    return []

@@ -1,0 +1,140 @@
+"""The table a sceptic reads: what was done to make the pipeline betray knowledge of the future, and whether it did.
+
+Not here: the guards (`pipeline.guards`) and what they look at (`pipeline.evidence`).
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import polars as pl
+
+from tft_pipeline.domain.reports import (
+    ExplorationFold,
+    FeatureCatalogue,
+    FoldPlanReport,
+    LeakageAudit,
+    PrefilteredFeatures,
+    SelectedFeatures,
+    TunedHyperparameters,
+)
+from tft_pipeline.pipeline.assets.evaluation import all_production_folds
+from tft_pipeline.pipeline.automation import on_all_folds
+from tft_pipeline.pipeline.evidence import Evidence
+from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.guards import audit
+from tft_pipeline.pipeline.outputs import content_output, table
+from tft_pipeline.pipeline.partitions import planned_folds
+from tft_pipeline.pipeline.plots import picture
+from tft_pipeline.storage.fold_bundles import FoldBundle
+from tft_pipeline.storage.snapshots import Snapshot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+OVERLAPPED = "research_ends_before_production"
+CHECK = "no_guard_found_a_leak"
+WORDS = {True: ("held", "#55a868"), False: ("LEAK", "#c44e52"), None: ("not verifiable or not used", "#bbbbbb")}
+SECTIONS = ("data", "features", "target", "periods", "exploration", "pruning", "tuning.folds")
+
+
+def audit_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
+    """`leakage_audit` and the check that blocks what follows it."""
+    experiment = graph.experiment
+
+    @dg.asset(
+        key=graph.key("leakage_audit"),
+        ins={
+            "snapshot": dg.AssetIn(graph.key("snapshot")),
+            "catalogue": dg.AssetIn(graph.key("feature_catalogue")),
+            "features": dg.AssetIn(graph.key("features")),
+            "targets": dg.AssetIn(graph.key("targets")),
+            "prefiltered": dg.AssetIn(graph.key("prefiltered_features")),
+            "exploration_plan": dg.AssetIn(graph.key("exploration_plan")),
+            "exploration_folds": dg.AssetIn(
+                graph.key("exploration_fold"),
+                partition_mapping=dg.AllPartitionMapping(),
+                metadata={"all_folds": True},
+            ),
+            "selected": dg.AssetIn(graph.key("selected_features")),
+            "tuned": dg.AssetIn(graph.key("tuned_hyperparameters")),
+            "production_plan": dg.AssetIn(graph.key("production_plan")),
+            "production_folds": all_production_folds(graph),
+        },
+        io_manager_key="reports",
+        group_name=f"{graph.name}_6_evaluation",
+        code_version=graph.code_version("1", *SECTIONS),
+        automation_condition=on_all_folds(),
+    )
+    def leakage_audit(
+        snapshot: Snapshot,
+        catalogue: FeatureCatalogue,
+        features: pl.LazyFrame,
+        targets: pl.DataFrame,
+        prefiltered: PrefilteredFeatures,
+        exploration_plan: FoldPlanReport,
+        exploration_folds: dict[str, ExplorationFold],
+        selected: SelectedFeatures,
+        tuned: TunedHyperparameters,
+        production_plan: FoldPlanReport,
+        production_folds: dict[str, FoldBundle],
+    ) -> dg.Output[LeakageAudit]:
+        """Attempts to make the pipeline use what it could not have known; one row a guard."""
+        record = audit(
+            Evidence(
+                experiment=experiment,
+                bars=snapshot.bars,
+                catalogue=catalogue,
+                features=features,
+                targets=targets,
+                prefiltered=prefiltered,
+                exploration_plan=exploration_plan,
+                exploration_folds=exploration_folds,
+                selected=selected,
+                tuned=tuned,
+                production_plan=production_plan,
+                production_folds=planned_folds(production_plan, production_folds),
+            )
+        )
+        return content_output(
+            record,
+            {
+                "passed": record.passed,
+                "guards": table([{**row, "passed": WORDS[row["passed"]][0]} for row in record.rows]),
+                "picture": guard_picture(record.rows),
+            },
+        )
+
+    @dg.asset_check(asset=graph.key("leakage_audit"), blocking=True, name=CHECK)
+    def no_guard_found_a_leak(leakage_audit: LeakageAudit) -> dg.AssetCheckResult:
+        """Every guard that could be tried held."""
+        leaks = [row for row in leakage_audit.rows if row["passed"] is False]
+        untried = [str(row["guard"]) for row in leakage_audit.rows if row["passed"] is None]
+        found = "; ".join(f"{row['guard']}: {row['detail']}" for row in leaks)
+        # a declared overlap is no accident: its result may be shown, as contaminated, and is never GO
+        declared = experiment.periods.overlap == "allowed" and {str(row["guard"]) for row in leaks} == {OVERLAPPED}
+        return dg.AssetCheckResult(
+            passed=leakage_audit.passed,
+            severity=dg.AssetCheckSeverity.WARN if declared else dg.AssetCheckSeverity.ERROR,
+            description=found or "no guard found a leak",
+            metadata={"leaks": len(leaks), "not_verifiable_or_not_used": ", ".join(untried) or "none"},
+        )
+
+    return [leakage_audit, no_guard_found_a_leak]
+
+
+def guard_picture(rows: Sequence[dict[str, Any]]) -> dg.MarkdownMetadataValue:
+    """One line a guard: its name, and in the colour of its bar whether it held."""
+
+    def draw(axes: "Axes") -> None:
+        for place, row in enumerate(rows):
+            word, colour = WORDS[row["passed"]]
+            axes.barh(place, 1.0, color=colour, height=0.7)
+            axes.text(
+                0.01, place, word, va="center", fontsize=8, color="white" if row["passed"] is not None else "black"
+            )
+        axes.set_yticks(range(len(rows)), [str(row["guard"]) for row in rows], fontsize=8)
+        axes.set_xticks([])
+        axes.invert_yaxis()
+
+    return picture(draw, title="leakage guards", height=1.0 + 0.28 * len(rows))

@@ -1,0 +1,189 @@
+"""What leakage guards may look at: the stored results of one experiment, and the functions its assets call.
+
+The functions are looked up where the assets look them up, at every call, so that what is tried is what runs. Not here: the
+guards (`guards`).
+
+Axes: S symbols, N bars, V features.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from tft_pipeline.domain.experiment import Experiment
+from tft_pipeline.domain.folds import Fold
+from tft_pipeline.domain.leakage import last_bars
+from tft_pipeline.domain.panel import Panel
+from tft_pipeline.domain.reports import (
+    ExplorationFold,
+    FeatureCatalogue,
+    FoldPlanReport,
+    FoldSpec,
+    PrefilteredFeatures,
+    SelectedFeatures,
+    TunedHyperparameters,
+)
+from tft_pipeline.pipeline import panels
+from tft_pipeline.pipeline.assets import evaluation, exploration
+from tft_pipeline.pipeline.assets import features as computing
+from tft_pipeline.storage.fold_bundles import FoldBundle
+
+if TYPE_CHECKING:
+    from tft_pipeline.model.fit import FittedFold
+
+TAIL_BARS = 700
+OUTCOMES = ("next_return", "volatility", "label", "next_return_in_loss", "label_in_loss")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Everything a guard may look at: the configuration, the bars, and what is stored."""
+
+    experiment: Experiment
+    bars: pl.DataFrame
+    catalogue: FeatureCatalogue
+    features: pl.LazyFrame
+    targets: pl.DataFrame
+    prefiltered: PrefilteredFeatures
+    exploration_plan: FoldPlanReport
+    exploration_folds: Mapping[str, ExplorationFold]
+    selected: SelectedFeatures
+    tuned: TunedHyperparameters
+    production_plan: FoldPlanReport
+    production_folds: Mapping[str, FoldBundle]
+
+    @property
+    def newest(self) -> FoldSpec:
+        """The spec of the fold whose model is released."""
+        return self.production_plan.specs[-1]
+
+    @cached_property
+    def tail(self) -> pl.DataFrame:
+        """The newest bars, on which computations are tried."""
+        return last_bars(self.bars, TAIL_BARS)
+
+    def given(self, bars: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+        """What bars become on their way to a model: one row a traded symbol and bar from its first one on.
+
+        Args:
+            names: features to build; the newest fold's are among them.
+        Returns:
+            timestamp, symbol, the features, those of the newest fold as it scales and fills them for fits and for forecasts,
+            next_return, volatility, label, and the outcomes that the loss gets (`_in_loss`).
+        """
+        from tft_pipeline.model import fit, inference
+
+        panel = self._built(bars, names)
+        scaler = self.production_folds[self.newest.key].fitted.scaler
+        chosen = panel.with_features(scaler.names)
+        whole = {"start": 0, "stop": panel.n_bars}
+        volatility = self.newest.target_volatility
+        to_fit = fit.panel_tensors(chosen, scaler, **whole, target_volatility=volatility)
+        to_predict = inference.panel_tensors(chosen, scaler, **whole, target_volatility=volatility)
+        listed = np.maximum.accumulate(np.isfinite(panel.close), axis=1)
+        s, t = np.nonzero(listed)
+        present = to_fit.outcomes.present.numpy()
+        grids: dict[str, np.ndarray] = {
+            **{f"feature {name}": panel.values[:, :, v] for v, name in enumerate(panel.features)},
+            **{f"input {name} of fits": to_fit.values[:, :, v].numpy() for v, name in enumerate(scaler.names)},
+            **{f"input {name} of forecasts": to_predict.values[:, :, v].numpy() for v, name in enumerate(scaler.names)},
+            "observed as an input": panel.observed.astype(np.float32),
+            "next_return": panel.next_return,
+            "volatility": panel.volatility,
+            "label": panel.label,
+            "next_return_in_loss": np.where(present, to_fit.outcomes.next_return.numpy(), np.nan),
+            "label_in_loss": np.where(present, to_fit.outcomes.label.numpy(), np.nan),
+        }
+        stamps = pl.Series(panel.calendar, dtype=pl.Datetime("us", "UTC"))
+        return pl.DataFrame(
+            {
+                "timestamp": stamps[t],
+                "symbol": np.array(panel.symbols)[s],
+                **{name: np.ascontiguousarray(grid[s, t]) for name, grid in grids.items()},
+            }
+        )
+
+    def inputs(self, bars: pl.DataFrame) -> pl.DataFrame:
+        """The columns of `given` that a decision may be made of, the volatility left out."""
+        return self.given(bars, self.catalogue.names).drop(OUTCOMES)
+
+    def outcomes(self, bars: pl.DataFrame) -> pl.DataFrame:
+        """The columns of `given` that a decision is paid and judged by, and the volatility."""
+        return self.given(bars, self.newest.features).select("timestamp", "symbol", *OUTCOMES)
+
+    @cached_property
+    def panel(self) -> Panel:
+        """The stored panel of the chosen features."""
+        return panels.panel_of(self.features, self.targets, self.catalogue, self.newest.features)
+
+    @cached_property
+    def newest_slice(self) -> Panel:
+        """The newest fold's bars."""
+        stamps = [stamp.isoformat() for stamp in self.panel.calendar]
+        return self.panel.between(stamps.index(self.newest.first), stamps.index(self.newest.last) + 1).listed()
+
+    def small(self) -> tuple[Panel, Fold]:
+        """The end of the newest fold, to fit in a moment."""
+        from tft_pipeline.model.leakage import small_fold
+
+        spec = self.newest
+        return small_fold(
+            self.newest_slice, spec.fold, lookback=spec.training.lookback, whole_train=bool(spec.network.n_context)
+        )
+
+    def fit(self, panel: Panel, fold: Fold) -> "FittedFold":
+        """One epoch with the newest fold's settings."""
+        from tft_pipeline.model import fit
+
+        spec = self.newest
+        return fit.fit_fold(
+            panel,
+            fold,
+            network=spec.network,
+            training=spec.training,
+            position=spec.position,
+            target_volatility=spec.target_volatility,
+            horizon=spec.horizon,
+            bars_per_year=spec.bars_per_year,
+            epochs=1,
+            seed=spec.seeds[0],
+        )
+
+    def book(self, predictions: pl.DataFrame) -> pl.DataFrame:
+        """The portfolio of some predictions with the newest fold's settings."""
+        spec = self.newest
+        return evaluation.backtest(
+            predictions, spec.position, target_volatility=spec.target_volatility, bars_per_year=spec.bars_per_year
+        )
+
+    def plan_again(self, bars: pl.DataFrame) -> Sequence[FoldSpec]:
+        """Exploration's folds from some bars."""
+        experiment = self.experiment
+        panel = self._built(bars, self.prefiltered.kept)
+        return exploration.fold_specs(
+            panel,
+            exploration.research_folds(panel, experiment, experiment.exploration.folds),
+            experiment,
+            network=experiment.network,
+            training=experiment.training,
+            position=experiment.position,
+            epochs=experiment.exploration.epochs,
+            n_seeds=experiment.exploration.seeds,
+            shadow_features=experiment.exploration.shadow_features,
+            min_history=self.catalogue.max_lookback,
+            production=False,
+        )
+
+    def _built(self, bars: pl.DataFrame, names: Sequence[str]) -> Panel:
+        """Bars to the panel of some features, by the functions that the assets call."""
+        wanted = {
+            "used": tuple(row for row in self.catalogue.used if row.name in names),
+            "user_columns": tuple(name for name in self.catalogue.user_columns if name in names),
+        }
+        catalogue = self.catalogue.model_copy(update=wanted)
+        features = computing.computed_features(self.experiment, bars, catalogue)
+        return panels.panel_of(features.lazy(), computing.computed_targets(self.experiment, bars), catalogue, names)

@@ -1,0 +1,202 @@
+"""Every planted leak is named by its guard, by no other, and by nobody once that guard is gone.
+
+The leaks are planted into the pipeline's own code (`planted`), seeds and limits stand in the guards' own modules; both were
+written before the first run.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tft_pipeline.domain.reports import LeakageAudit
+from tft_pipeline.model.fit import fit_fold
+from tft_pipeline.pipeline import guards
+from tft_pipeline.pipeline.evidence import Evidence
+from tft_pipeline.pipeline.guards import GUARDS, audit
+from tft_pipeline.pipeline.runs import RunOutcome, materialise
+from tft_pipeline_tests.builders import ragged_bars
+from tft_pipeline_tests.conftest import Workbench
+from tft_pipeline_tests.planted import (
+    LEAKS,
+    Leak,
+    label_in_the_volatility,
+    scaler_of_everything,
+    selection_on_production,
+)
+from tft_pipeline_tests.stored import stored_evidence, stored_fold, stored_report
+
+NOT_USED = {"context_labels_are_resolved", "publications_are_not_used_early"}
+
+
+@pytest.fixture(scope="module")
+def evidences(_finished: Path) -> Iterator[Mapping[str, Evidence]]:
+    """What the finished run stored, and the same with folds that read context sequences, by how they are chosen."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(_finished / "home" / "dagster"))
+        plain = stored_evidence(Workbench(_finished))
+        yield {"": plain, **{choice: with_context(plain, choice) for choice in ("random", "time_equivalent")}}
+
+
+def with_context(plain: Evidence, choice: str) -> Evidence:
+    """The same folds, fitted again to read two sequences of five bars."""
+    changes = {"n_context": 2, "context_bars": 5, "context_choice": choice}
+    specs = tuple(
+        spec.model_copy(update={"network": spec.network.model_copy(update=changes)})
+        for spec in plain.production_plan.specs
+    )
+    plan = plain.production_plan.model_copy(update={"specs": specs})
+    evidence = replace(plain, production_plan=plan)
+    folds = {}
+    for spec in specs:
+        stamps = [stamp.isoformat() for stamp in evidence.panel.calendar]
+        cut = evidence.panel.between(stamps.index(spec.first), stamps.index(spec.last) + 1).listed()
+        fitted = fit_fold(
+            cut,
+            spec.fold,
+            network=spec.network,
+            training=spec.training,
+            position=spec.position,
+            target_volatility=spec.target_volatility,
+            horizon=spec.horizon,
+            bars_per_year=spec.bars_per_year,
+            epochs=1,
+            seed=spec.seeds[0],
+        )
+        folds[spec.key] = replace(plain.production_folds[spec.key], fitted=fitted)
+    return replace(evidence, production_folds=folds)
+
+
+def named(found: LeakageAudit) -> set[str]:
+    """Guards that found a leak."""
+    return {str(row["guard"]) for row in found.rows if row["passed"] is False}
+
+
+def untried(found: LeakageAudit) -> set[str]:
+    """Guards that could not be tried."""
+    return {str(row["guard"]) for row in found.rows if row["passed"] is None}
+
+
+def test_without_a_leak_every_guard_holds(evidences: Mapping[str, Evidence]) -> None:
+    found = audit(evidences[""])
+    assert [row["guard"] for row in found.rows] == [guard.name for guard in GUARDS]
+    assert found.passed, [row for row in found.rows if row["passed"] is False]
+    assert untried(found) == NOT_USED
+    assert all(row["claim"] and row["tried"] for row in found.rows)
+
+
+@pytest.mark.parametrize("choice", ["random", "time_equivalent"])
+def test_without_a_leak_the_guard_of_the_context_holds(evidences: Mapping[str, Evidence], choice: str) -> None:
+    (guard,) = (one for one in GUARDS if one.name == "context_labels_are_resolved")
+    found = guard.examine(evidences[choice])
+    assert found.passed, found
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_gaps_and_late_symbols_are_no_leak(evidences: Mapping[str, Evidence], seed: int) -> None:
+    ragged = replace(evidences[""], bars=ragged_bars(seed=seed).sort("symbol", "timestamp"))
+    for guard in GUARDS[:3]:
+        assert guard.examine(ragged).passed, (guard.name, guard.examine(ragged))
+
+
+@pytest.mark.parametrize("leak", LEAKS, ids=lambda leak: leak.name)
+def test_a_planted_leak_is_named_by_its_guard_and_by_no_other(
+    leak: Leak, evidences: Mapping[str, Evidence], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evidence = evidences[leak.needs]
+    own = tuple(guard for guard in GUARDS if guard.name == leak.guard)
+    leak.plant(monkeypatch)
+    monkeypatch.setattr(guards, "GUARDS", own)
+    found = audit(evidence)
+    assert named(found) == {leak.guard}
+    assert found.rows[0]["detail"]
+    assert not found.passed
+    monkeypatch.setattr(guards, "GUARDS", tuple(guard for guard in GUARDS if guard.name != leak.guard))
+    assert audit(evidence).passed, "another guard names it: the one above is not needed, or the leak is two"
+
+
+def run(bench: Workbench, asset: str, partition: str | None = None) -> RunOutcome:
+    with bench.instance() as instance:
+        return materialise(bench.definitions, instance, [bench.graph.key(asset)], partition=partition)
+
+
+def test_selection_on_production_folds_is_named_in_what_is_stored(
+    finished: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        selection_on_production(patch)
+        assert run(finished, "exploration_plan").ok
+        for key in finished.folds("exploration"):
+            assert run(finished, "exploration_fold", key).ok
+        assert run(finished, "selected_features").ok
+        evidence = stored_evidence(finished)
+        found = audit(evidence)
+        monkeypatch.setattr(
+            guards, "GUARDS", tuple(one for one in GUARDS if one.name != "research_ends_before_production")
+        )
+        without = audit(evidence)
+    assert named(found) == {"research_ends_before_production"}
+    (row,) = (row for row in found.rows if row["passed"] is False)
+    assert "exploration fold" in row["detail"]
+    assert without.passed
+
+
+def test_a_scaler_that_was_stored_with_a_leak_is_named_afterwards(
+    finished: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = finished.folds()[0]
+    with monkeypatch.context() as patch:
+        scaler_of_everything(patch)
+        assert run(finished, "production_fold", key).ok
+    (guard,) = (one for one in GUARDS if one.name == "scaler_knows_training_bars_only")
+    found = guard.examine(stored_evidence(finished))
+    assert found.passed is False
+    assert f"fold {key} scales" in found.detail
+    assert len(stored_fold(finished, key).fitted.scaler.flat) < len(stored_fold(finished, key).fitted.scaler.names)
+
+
+def test_an_allowed_overlap_is_named_and_not_hidden(evidences: Mapping[str, Evidence]) -> None:
+    plain = evidences[""]
+    periods = plain.experiment.periods.model_copy(update={"overlap": "allowed"})
+    evidence = replace(plain, experiment=plain.experiment.model_copy(update={"periods": periods}))
+    (guard,) = (one for one in GUARDS if one.name == "research_ends_before_production")
+    found = guard.examine(evidence)
+    assert found.passed is False
+    assert found.detail.startswith("periods.overlap is allowed: features and settings were chosen on bars up to")
+
+
+def test_a_leak_stops_the_card_and_the_release(finished: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = finished.versions()
+    label_in_the_volatility(monkeypatch)
+    keys = [finished.graph.key(asset) for asset in ("leakage_audit", "model_card", "release")]
+    with finished.instance() as instance:
+        outcome = materialise(finished.definitions, instance, keys)
+    assert not outcome.ok
+    assert outcome.asset == "small/leakage_audit"
+    assert "check no_guard_found_a_leak: volatility_is_known_at_the_bar: volatility of" in outcome.reason
+    stored = stored_report(finished, LeakageAudit, "leakage_audit")
+    assert named(stored) == {"volatility_is_known_at_the_bar"}
+    after = finished.versions()
+    assert {name for name in after if after[name] != before.get(name)} == {"leakage_audit"}
+
+
+@pytest.mark.slow
+def test_a_whole_run_on_awkward_bars_has_no_leak(workbench: Callable[..., Workbench]) -> None:
+    """Gaps, late symbols, a label three bars long, context sequences by change-points, a column of the source's own."""
+    bars = ragged_bars(seed=5).sort("symbol", "timestamp")
+    own = pl.when(pl.int_range(pl.len()).over("symbol") % 7 < 5).then(pl.col("close").log())
+    bench = workbench(
+        bars.with_columns(mood=own, available_at=pl.col("timestamp") + pl.duration(hours=30)),
+        {
+            "target.horizon": 3,
+            "network.n_context": 1,
+            "network.context_bars": 6,
+            "network.context_choice": "change_point",
+        },
+    )
+    bench.run()
+    found = stored_report(bench, LeakageAudit, "leakage_audit")
+    assert found.passed, [row for row in found.rows if row["passed"] is False]
+    assert untried(found) == {"columns_are_computed_here"}

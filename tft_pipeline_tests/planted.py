@@ -1,0 +1,230 @@
+"""Leaks, each planted into the pipeline's own code where the pipeline calls it. The guards know none of them.
+
+Seeds and limits of what finds them stand in `domain.leakage`, `domain.features.causality` and `model.leakage`. Not here: what
+must find them (`end_to_end.test_planted_leaks`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from torch import Tensor
+
+from tft_pipeline.domain import change_points, portfolio, targets
+from tft_pipeline.domain.panel import Panel
+from tft_pipeline.domain.scaling import Scaler
+from tft_pipeline.model import context_pool as drawing
+from tft_pipeline.model import fit as fitting
+from tft_pipeline.model.context import ContextPool
+from tft_pipeline.model.fit import FittedFold
+from tft_pipeline.model.lightning import TftModule
+from tft_pipeline.model.windows import BlockBatches, Outcomes, PanelTensors
+from tft_pipeline.pipeline import panels
+from tft_pipeline.pipeline.assets import features as computing
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A leak, how it is planted, and the guard that must name it.
+
+    Attributes:
+        needs: what the evidence must hold for the leak to have an effect: "", or the choice of context sequences.
+    """
+
+    name: str
+    guard: str
+    plant: Plant
+    needs: str = ""
+
+
+def same_day_targets(patch: pytest.MonkeyPatch) -> None:
+    """The return of bar t itself pays the decision taken at bar t."""
+    honest = computing.build_targets
+
+    def leaky(*args: Any, **kwargs: Any) -> pl.DataFrame:
+        return honest(*args, **kwargs).with_columns(pl.col("next_return").shift(1).over("symbol"))
+
+    patch.setattr(computing, "build_targets", leaky)
+
+
+def same_day_panel(patch: pytest.MonkeyPatch) -> None:
+    """The same, on the way from frames to the grid; the labels too."""
+    honest = panels.build_panel
+
+    def leaky(*args: Any, **kwargs: Any) -> Panel:
+        panel = honest(*args, **kwargs)
+        late = {name: np.roll(getattr(panel, name), 1, axis=1) for name in ("next_return", "label")}
+        return replace(panel, **late)
+
+    patch.setattr(panels, "build_panel", leaky)
+
+
+def same_day_book(patch: pytest.MonkeyPatch) -> None:
+    """The weight decided at bar t+1 earns the return of bar t+1."""
+    honest = portfolio.portfolio_weights
+
+    def leaky(*args: Any, **kwargs: Any) -> np.ndarray:
+        weights = honest(*args, **kwargs)
+        return np.concatenate((weights[:, 1:], weights[:, -1:]), axis=1)
+
+    patch.setattr(portfolio, "portfolio_weights", leaky)
+
+
+def label_in_the_volatility(patch: pytest.MonkeyPatch) -> None:
+    """The volatility of bar t holds the return of bar t+1."""
+    honest = targets._volatility
+    patch.setattr(targets, "_volatility", lambda span: honest(span).shift(-1))
+
+
+def back_filled_features(patch: pytest.MonkeyPatch) -> None:
+    """What is missing takes the next value there is."""
+    honest = computing.build_features
+
+    def leaky(*args: Any, **kwargs: Any) -> pl.DataFrame:
+        return honest(*args, **kwargs).with_columns(pl.exclude("timestamp", "symbol").backward_fill().over("symbol"))
+
+    patch.setattr(computing, "build_features", leaky)
+
+
+def back_filled_panel(patch: pytest.MonkeyPatch) -> None:
+    """What is missing takes the value of the next bar, one bar far."""
+    honest = panels.build_panel
+
+    def leaky(*args: Any, **kwargs: Any) -> Panel:
+        panel = honest(*args, **kwargs)
+        values = panel.values.copy()
+        values[:, :-1] = np.where(np.isnan(values[:, :-1]), values[:, 1:], values[:, :-1])
+        return replace(panel, values=values)
+
+    patch.setattr(panels, "build_panel", leaky)
+
+
+def scaler_of_everything(patch: pytest.MonkeyPatch) -> None:
+    """Mean and deviation are taken of all bars that a fold is given."""
+    honest, scale = fitting.fit_fold, Scaler.fit
+
+    def leaky(panel: Panel, *args: Any, **kwargs: Any) -> FittedFold:
+        with pytest.MonkeyPatch.context() as inner:
+            everything = scale(panel.values, panel.features, observed=panel.observed)
+            inner.setattr(Scaler, "fit", lambda values, names, *, observed: everything)
+            return honest(panel, *args, **kwargs)
+
+    patch.setattr(fitting, "fit_fold", leaky)
+
+
+def unresolved_context(patch: pytest.MonkeyPatch) -> None:
+    """A sequence counts as resolved at its last bar, though its label looks one bar further."""
+    honest = fitting.context_pool
+
+    def leaky(*args: Any, **kwargs: Any) -> ContextPool:
+        return honest(*args, **{**kwargs, "horizon": 0})
+
+    patch.setattr(fitting, "context_pool", leaky)
+
+
+def context_of_any_time(patch: pytest.MonkeyPatch) -> None:
+    """Windows choose among all sequences of the pool."""
+    honest = ContextPool.choose
+
+    def leaky(self: ContextPool, symbols: np.ndarray, first_scored: np.ndarray, n: int) -> np.ndarray:
+        return honest(self, symbols, np.full_like(first_scored, np.iinfo(np.int64).max), n)
+
+    patch.setattr(ContextPool, "choose", leaky)
+
+
+def context_of_the_scored_bar(patch: pytest.MonkeyPatch) -> None:
+    """A label that is resolved at the window's first scored bar counts as resolved before it."""
+    honest = ContextPool.choose
+
+    def leaky(self: ContextPool, symbols: np.ndarray, first_scored: np.ndarray, n: int) -> np.ndarray:
+        return honest(self, symbols, first_scored + 1, n)
+
+    patch.setattr(ContextPool, "choose", leaky)
+
+
+def symbol_major_validation(patch: pytest.MonkeyPatch) -> None:
+    """The first symbols train over all dates, the last ones validate."""
+    bars = {"n": 0}
+
+    class SymbolMajor(TftModule):
+        def __init__(self, network: Any, tensors: PanelTensors, validation: Any, **kwargs: Any) -> None:
+            super().__init__(network, tensors, validation, **kwargs)
+            bars["n"] = tensors.values.shape[1]
+
+        def training_step(self, batches: list[Tensor]) -> Tensor:
+            whole = self.tensors
+            self.tensors = replace(whole, outcomes=_of_symbols(whole.outcomes, slice(None, -1)))
+            loss = super().training_step(batches)
+            self.tensors = whole
+            return loss
+
+        def validation_forecast(self) -> Any:
+            forecast, observed, outcomes = super().validation_forecast()
+            return forecast, observed, _of_symbols(outcomes, slice(-1, None))
+
+    def batches(scored: Tensor, **kwargs: Any) -> BlockBatches:
+        return BlockBatches(torch.ones(bars["n"], dtype=torch.bool), **kwargs)
+
+    patch.setattr(fitting, "TftModule", SymbolMajor)
+    patch.setattr(fitting, "BlockBatches", batches)
+
+
+def _of_symbols(outcomes: Outcomes, symbols: slice) -> Outcomes:
+    present = torch.zeros_like(outcomes.present)
+    present[symbols] = outcomes.present[symbols]
+    return replace(outcomes, present=present)
+
+
+def selection_on_production(patch: pytest.MonkeyPatch) -> None:
+    """Research goes on to the last bar."""
+    from tft_pipeline.domain import planning
+
+    honest = planning.split_periods
+    patch.setattr(
+        planning,
+        "split_periods",
+        lambda panel, experiment: replace(honest(panel, experiment), research_stop=panel.n_bars),
+    )
+
+
+def backwards_segments(patch: pytest.MonkeyPatch) -> None:
+    """Change-points are sought from the last bar to the first, as the published method does."""
+    honest = change_points.change_alarms
+    patch.setattr(change_points, "change_alarms", lambda returns: honest(returns[:, ::-1])[:, ::-1])
+
+
+def backwards_segments_in_the_pool(patch: pytest.MonkeyPatch) -> None:
+    """The same, where the pool asks for segments."""
+    honest = drawing.closed_segments
+
+    def leaky(returns: np.ndarray) -> change_points.Segments:
+        found, last = honest(returns[:, ::-1]), returns.shape[1] - 1
+        return change_points.Segments(symbol=found.symbol, first=last - found.last, last=last - found.first)
+
+    patch.setattr(drawing, "closed_segments", leaky)
+
+
+LEAKS = (
+    Leak("same-day alignment", "outcomes_lie_after_the_decision", same_day_targets),
+    Leak("same-day alignment, on the grid", "outcomes_lie_after_the_decision", same_day_panel),
+    Leak("same-day alignment, in the book", "outcomes_lie_after_the_decision", same_day_book),
+    Leak("label in the volatility", "volatility_is_known_at_the_bar", label_in_the_volatility),
+    Leak("back-fill", "inputs_do_not_see_later_bars", back_filled_features),
+    Leak("back-fill, on the grid", "inputs_do_not_see_later_bars", back_filled_panel),
+    Leak("scaler fitted on everything", "scaler_knows_training_bars_only", scaler_of_everything),
+    Leak("unresolved context label", "context_labels_are_resolved", unresolved_context, "time_equivalent"),
+    Leak(
+        "context label of the scored bar", "context_labels_are_resolved", context_of_the_scored_bar, "time_equivalent"
+    ),
+    Leak("context of any time", "context_labels_are_resolved", context_of_any_time, "random"),
+    Leak("symbol-major validation", "weights_learn_from_training_dates_only", symbol_major_validation),
+    Leak("backwards segmentation", "segments_know_the_past_only", backwards_segments),
+    Leak("backwards segmentation, in the pool", "segments_know_the_past_only", backwards_segments_in_the_pool),
+)
+"""All but selection on production folds, which shows in what is stored."""
