@@ -215,9 +215,10 @@ def notes_on(
         )
     if statistics["autocorrelated"]:
         by_lo = statistics["sharpe_annual_eta"]
+        instead = "undefined" if by_lo is None else f"{by_lo:.2f}"
         notes.append(
-            f"returns are autocorrelated (Ljung-Box p {statistics['ljung_box_p']:.3f}); annualised by Lo's rule the Sharpe ratio "
-            f"is {'undefined' if by_lo is None else format(by_lo, '.2f')} instead of {statistics['sharpe_annual']:.2f} (square root)"
+            f"returns are autocorrelated (Ljung-Box p {statistics['ljung_box_p']:.3f}): annualised by Lo's rule the Sharpe "
+            f"ratio is {instead} instead of {statistics['sharpe_annual']:.2f} (square root)"
         )
     notes.append(
         "features and settings were chosen on overlapping research bars: the deflated Sharpe ratio counts trials, not features"
