@@ -25,9 +25,7 @@ from tft_pipeline.storage.layout import Layout
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "data" / "sample"
-PAGES = sorted(
-    [*ROOT.glob("*.md"), ROOT / "data" / "README.md", SAMPLE / "README.md", *(ROOT / "docs" / "adr").glob("*.md")]
-)
+PAGES = sorted([*ROOT.glob("*.md"), ROOT / "data" / "README.md", SAMPLE / "README.md", *(ROOT / "docs").rglob("*.md")])
 EXPECTED = {"README.md", "ARCHITECTURE.md", "CONTEXT.md", "CONTRIBUTING.md", "CHANGELOG.md"}
 TEXT = {page: page.read_text(encoding="utf-8") for page in PAGES}
 README = TEXT[ROOT / "README.md"]
