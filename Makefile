@@ -12,6 +12,7 @@ AUTOMATION ?= off
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := $(VENV)/.peers
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 POLARS_MAX_THREADS=1
 HOME_OF_DAGSTER = from tft_pipeline.pipeline.runs import prepare_dagster_home as prepare; \
 	from tft_pipeline.storage.layout import default_layout; print(prepare(default_layout()))
 
@@ -43,7 +44,7 @@ dev: $(STAMP) ## open Dagster's UI on this machine; AUTOMATION=on starts schedul
 	exec $(BIN)/dg dev -w workspace.yaml --host 127.0.0.1 --port $(PORT)
 
 test: $(STAMP) ## run the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow and not browser"
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "not slow and not browser" -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(STAMP) ## run the tests that take minutes or a browser (Chromium)
 	$(BIN)/python -m pytest -m "slow or browser"

@@ -2,9 +2,11 @@
 
     python benchmarks/power.py                 20 panels of each kind, the table printed and written to docs/power.md
     python benchmarks/power.py --panels 3      fewer, printed only
+    python benchmarks/power.py --rows FILE     each row is appended to a JSON-lines file as its panel ends
 
 Each panel is a run of `tft run power.yaml` in a home of its own: every gate, every statistic, no shortcut. Nothing in
-`power.yaml` is adapted to the verdicts. Not here: the panels (`power_panels`).
+`power.yaml` is adapted to the verdicts. A panel whose run fails has no verdict: it is named, the page is not written, and the
+exit code is 1. Not here: the panels (`power_panels`).
 """
 
 import one_thread  # noqa: F401
@@ -21,6 +23,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Any, get_args
 
 from power_panels import NOISE_COLUMNS, ORACLE_SHARPE, PRODUCTION_BARS, RESEARCH_BARS, Kind, panel
@@ -76,17 +79,43 @@ def judge(kind: Kind, seed: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def judge_all(n_panels: int, jobs: int, folder: Path) -> list[dict[str, Any]]:
-    """Every kind with seeds 0 .. n_panels-1, `jobs` at once; told on the error stream as they end."""
+def judge_all(
+    n_panels: int, jobs: int, folder: Path, rows_file: Path | None = None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Every kind with seeds 0 .. n_panels-1, `jobs` at once; told on the error stream, and appended to a file, as they end.
 
-    def one(task: tuple[Kind, int]) -> dict[str, Any]:
-        row = judge(*task, folder)
-        print(f"{row['kind']} {row['seed']}: {row['verdict']}, {row['sharpe_annual']:.2f}", file=sys.stderr, flush=True)
+    Returns:
+        A row a panel that has a verdict; what went wrong on each of the others.
+    """
+    writing = Lock()
+
+    def one(task: tuple[Kind, int]) -> dict[str, Any] | str:
+        try:
+            row = judge(*task, folder)
+        except Exception as error:  # whatever it was, the other panels go on, and main exits with 1
+            failure = f"{task[0]} {task[1]}: no verdict, {error!r}"
+            print(failure, file=sys.stderr, flush=True)
+            return failure
+        with writing:
+            if rows_file is not None:
+                with rows_file.open("a") as stream:
+                    stream.write(f"{json.dumps(row)}\n")
+            print(
+                f"{row['kind']} {row['seed']}: {row['verdict']}, {number(row['sharpe_annual'])}",
+                file=sys.stderr,
+                flush=True,
+            )
         return row
 
     tasks: list[tuple[Kind, int]] = [(kind, seed) for seed in range(n_panels) for kind in get_args(Kind)]
     with ThreadPoolExecutor(max_workers=jobs) as pool:
-        return list(pool.map(one, tasks))
+        done = list(pool.map(one, tasks))
+    return [row for row in done if isinstance(row, dict)], [failure for failure in done if isinstance(failure, str)]
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A figure of a row; "none" where it is undefined, as the ratio of a baseline that never held anything."""
+    return "none" if value is None else f"{value:.{digits}f}"
 
 
 def lines(rows: list[dict[str, Any]]) -> list[str]:
@@ -96,10 +125,10 @@ def lines(rows: list[dict[str, Any]]) -> list[str]:
         own = [row for row in rows if row["kind"] == kind]
         verdict, of_twenty = EXPECTED[kind]
         hits = sum(row["verdict"] == verdict for row in own)
-        mean = statistics.mean(row["sharpe_annual"] for row in own)
+        ratios = [row["sharpe_annual"] for row in own if row["sharpe_annual"] is not None]
         said.append(
             f"* {kind}: {verdict} on {hits} of {len(own)} panels (expected: {of_twenty} of 20); mean net Sharpe ratio "
-            f"{mean:.2f} a year"
+            f"{number(statistics.mean(ratios) if ratios else None)} a year"
         )
     said += [
         "",
@@ -108,11 +137,10 @@ def lines(rows: list[dict[str, Any]]) -> list[str]:
     said.append("|---|---|---|---|---|---|---|---|---|")
     for row in sorted(rows, key=lambda row: (row["kind"], row["seed"])):
         reason = row["reasons"][0] if row["reasons"] else ""
-        dsr = "none" if row["dsr"] is None else f"{row['dsr']:.3f}"
         said.append(
-            f"| {row['kind']} {row['seed']} | {row['verdict']} | {row['sharpe_annual']:.2f} +- {row['se_annual']:.2f} | "
-            f"{row['gross_annual']:.2f} | {dsr} | {row['psr']:.3f} | {row['ridge_annual']:.2f} | {row['signal_rank']} | "
-            f"{reason} |"
+            f"| {row['kind']} {row['seed']} | {row['verdict']} | {number(row['sharpe_annual'])} +- "
+            f"{number(row['se_annual'])} | {number(row['gross_annual'])} | {number(row['dsr'], 3)} | {number(row['psr'], 3)} | "
+            f"{number(row['ridge_annual'])} | {row['signal_rank']} | {reason} |"
         )
     return said
 
@@ -130,17 +158,24 @@ def write_page(text: list[str]) -> None:
     PAGE.write_text("\n".join([f"{before}{BEGIN}", *text, f"{END}{after}"]))
 
 
-def main() -> None:
-    """Run, print, and write the page after a complete run."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run, print, and write the page after a complete run; 1 where a panel has no verdict."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--panels", type=int, default=PANELS, help="panels of each kind")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at once")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
-    options = parser.parse_args()
+    parser.add_argument("--rows", type=Path, help="JSON-lines file that each row is appended to as its panel ends")
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        rows = judge_all(options.panels, options.jobs, Path(folder))
+        rows, failures = judge_all(options.panels, options.jobs, Path(folder), options.rows)
     text = lines(rows)
     print(json.dumps(rows) if options.json else "\n".join(text))
+    if failures:
+        print(
+            f"{len(failures)} of {len(rows) + len(failures)} panels have no verdict: nothing is written",
+            file=sys.stderr,
+        )
+        return 1
     if options.panels == PANELS:
         about = (
             f"{RESEARCH_BARS} research and {PRODUCTION_BARS} production bars of 10 symbols, {NOISE_COLUMNS} columns beside the "
@@ -148,7 +183,8 @@ def main() -> None:
             f"{statistics.median(row['seconds'] for row in rows):.0f} s, {options.jobs} at once."
         )
         write_page([about, "", *text])
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -282,7 +282,7 @@ def _performance(
     }
     research = {
         "n_trials_started": tuned.n_trials_started,
-        "n_trials_of_others": 0,
+        "n_other_trials": 0,
         "n_completed": 4,
         "n_left_out": 1,
         "n_trials_effective": 2.7,
@@ -334,6 +334,7 @@ def _performance(
         for name, at in (("demo", "2024-04-01T10:00:00+00:00"), ("small", "2024-05-06T07:30:00+00:00"))
     ]
     accuracy = describe_probabilities((rng.uniform(size=900) < 0.52).astype(int), rng.uniform(0.3, 0.7, 900))
+    accuracy |= {"n_bars": 300, "accuracy_ci_bars": (0.44, 0.57), "break_even_accuracy": 0.567}
     return OosPerformance(
         snapshot_id=SNAPSHOT,
         verdict="NO-GO",

@@ -13,6 +13,7 @@ from tft_pipeline.domain.reports import (
     SelectedFeatures,
     TunedHyperparameters,
 )
+from tft_pipeline.pipeline.assets.audit import published_rows
 from tft_pipeline.pipeline.evidence import Evidence
 from tft_pipeline.pipeline.io_managers import FRAME_FILE, REPORT_FILE
 from tft_pipeline.storage.artifacts import read_artifact
@@ -37,9 +38,11 @@ def stored_evidence(bench: Workbench) -> Evidence:
     """All of it."""
     exploration_plan = stored_report(bench, FoldPlanReport, "exploration_plan")
     production_plan = stored_report(bench, FoldPlanReport, "production_plan")
+    snapshot = read_snapshot(read_artifact(bench.layout.artifact("small", "snapshot")))
     return Evidence(
         experiment=bench.graph.experiment,
-        bars=read_snapshot(read_artifact(bench.layout.artifact("small", "snapshot"))).bars,
+        source=published_rows(bench.graph, snapshot),
+        bars=snapshot.bars,
         catalogue=stored_report(bench, FeatureCatalogue, "feature_catalogue"),
         features=pl.scan_parquet(bench.artifact("features") / FRAME_FILE),
         targets=pl.read_parquet(bench.artifact("targets") / FRAME_FILE),

@@ -105,6 +105,16 @@ def symbol_table(
     return rows
 
 
+def held_shares(predictions: pl.DataFrame) -> dict[str, float]:
+    """Share of the scored rows on which each baseline holds a position; long only holds one on all."""
+    return {"long_only": 1.0} | {
+        name: float((predictions[f"{name}_position"].fill_nan(0.0).fill_null(0.0) != 0.0).sum())
+        / max(predictions.height, 1)
+        for name in BASELINES
+        if name != "long_only"
+    }
+
+
 def break_even_bps(series: pl.DataFrame) -> float | None:
     """Fee and slippage in basis points at which the mean net return is zero; None when nothing was traded."""
     model = PortfolioSeries(**{name: series[name].to_numpy() for name in SERIES})

@@ -5,6 +5,7 @@ Brier, calibration.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm, rankdata
@@ -28,12 +29,15 @@ def _probabilities(probability: np.ndarray) -> np.ndarray:
     return p
 
 
-def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Score interval of a share k/n, never outside [0, 1].
 
         (k/n + z^2/2n +- z sqrt(k/n (1 - k/n)/n + z^2/4n^2)) / (1 + z^2/n)
 
-    Rows are taken as independent; overlapping labels make it too narrow.
+    Rows are taken as independent; overlapping labels, and symbols that move together, make it too narrow.
+
+    Args:
+        successes: k; need not be whole where n is a number of effective rows and k the share of all rows times n.
 
     Raises:
         ValueError: n < 1, successes outside 0..n, confidence outside (0, 1).
@@ -129,7 +133,7 @@ def break_even_accuracy(cost: float, mean_abs_return: float) -> float:
     return 0.5 + cost / (2.0 * mean_abs_return)
 
 
-def describe_probabilities(y: np.ndarray, probability: np.ndarray) -> dict[str, object]:
+def describe_probabilities(y: np.ndarray, probability: np.ndarray) -> dict[str, Any]:
     """Every classification number of the report, class 1 predicted from 0.5 upwards.
 
     Keys: n, accuracy, accuracy_ci (Wilson 95 %), base_rate (share of 1), majority_rate (accuracy of always guessing the

@@ -1,21 +1,19 @@
-"""Guards over what is computed from bars: inputs, volatility, outcomes, segments, the book. Each runs what it is given again.
+"""Guards over what is computed from bars: inputs, volatility, outcomes, the book. Each runs what it is given again.
 
 A guard never reads source code. It changes what must not matter, runs the function again and compares the bits; or changes
 what must matter and sees that it does. The functions under trial are arguments: the pipeline's own, or a test's leaky ones.
-Not here: guards over periods (`leakage_periods`) and over fits (`model.leakage`), the table of all (`pipeline.guards`).
-
-Axes: S symbols, N bars.
+Not here: guards over stored predictions and publications (`leakage_stored`), periods (`leakage_periods`), segments
+(`leakage_segments`) and fits (`model.leakage`); the table of all (`pipeline.guards`).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
-from tft_pipeline.domain.bars import publish_in_time
-from tft_pipeline.domain.change_points import Segments
 from tft_pipeline.domain.features import first_causality_violation
 from tft_pipeline.domain.features.causality import perturbed_after
 
@@ -27,19 +25,34 @@ ROUNDING = 1e-5
 """Relative; for a forward return read back out of its float32 label. Noise moves it by its own size."""
 
 
+State = Literal["held", "leak", "not_used", "not_verifiable"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """What a guard did and found.
 
     Attributes:
         tried: what was done, in numbers.
-        passed: None where nothing could be tried.
+        state: "not_used" where the experiment has nothing of the kind, "not_verifiable" where it has and it could not be tried.
         detail: the first thing found wrong, or why nothing could be tried.
     """
 
     tried: str
-    passed: bool | None
+    state: State
     detail: str
+
+    @property
+    def passed(self) -> bool | None:
+        """None where nothing was tried."""
+        return {"held": True, "leak": False}.get(self.state)
+
+
+def judged(tried: str, wrong: Sequence[str], untried: Sequence[str] = ()) -> Finding:
+    """A leak where something is wrong; else not verifiable where a part was not tried; else held. At most three are told."""
+    told = wrong or untried
+    state: State = "leak" if wrong else "not_verifiable" if untried else "held"
+    return Finding(tried=tried, state=state, detail="; ".join(told[:3]))
 
 
 def last_bars(bars: pl.DataFrame, n: int) -> pl.DataFrame:
@@ -86,14 +99,30 @@ def telling_cuts(frame: pl.DataFrame, n: int) -> list[datetime]:
 
 
 def inputs_do_not_see_later_bars(given: FromBars, bars: pl.DataFrame, cuts: Sequence[datetime]) -> Finding:
-    """Every column of `given`, up to each cut, keeps its bits when the bars after the cut are removed or replaced by noise."""
+    """Every column of `given`, up to each cut, keeps its bits when the bars after the cut are removed or replaced by noise.
+
+    A column without a value at the bars compared was not tried, and is named.
+    """
     violation = first_causality_violation(given, bars, cuts)
-    columns = len(given(bars).columns) - 2
-    return Finding(
-        tried=f"{columns} columns at {len(cuts)} cuts, later bars removed and replaced by noise",
-        passed=violation is None,
-        detail="" if violation is None else str(violation),
+    compared = given(bars).filter(pl.col("timestamp") <= max(cuts)).drop("timestamp", "symbol")
+    empty = [name for name in compared.columns if not np.isfinite(_numbers(compared[name])).any()]
+    return judged(
+        f"{len(compared.columns)} columns at {len(cuts)} cuts, later bars removed and replaced by noise",
+        [] if violation is None else [str(violation)],
+        [f"{', '.join(empty[:5])} ({len(empty)} columns) have no value at the bars tried"] if empty else [],
     )
+
+
+def leverage_problems(outcomes: pl.DataFrame, target_volatility: float) -> list[str]:
+    """Rows in which the loss scales a position by anything but target volatility / volatility of the same bar.
+
+    Args:
+        outcomes: timestamp, symbol, volatility and leverage_in_loss; rows without both are not compared.
+    """
+    comparable = _both(outcomes["leverage_in_loss"], outcomes["volatility"])
+    expected = pl.Series(target_volatility / _numbers(outcomes["volatility"]))
+    other = comparable & ~_close(outcomes["leverage_in_loss"], expected)
+    return _told(outcomes, other, "leverage_in_loss", "is not the target volatility over the volatility known there")
 
 
 def outcomes_lie_after_the_decision(
@@ -115,7 +144,7 @@ def outcomes_lie_after_the_decision(
     bar = ticks.search_sorted(before["timestamp"]).to_numpy()
     noisy = perturbed_after(bars, bars["timestamp"].sort()[0] - MOMENT, seed=1)
     wrong: list[str] = []
-    compared = 0
+    compared = {name: 0 for name, _ in _outcome_columns(before, horizon)}
     for cut in cuts:
         last = int(ticks.search_sorted(cut, side="right")) - 1
         later = outcomes(perturbed_after(bars, cut)).sort("symbol", "timestamp")
@@ -128,7 +157,7 @@ def outcomes_lie_after_the_decision(
             still = ~moved & comparable & (bar <= last) & ~ended
             wrong += _told(before, early, name, f"moves with the bars after {cut}, though it had ended")
             wrong += _told(before, still, name, f"does not move with the bars after {cut}, which it is made of")
-            compared += int(comparable.sum())
+            compared[name] += int(comparable.sum())
         earlier = outcomes(
             bars.with_columns(
                 pl.when(pl.col("timestamp") < cut).then(noisy[name]).otherwise(pl.col(name)).alias(name)
@@ -143,11 +172,11 @@ def outcomes_lie_after_the_decision(
             else:
                 moved = ~_close(before[name] * before["volatility"], earlier[name] * earlier["volatility"])
             wrong += _told(before, moved & comparable, name, f"moves with the bars before {cut}, where it starts")
-            compared += int(comparable.sum())
-    return Finding(
-        tried=f"{compared} outcomes at {len(cuts)} cuts, bars before and after the cut replaced by noise",
-        passed=None if not compared else not wrong,
-        detail=wrong[0] if wrong else "" if compared else "no bar has an outcome",
+            compared[name] += int(comparable.sum())
+    return judged(
+        f"{sum(compared.values())} outcomes at {len(cuts)} cuts, bars before and after the cut replaced by noise",
+        wrong[:1],
+        [f"{name} has no value at the bars tried" for name, count in compared.items() if not count],
     )
 
 
@@ -179,59 +208,10 @@ def positions_earn_the_next_bar(book: FromBars, predictions: pl.DataFrame, *, n_
                 wrong.append(f"the return earned after {moved[0]} moves with the {column} of {stamp}, a later bar")
             if column == "next_return" and any(other > stamp for other in moved):
                 wrong.append(f"the return earned after {moved[-1]} moves with the {column} of {stamp}, an older bar")
-    return Finding(
-        tried=f"positions and returns of {len(chosen)} bars changed, one at a time",
-        passed=not wrong if chosen else None,
-        detail=wrong[0] if wrong else "" if chosen else "no scored bar earned anything: there is nothing to change",
-    )
-
-
-def segments_know_the_past_only(
-    segments: Callable[[np.ndarray], Segments], returns: np.ndarray, cuts: Sequence[int]
-) -> Finding:
-    """Segments that had ended by a cut are the same when the later returns (S, N) are cut off, or replaced by noise."""
-    whole = segments(returns)
-    noise = np.random.default_rng(0).normal(0.0, 3.0 * (np.nanstd(returns) or 1.0), returns.shape)
-    wrong = []
-    for cut in cuts:
-        expected = _ended(whole, cut)
-        changed = np.where(np.isfinite(returns), noise, np.nan)
-        changed[:, :cut] = returns[:, :cut]
-        for what, found in (("cut off", segments(returns[:, :cut])), ("replaced", segments(changed))):
-            other = _ended(found, cut) ^ expected
-            if other:
-                symbol, first, last = min(other, key=lambda row: row[2])
-                wrong.append(
-                    f"the segment of bars {first}..{last} of symbol {symbol} is another once the bars from {cut} on are {what}"
-                )
-    count = len(whole.last)
-    return Finding(
-        tried=f"{count} segments at {len(cuts)} cuts, later returns cut off and replaced by noise",
-        passed=not wrong if count else None,
-        detail=wrong[0] if wrong else "" if count else "these returns close no segment: there is nothing to compare",
-    )
-
-
-def publications_are_not_used_early(bars: pl.DataFrame, columns: Sequence[str], cuts: Sequence[datetime]) -> Finding:
-    """A value of the source's own columns that was published after a cut changes no bar that closed by it.
-
-    Args:
-        bars: with `available_at`.
-        columns: the source's own feature columns.
-    """
-    usable = pl.max_horizontal("timestamp", "available_at")
-    plain = publish_in_time(bars)
-    wrong = []
-    for cut in cuts:
-        noisy = [pl.when(usable > cut).then(pl.col(name) * -1.5 + 1.0).otherwise(pl.col(name)) for name in columns]
-        found = publish_in_time(bars.with_columns(noisy))
-        closed = (plain["timestamp"] <= cut).to_numpy()
-        for name in columns:
-            wrong += _told(plain, closed & ~_same(plain[name], found[name]), name, f"knows what came out after {cut}")
-    return Finding(
-        tried=f"{len(columns)} columns at {len(cuts)} cuts, values published later replaced",
-        passed=not wrong,
-        detail=wrong[0] if wrong else "",
+    return judged(
+        f"positions and returns of {len(chosen)} bars changed, one at a time",
+        wrong[:1],
+        [] if chosen else ["no scored bar earned anything: there is nothing to change"],
     )
 
 
@@ -239,11 +219,6 @@ def _outcome_columns(frame: pl.DataFrame, horizon: int) -> list[tuple[str, int]]
     """Columns and how many bars they look ahead."""
     ahead = {RETURN: 1, LABEL: horizon}
     return [(name, bars) for name in frame.columns for start, bars in ahead.items() if name.startswith(start)]
-
-
-def _ended(found: Segments, cut: int) -> set[tuple[int, int, int]]:
-    rows = zip(found.symbol.tolist(), found.first.tolist(), found.last.tolist(), strict=True)
-    return {row for row in rows if row[2] < cut}
 
 
 def _numbers(column: pl.Series) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Guards over periods: research has ended before production starts, and folds are purged. They read what is stored.
 
-The dates are counted again from the calendar, the choice of features is made again from the stored folds, and the plan is made
-again by the pipeline's own function from bars that end where production starts.
+The dates are counted again from the calendar, the choices of features and settings are made again from the stored rows, folds
+and trials, and the plan is made again by the pipeline's own function from bars that end where production starts.
 Not here: guards that run computations on bars (`leakage`) and fits (`model.leakage`).
 """
 
@@ -15,7 +15,8 @@ import polars as pl
 from tft_pipeline.domain.experiment import Experiment
 from tft_pipeline.domain.features.causality import perturbed_after
 from tft_pipeline.domain.folds import fold_key
-from tft_pipeline.domain.leakage import MOMENT, Finding
+from tft_pipeline.domain.leakage import MOMENT, Finding, judged
+from tft_pipeline.domain.prefilter import prefilter
 from tft_pipeline.domain.reports import (
     ExplorationFold,
     FoldPlanReport,
@@ -26,6 +27,9 @@ from tft_pipeline.domain.reports import (
 )
 from tft_pipeline.domain.selection import select_features
 
+OVERLAP_DECLARED = "periods.overlap is allowed: features and settings were chosen on bars up to "
+"""How the finding of a declared overlap begins; where it is the only finding, no `;` follows."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Research:
@@ -34,6 +38,9 @@ class Research:
     Attributes:
         calendar: timestamps of all traded symbols' bars, sorted.
         folds: exploration folds by key.
+        judged: timestamp, symbol and features of the catalogue: the rows that the prefilter names, of symbols with enough
+            history, sorted by symbol and timestamp.
+        train_ends: last train bars of the exploration and tuning folds, as the pipeline plans them.
     """
 
     experiment: Experiment
@@ -41,6 +48,8 @@ class Research:
     prefiltered: PrefilteredFeatures
     exploration_plan: FoldPlanReport
     folds: Mapping[str, ExplorationFold]
+    judged: pl.DataFrame
+    train_ends: Sequence[datetime]
     selected: SelectedFeatures
     tuned: TunedHyperparameters
     production_plan: FoldPlanReport
@@ -57,23 +66,27 @@ def research_ends_before_production(
 ) -> Finding:
     """No bar that research trained on, validated on or scored lies within a purge of production's first bar, or behind it.
 
+    Nor did anything else choose them: the prefilter gives the same from the rows it names, the features are those that the
+    stored exploration folds give, production uses the settings of the best completed trial, and the stored exploration folds
+    are those planned from bars that end where production starts.
+
     Args:
         plan_again: bars -> exploration specs, as the pipeline plans them.
         bars: all raw bars.
     Raises:
         ValueError: a stored plan speaks of bars that are not stored.
     """
-    wrong = _dates(research) + _choice(research)
+    wrong = _dates(research) + _prefilter(research) + _choice(research) + _settings(research)
     if research.experiment.periods.overlap == "allowed":
         wrong.insert(0, _overlap(research))
     else:
         wrong += _plan(research, plan_again, bars)
     n_folds = len(research.exploration_plan.specs) + len(research.tuned.fold_keys)
-    return Finding(
-        tried=f"dates of {n_folds} research folds, features chosen again from {len(research.folds)} folds, plan made again "
-        "from bars that end where production starts",
-        passed=not wrong,
-        detail="; ".join(wrong[:3]),
+    return judged(
+        f"dates of {n_folds} research folds; {research.judged.width - 2} features judged again on the prefilter's rows and "
+        f"chosen again from {len(research.folds)} folds; settings of {len(research.production_plan.specs)} folds held against "
+        f"{len(research.tuned.trials)} trials; plan made again from bars that end where production starts",
+        wrong,
     )
 
 
@@ -95,8 +108,7 @@ def purge_problems(plan: FoldPlanReport) -> list[str]:
 def _overlap(research: Research) -> str:
     last = max(spec.dates["test"]["last"] for spec in research.exploration_plan.specs)
     return (
-        f"periods.overlap is allowed: features and settings were chosen on bars up to {last}, and production starts at "
-        f"{research.production_plan.specs[0].dates['test']['first']}"
+        f"{OVERLAP_DECLARED}{last}, and production starts at {research.production_plan.specs[0].dates['test']['first']}"
     )
 
 
@@ -135,6 +147,54 @@ def _dates(research: Research) -> list[str]:
     return wrong
 
 
+def _prefilter(research: Research) -> list[str]:
+    """Features are kept and dropped as the rows of the first fold's train, and no later ones, say."""
+    stored, limits = research.prefiltered, research.experiment.prefilter
+    if datetime.fromisoformat(stored.last) > min(research.train_ends):
+        return [
+            f"the prefilter goes to {stored.last}, behind {min(research.train_ends).isoformat()}, where the first train ends"
+        ]
+    names = research.judged.columns[2:]
+    again = prefilter(
+        research.judged.select(names).to_numpy(),
+        names,
+        max_missing=limits.max_missing,
+        max_correlation=limits.max_correlation,
+    )
+    reasons = [
+        {row["feature"]: row["reason"] for row in stored.dropped},
+        {row.feature: row.reason for row in again.dropped},
+    ]
+    if stored.kept != again.kept or reasons[0] != reasons[1] or stored.n_rows != research.judged.height:
+        differ = sorted(set(stored.kept) ^ set(again.kept))
+        return [
+            f"the prefilter keeps {len(stored.kept)} features by {stored.n_rows} rows; the {research.judged.height} rows of "
+            f"{stored.first} to {stored.last}, which it names, keep {len(again.kept)}, and differ in {differ[:5]}"
+        ]
+    return []
+
+
+def _settings(research: Research) -> list[str]:
+    """Production uses the settings of the tuning, and those are the best completed trial's."""
+    tuned, wrong = research.tuned, []
+    chosen = (tuned.network, tuned.training, tuned.position)
+    other = [s.key for s in research.production_plan.specs if (s.network, s.training, s.position) != chosen]
+    if other:
+        wrong.append(f"{len(other)} production folds ({other[0]} first) have settings that the tuning did not choose")
+    ratios = {trial.number: trial.sharpe_annual for trial in tuned.trials if trial.state == "complete"}
+    best = max((ratio for ratio in ratios.values() if ratio is not None), default=None)
+    if best is None or ratios.get(tuned.best_trial) != best or tuned.best_sharpe_annual != best:
+        wrong.append(
+            f"trial {tuned.best_trial} was chosen, with a Sharpe ratio of {tuned.best_sharpe_annual}; the best of "
+            f"{len(ratios)} completed trials has {best}: something else than the study chose"
+        )
+    else:
+        (params,) = (trial.params for trial in tuned.trials if trial.number == tuned.best_trial)
+        if research.experiment.with_overrides(params) != chosen:
+            wrong.append(f"the chosen settings are not those of trial {tuned.best_trial}, the best: {params}")
+    return wrong
+
+
 def _choice(research: Research) -> list[str]:
     """The features chosen are those that the stored exploration folds, and no others, give."""
     pruning = research.experiment.pruning
@@ -169,10 +229,11 @@ def _choice(research: Research) -> list[str]:
 def _plan(
     research: Research, plan_again: Callable[[pl.DataFrame], Sequence[FoldSpec]], bars: pl.DataFrame
 ) -> list[str]:
-    """Folds and their contents stay when every bar behind production's first is removed, and that one is noise."""
+    """The stored folds and their contents are those planned when every bar behind production's first is removed, and that one
+    is noise."""
     start = research.calendar[research.production_start]
     blind = perturbed_after(bars.filter(pl.col("timestamp") <= start), start - MOMENT)
-    whole, cut = ([spec.content_sha256() for spec in plan_again(some)] for some in (bars, blind))
-    if whole != cut:
-        return [f"the exploration plan is another one without the bars from {start.isoformat()} on"]
+    again = [spec.content_sha256() for spec in plan_again(blind)]
+    if [spec.content_sha256() for spec in research.exploration_plan.specs] != again:
+        return [f"the stored exploration plan is another one than without the bars from {start.isoformat()} on"]
     return []

@@ -60,7 +60,7 @@ def build_card(
             train_rows, seed.
     """
     newest, spec = folds[plan.specs[-1].key], plan.specs[-1]
-    reasons = [*performance.reasons, *_operational_reasons(audit, latency, drift)]
+    reasons = [*performance.reasons, *_operational_reasons(latency, drift)]
     direction = performance.direction.get("tft", {})
     return {
         "version": "2",
@@ -70,7 +70,8 @@ def build_card(
         "verdict": NO_GO if reasons else GO,
         "reasons": reasons,
         "notes": list(performance.notes),
-        "contaminated": experiment.periods.overlap == "allowed",
+        "contaminated": plan.contaminated,
+        "limits": experiment.evaluation.model_dump(mode="json"),
         "intended_use": experiment.description,
         "out_of_scope": "Live trading while the verdict is NO-GO; symbols, intervals and features other than those below.",
         "limitations": list(LIMITATIONS),
@@ -176,8 +177,8 @@ def build_card(
     }
 
 
-def _operational_reasons(audit: LeakageAudit, latency: LatencyBenchmark, drift: DriftRecord) -> list[str]:
-    reasons = [f"leakage audit: {row['guard']} failed, {row['detail']}" for row in audit.rows if row["passed"] is False]
+def _operational_reasons(latency: LatencyBenchmark, drift: DriftRecord) -> list[str]:
+    reasons = []
     if not latency.within_limit:
         reasons.append(f"latency: p95 {latency.latency_ms['p95']:.1f} ms is above {latency.max_p95_ms} ms")
     if drift.verdict in ("retrain", "insufficient_data"):

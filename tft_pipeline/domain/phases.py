@@ -79,13 +79,19 @@ class EvaluationSection(Section):
     """Out-of-sample performance and its verdict."""
 
     momentum_lookback: PositiveInt = Field(default=252, description="bars of the time-series momentum baseline")
-    min_psr: Share = Field(default=0.95, description="probabilistic Sharpe ratio that GO needs")
-    min_dsr: Share = Field(default=0.95, description="deflated Sharpe ratio of the chosen trial that GO needs")
-    max_probability_of_loss: Share = Field(default=0.25, description="CSCV probability of loss that GO tolerates")
-    max_degradation: PositiveFloat = Field(
+    min_psr: Annotated[float, Field(ge=0.95, lt=1.0)] = Field(
+        default=0.95, description="probabilistic Sharpe ratio that GO needs; may be stricter, never looser"
+    )
+    min_dsr: Annotated[float, Field(ge=0.95, lt=1.0)] = Field(
+        default=0.95, description="deflated Sharpe ratio of the chosen trial that GO needs"
+    )
+    max_probability_of_loss: Annotated[float, Field(ge=0.0, le=0.25)] = Field(
+        default=0.25, description="CSCV probability of loss that GO tolerates"
+    )
+    max_degradation: Annotated[float, Field(gt=0.0, le=0.5)] = Field(
         default=0.5, description="share of the best trial's Sharpe that CSCV may find lost out of sample"
     )
-    alpha: Annotated[float, Field(gt=0.0, lt=0.5)] = Field(
+    alpha: Annotated[float, Field(ge=0.05, lt=0.5)] = Field(
         default=0.05, description="level at which a baseline counts as superior (SPA, StepM)"
     )
 

@@ -120,7 +120,7 @@ def fold_specs(
     for fold in folds:
         start = fold.train.start - training.lookback
         if production:  # the slowest baseline needs its history, or it would be flat there and easy to beat
-            start = min(start, fold.test.start - MACD_BARS + 1)
+            start = min(start, _first_of_own_bars(panel, fold, MACD_BARS))
         start = max(0, start)
         cut = panel.between(start, fold.test.stop).listed()
         local = fold.shifted(-start)
@@ -149,6 +149,16 @@ def fold_specs(
             )
         )
     return tuple(specs)
+
+
+def _first_of_own_bars(panel: Panel, fold: Fold, n: int) -> int:
+    """First bar from which every symbol that is scored has n bars of its own, or all it ever had, at the first scored bar."""
+    there = np.isfinite(panel.close[:, : fold.test.start + 1])
+    scored = np.isfinite(panel.close[:, fold.test.start : fold.test.stop]).any(axis=1)
+    counts = there[scored].cumsum(axis=1)
+    wanted = np.maximum(counts[:, -1:] - n + 1, 1)
+    reached = counts >= wanted
+    return int(reached.argmax(axis=1)[reached.any(axis=1)].min(initial=fold.test.start))
 
 
 def _fold_seed(seed: int, key: str, k: int) -> int:

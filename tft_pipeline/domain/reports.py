@@ -4,13 +4,16 @@
 finds the same things counts as unchanged.
 """
 
+from datetime import datetime
 from typing import Any, ClassVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from tft_pipeline.domain.content import json_sha256
 from tft_pipeline.domain.folds import Fold, Span
 from tft_pipeline.domain.sections import NetworkSection, PositionSection, TrainingSection
+from tft_pipeline.domain.sharpe import sharpe_ratio
 
 
 class Report(BaseModel):
@@ -109,14 +112,27 @@ class FoldSpec(Report):
 
 
 class FoldPlanReport(Report):
-    """The folds of one phase, oldest first."""
+    """The folds of one phase, oldest first.
 
-    volatile: ClassVar[frozenset[str]] = frozenset({"snapshot_id"})
+    Attributes:
+        research_last: last bar on which the features or settings of these folds were chosen; None before anything is.
+        n_unscored_bars: newest bars with a label that no fold scores yet, too few for a whole test part.
+    """
+
+    volatile: ClassVar[frozenset[str]] = frozenset({"snapshot_id", "n_unscored_bars"})
 
     phase: str
     snapshot_id: str
     purge: int
     specs: tuple[FoldSpec, ...]
+    research_last: str | None = None
+    n_unscored_bars: int = 0
+
+    @property
+    def contaminated(self) -> bool:
+        """Whether features or settings were chosen on bars that are scored: by what was recorded, not by the configuration."""
+        first = self.specs[0].dates["test"]["first"]
+        return self.research_last is not None and datetime.fromisoformat(self.research_last) >= datetime.fromisoformat(first)
 
     def spec(self, key: str) -> FoldSpec:
         """The spec of a fold.
@@ -156,6 +172,7 @@ class SelectedFeatures(Report):
     thresholds: dict[str, float]
     nogueira: dict[str, Any] | None
     kendall_w: float | None
+    research_last: str | None = None
 
 
 class TrialRow(Report):
@@ -167,6 +184,18 @@ class TrialRow(Report):
     sharpe_annual: float | None
     fold_sharpes: tuple[float, ...]
     returns: tuple[float, ...]
+
+    @property
+    def identity(self) -> str:
+        """What tells it from other trials: its returns; its number and parameters where it has none."""
+        scored = len(self.returns) > 1
+        return json_sha256(list(self.returns) if scored else [self.number, self.params])[:16]
+
+    @property
+    def sharpe(self) -> float | None:
+        """Sharpe ratio per bar of its returns; None where it has none, or they do not vary."""
+        returns = np.array(self.returns)
+        return sharpe_ratio(returns) if len(returns) > 1 and np.ptp(returns) > 0.0 else None
 
 
 class TunedHyperparameters(Report):
@@ -185,6 +214,8 @@ class TunedHyperparameters(Report):
     fold_keys: tuple[str, ...]
     trials: tuple[TrialRow, ...]
     seconds: float
+    research_first: str | None = None
+    research_last: str | None = None
 
 
 class ResearchPaths(Report):
@@ -212,10 +243,12 @@ class LeakageAudit(Report):
         rows: guard (name), claim (what must hold), tried (what was done, in numbers), passed (true, false, or null where it
             cannot be verified), detail (the finding, or why it cannot be verified).
         passed: no row is false.
+        plan_sha256: content of the production plan whose folds were examined.
     """
 
     rows: tuple[dict[str, Any], ...]
     passed: bool
+    plan_sha256: str = ""
 
 
 class PurgeComparison(Report):
@@ -225,10 +258,12 @@ class PurgeComparison(Report):
         variants: one row a variant: name, purge, n_bars, net Sharpe ratio a year, its standard error.
         differences: one row a variant but the first: paired difference of its net Sharpe ratio a year to the first one's, on
             their common bars, with a 95 % bootstrap interval.
+        plan_sha256: content of the production plan whose folds were fitted again.
     """
 
     variants: tuple[dict[str, Any], ...]
     differences: tuple[dict[str, Any], ...]
+    plan_sha256: str = ""
 
 
 class OosPerformance(Report):
@@ -242,8 +277,11 @@ class OosPerformance(Report):
         folds: one row a fold; validation and out-of-sample Sharpe ratio side by side, with what the best of as many epochs
             without skill would show, and the finding in words.
         superiority: tests of the baselines against the model.
-        looks: distinct scorings of the period, this one included; `looks_seen` names them.
+        period: symbols, first and last of what is scored, as the ledgers name it.
+        looks: distinct scorings of the period, this one included, and research trials that were scored on it; `looks_seen`
+            names them.
         notes: findings that do not veto.
+        plan_sha256: content of the production plan whose folds are judged.
     """
 
     volatile: ClassVar[frozenset[str]] = frozenset({"snapshot_id", "looks_seen"})
@@ -265,6 +303,8 @@ class OosPerformance(Report):
     superiority: dict[str, Any]
     notes: tuple[str, ...]
     looks_seen: tuple[dict[str, Any], ...]
+    period: dict[str, Any] = {}
+    plan_sha256: str = ""
 
 
 class LatencyBenchmark(Report):

@@ -4,7 +4,8 @@ Not here: the statistics themselves (`sharpe`, `overfitting`).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from tft_pipeline.domain.sharpe import (
 CSCV_BLOCKS = 16
 SPREAD = ("dsr", "pbo", "probability_of_loss", "degradation", "degradation_slope", "n_trials_effective")
 """Figures that one completed trial alone cannot give."""
+OFTEN = 0.5
+"""A baseline that holds something on a smaller share of the scored bars is noted."""
 RULES = ("long_only", "momentum", "macd")
 """Baselines that learn nothing: a model that does not beat them on the same bars is not worth its risk."""
 GO, NO_GO = "GO", "NO-GO"
@@ -54,27 +57,26 @@ def annual_sharpe_or_none(returns: np.ndarray, bars_per_year: float) -> float | 
 
 
 def research_evidence(
-    tuned: TunedHyperparameters, *, bars_per_year: float, trials_of_others: int = 0
+    tuned: TunedHyperparameters, *, bars_per_year: float, others: Mapping[str, float | None] = MappingProxyType({})
 ) -> dict[str, Any]:
     """What the tuning ledger says of the chosen trial: its Sharpe deflated by all trials started, and CSCV.
 
-    DSR after Bailey & Lopez de Prado (2014), all ratios per bar: V is the variance of the Sharpe ratios of every trial that
-    has returns, pruned ones on the bars they were scored on, for leaving the worst out would make V small. N counts every
-    trial started, those of other experiments on the same bars too. CSCV runs on the completed trials, which share their
-    bars.
+    DSR after Bailey & Lopez de Prado (2014), all ratios per bar: N counts every trial started on these bars, V is the
+    variance of the Sharpe ratios of all of them that have returns, pruned ones on the bars they were scored on: leaving the
+    worst out, or others, would make V small. CSCV runs on the study's completed trials, which share their bars.
 
     Args:
-        trials_of_others: started by other experiments on these bars.
+        others: trials beside the study's own: of its earlier versions and of other experiments; their Sharpe ratios per bar.
     Returns:
-        dsr, expected_max_sharpe_annual, n_trials_started, n_trials_of_others, n_trials_effective, n_completed, n_left_out (of
-        CSCV), pbo, probability_of_loss, degradation, degradation_slope; a statistic that cannot be computed is None and
+        dsr, expected_max_sharpe_annual, n_trials_started (all), n_other_trials, n_trials_effective, n_completed, n_left_out
+        (of CSCV), pbo, probability_of_loss, degradation, degradation_slope; a statistic that cannot be computed is None and
         says why in `<name>_reason`.
     """
     completed = [trial for trial in tuned.trials if trial.state == "complete"]
-    n_trials = tuned.n_trials_started + trials_of_others
+    n_trials = tuned.n_trials_started + len(others)
     evidence: dict[str, Any] = {
         "n_trials_started": n_trials,
-        "n_trials_of_others": trials_of_others,
+        "n_other_trials": len(others),
         "n_completed": len(completed),
         "n_left_out": len(tuned.trials) - len(completed),
     }
@@ -84,8 +86,8 @@ def research_evidence(
     if len(completed) < 2:
         reason = f"{len(completed)} completed trial(s): the spread of trials is unknown"
         return evidence | dict.fromkeys(SPREAD) | {f"{name}_reason": reason for name in SPREAD}
-    scored = [np.array(trial.returns) for trial in tuned.trials if len(trial.returns) >= 2]
-    variance = float(np.var([sharpe_ratio(returns) for returns in scored], ddof=1))
+    ratios = [*(trial.sharpe for trial in tuned.trials), *others.values()]
+    variance = float(np.var([one for one in ratios if one is not None], ddof=1))
     evidence["dsr"] = deflated_sharpe_ratio(
         ratio,
         best.size,
@@ -124,6 +126,7 @@ def deflated_by_looks(statistics: dict[str, Any], looks: int) -> float:
 
 def reasons_against(
     *,
+    leaks: Sequence[str],
     statistics: dict[str, Any],
     psr_after_looks: float,
     looks: int,
@@ -139,15 +142,14 @@ def reasons_against(
     superior: a peer with the same features finds what the network finds, and which of the two is ahead is often chance.
 
     Args:
+        leaks: what failed in the leakage audit, in words.
         baselines: statistics by name; one that never held anything has `sharpe` None and a `reason`.
         superior: baselines that the StepM test names superior to the model.
         contaminated: features or settings were chosen on production bars.
     """
-    reasons = []
+    reasons = [f"leakage audit: {leak}" for leak in leaks]
     if contaminated:
-        reasons.append(
-            "contaminated: periods.overlap is allowed, so features and settings were chosen on the bars that are scored"
-        )
+        reasons.append("contaminated: features or settings were chosen on bars that are scored")
     shown = f"Sharpe {statistics['sharpe_annual']:.2f} +- {statistics['se_annual']:.2f} a year, n {statistics['n']}"
     if psr_after_looks < limits.min_psr:
         reasons.append(
@@ -208,11 +210,16 @@ def notes_on(
         and statistics["sharpe"] <= row["sharpe"]
     ]
     notes += [f"baseline {name}: {row['reason']}" for name, row in baselines.items() if row["sharpe"] is None]
-    if research["n_trials_of_others"]:
+    if research["n_other_trials"]:
         notes.append(
-            f"{research['n_trials_of_others']} of the {research['n_trials_started']} trials that deflate the chosen one were "
-            "started by other experiments on the same bars"
+            f"{research['n_other_trials']} of the {research['n_trials_started']} trials that deflate the chosen one were "
+            "started by other studies on the same bars"
         )
+    notes += [
+        f"baseline {name} held a position on {row['held_share']:.0%} of the scored bars only: it is easy to beat"
+        for name, row in baselines.items()
+        if row["sharpe"] is not None and row["held_share"] < OFTEN
+    ]
     if statistics["autocorrelated"]:
         by_lo = statistics["sharpe_annual_eta"]
         instead = "undefined" if by_lo is None else f"{by_lo:.2f}"

@@ -58,8 +58,12 @@ def tune(
     study: Study,
     *,
     report: Callable[[str], None],
+    on_round: Callable[[tuple[TrialRow, ...]], None] = lambda trials: None,
 ) -> TunedHyperparameters:
     """Search the experiment's tuning space; a study that was cut off resumes with its finished trials.
+
+    Args:
+        on_round: told all trials of the study after every round, so that a search that is cut off is not forgotten.
 
     Raises:
         NoTrialCompletedError: every trial failed, or the control file stopped the study before one completed.
@@ -89,7 +93,8 @@ def tune(
     with _executor(workers, (panel, folds, experiment)) as pool:
         while (remaining := _remaining(found, section.n_trials, study.control, report)) > 0:
             _run_round(found, pool.submit, min(remaining, section.parallel_trials), folds, experiment, study, report)
-    return _summary(found, storage, folds, experiment, seconds=time.monotonic() - began)
+            on_round(_rows(found.get_trials()))
+    return _summary(found, folds, experiment, seconds=time.monotonic() - began)
 
 
 def _executor(workers: int, arguments: tuple[Panel, tuple[Fold, ...], Experiment]) -> Executor:
@@ -260,7 +265,6 @@ def read_control(path: Path) -> dict[str, Any]:
 
 def _summary(
     study: optuna.Study,
-    storage: optuna.storages.BaseStorage,
     folds: tuple[Fold, ...],
     experiment: Experiment,
     *,
@@ -276,7 +280,6 @@ def _summary(
         )
     best = study.best_trial
     network, training, position = experiment.with_overrides(dict(best.params))
-    started = sum(summary.n_trials for summary in optuna.get_all_study_summaries(storage))
     return TunedHyperparameters(
         network=network,
         training=training,
@@ -284,19 +287,23 @@ def _summary(
         best_trial=best.number,
         best_sharpe_annual=float(best.value or 0.0),
         study=study.study_name,
-        n_trials_started=started,
+        n_trials_started=len(trials),
         n_pruned=sum(trial.state == TrialState.PRUNED for trial in trials),
         fold_keys=tuple(fold.key for fold in folds),
-        trials=tuple(
-            TrialRow(
-                number=trial.number,
-                state=trial.state.name.lower(),
-                params=dict(trial.params),
-                sharpe_annual=trial.value if trial.state == TrialState.COMPLETE else None,
-                fold_sharpes=tuple(trial.user_attrs.get("fold_sharpes", ())),
-                returns=tuple(trial.user_attrs.get("returns", ())),
-            )
-            for trial in trials
-        ),
+        trials=_rows(trials),
         seconds=seconds,
+    )
+
+
+def _rows(trials: list[optuna.trial.FrozenTrial]) -> tuple[TrialRow, ...]:
+    return tuple(
+        TrialRow(
+            number=trial.number,
+            state=trial.state.name.lower(),
+            params=dict(trial.params),
+            sharpe_annual=trial.value if trial.state == TrialState.COMPLETE else None,
+            fold_sharpes=tuple(trial.user_attrs.get("fold_sharpes", ())),
+            returns=tuple(trial.user_attrs.get("returns", ())),
+        )
+        for trial in trials
     )

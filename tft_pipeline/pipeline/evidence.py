@@ -6,8 +6,9 @@ guards (`guards`).
 Axes: S symbols, N bars, V features.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -28,20 +29,26 @@ from tft_pipeline.domain.reports import (
     TunedHyperparameters,
 )
 from tft_pipeline.pipeline import panels
-from tft_pipeline.pipeline.assets import evaluation, exploration
+from tft_pipeline.pipeline.assets import evaluation, exploration, production
 from tft_pipeline.pipeline.assets import features as computing
 from tft_pipeline.storage.fold_bundles import FoldBundle
 
 if TYPE_CHECKING:
+    from tft_pipeline.model.baselines import FittedRidge
     from tft_pipeline.model.fit import FittedFold
+    from tft_pipeline.model.leakage import SmallFits
 
 TAIL_BARS = 700
-OUTCOMES = ("next_return", "volatility", "label", "next_return_in_loss", "label_in_loss")
+OUTCOMES = ("next_return", "volatility", "label", "next_return_in_loss", "label_in_loss", "leverage_in_loss")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """Everything a guard may look at: the configuration, the bars, and what is stored."""
+    """Everything a guard may look at: the configuration, the bars, and what is stored.
+
+    Attributes:
+        source: reads the rows that the bars were made of, one a publication; None where they are not there any more.
+    """
 
     experiment: Experiment
     bars: pl.DataFrame
@@ -55,6 +62,7 @@ class Evidence:
     tuned: TunedHyperparameters
     production_plan: FoldPlanReport
     production_folds: Mapping[str, FoldBundle]
+    source: Callable[[], pl.DataFrame] | None = None
 
     @property
     def newest(self) -> FoldSpec:
@@ -63,8 +71,10 @@ class Evidence:
 
     @cached_property
     def tail(self) -> pl.DataFrame:
-        """The newest bars, on which computations are tried."""
-        return last_bars(self.bars, TAIL_BARS)
+        """The newest bars, on which computations are tried: enough for the slowest feature, and as many behind."""
+        target = self.experiment.target
+        slowest = max(self.catalogue.max_lookback, target.volatility_span)
+        return last_bars(self.bars, max(TAIL_BARS, 2 * slowest + target.horizon))
 
     def given(self, bars: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         """What bars become on their way to a model: one row a traded symbol and bar from its first one on.
@@ -97,6 +107,7 @@ class Evidence:
             "label": panel.label,
             "next_return_in_loss": np.where(present, to_fit.outcomes.next_return.numpy(), np.nan),
             "label_in_loss": np.where(present, to_fit.outcomes.label.numpy(), np.nan),
+            "leverage_in_loss": np.where(present, to_fit.outcomes.leverage.numpy(), np.nan),
         }
         stamps = pl.Series(panel.calendar, dtype=pl.Datetime("us", "UTC"))
         return pl.DataFrame(
@@ -126,25 +137,29 @@ class Evidence:
         stamps = [stamp.isoformat() for stamp in self.panel.calendar]
         return self.panel.between(stamps.index(self.newest.first), stamps.index(self.newest.last) + 1).listed()
 
-    def small(self) -> tuple[Panel, Fold]:
-        """The end of the newest fold, to fit in a moment."""
-        from tft_pipeline.model.leakage import small_fold
+    @cached_property
+    def small_fits(self) -> "SmallFits":
+        """Refits of the end of the newest fold."""
+        from tft_pipeline.model.leakage import small_fits, small_fold
 
-        spec = self.newest
-        return small_fold(
-            self.newest_slice, spec.fold, lookback=spec.training.lookback, whole_train=bool(spec.network.n_context)
-        )
+        panel, fold = small_fold(self.newest_slice, self.newest.fold, lookback=self.newest.training.lookback)
+        return small_fits(self.fit, panel, fold)
 
-    def fit(self, panel: Panel, fold: Fold) -> "FittedFold":
-        """One epoch with the newest fold's settings."""
+    def fit(self, panel: Panel, fold: Fold, *, frozen: bool = False) -> "FittedFold":
+        """One epoch with the newest fold's settings, without context sequences.
+
+        Args:
+            frozen: the weights stay as they are drawn.
+        """
         from tft_pipeline.model import fit
 
         spec = self.newest
+        training = spec.training.model_copy(update={"learning_rate": 0.0}) if frozen else spec.training
         return fit.fit_fold(
             panel,
             fold,
-            network=spec.network,
-            training=spec.training,
+            network=spec.network.model_copy(update={"n_context": 0}),
+            training=training,
             position=spec.position,
             target_volatility=spec.target_volatility,
             horizon=spec.horizon,
@@ -153,12 +168,69 @@ class Evidence:
             seed=spec.seeds[0],
         )
 
+    def validation_loss(self, panel: Panel, fold: Fold) -> float:
+        """Of weights that learn nothing."""
+        return float(self.fit(panel, fold, frozen=True).history[0]["validation_loss"])
+
+    @cached_property
+    def ridge(self) -> "FittedRidge":
+        """The newest fold's ridge regression, fitted again without a true bar from its first test bar on."""
+        from tft_pipeline.model import baselines
+        from tft_pipeline.model.leakage import scrambled
+
+        fold = self.newest.fold
+        blind = scrambled(self.newest_slice, fold.test.start)
+        return baselines.fit_ridge(blind, fold, self.production_folds[self.newest.key].fitted.scaler)
+
+    def predicted(self, cut: datetime | None) -> pl.DataFrame:
+        """The newest fold's predictions again, as its asset makes them; with a cut, every later bar of the slice is noise."""
+        from tft_pipeline.model import baselines, boosting, inference
+        from tft_pipeline.model.heads import QUANTILES
+        from tft_pipeline.model.leakage import scrambled
+
+        spec, bundle, panel = self.newest, self.production_folds[self.newest.key], self.newest_slice
+        fold, test = spec.fold, slice(*spec.fold.test)
+        assert spec.momentum_lookback is not None
+        if cut is not None:
+            panel = scrambled(panel, panel.calendar.index(cut) + 1)
+        predicted = inference.predict(bundle.fitted, panel, fold.test)
+        columns = {
+            "raw_position": predicted.raw_position,
+            "mean": predicted.mean,
+            "scale": predicted.scale,
+            "probability": predicted.probability,
+            "lightgbm_probability": boosting.boosting_probability(bundle.boosting, panel, fold.test),
+            "momentum_position": production.momentum_positions(panel.close, spec.momentum_lookback)[:, test],
+            "macd_position": production.macd_positions(panel.close)[:, test],
+            "ridge_position": baselines.ridge_positions(self.ridge, panel, fold),
+            "lightgbm_position": baselines.boosting_positions(bundle.boosting, panel, fold),
+        }
+        if predicted.quantiles is not None:
+            columns |= {f"quantile_{level}": predicted.quantiles[..., q] for q, level in enumerate(QUANTILES)}
+        return production.prediction_frame(spec.key, panel.between(*fold.test), columns)
+
     def book(self, predictions: pl.DataFrame) -> pl.DataFrame:
         """The portfolio of some predictions with the newest fold's settings."""
         spec = self.newest
         return evaluation.backtest(
             predictions, spec.position, target_volatility=spec.target_volatility, bars_per_year=spec.bars_per_year
         )
+
+    @property
+    def judged(self) -> pl.DataFrame:
+        """The rows that the prefilter names, of symbols with enough history, with every feature of the catalogue."""
+        first, last = (datetime.fromisoformat(stamp) for stamp in (self.prefiltered.first, self.prefiltered.last))
+        history = pl.int_range(1, pl.len() + 1).over("symbol", order_by="timestamp")
+        enough = (history >= self.catalogue.max_lookback) & pl.col("timestamp").is_between(first, last)
+        rows = self.features.filter(enough).select("timestamp", "symbol", *self.catalogue.names)
+        return rows.sort("symbol", "timestamp").fill_null(float("nan")).collect()
+
+    @property
+    def research_train_ends(self) -> list[datetime]:
+        """Last train bars of the exploration and tuning folds, planned again."""
+        sections = (self.experiment.exploration.folds, self.experiment.tuning.folds)
+        folds = [fold for one in sections for fold in exploration.research_folds(self.panel, self.experiment, one)]
+        return [self.panel.calendar[fold.train.stop - 1] for fold in folds]
 
     def plan_again(self, bars: pl.DataFrame) -> Sequence[FoldSpec]:
         """Exploration's folds from some bars."""

@@ -1,10 +1,11 @@
 """The table of leakage guards: what each claims, and how it is put to the evidence.
 
-Not here: how a guard decides (`domain.leakage`, `domain.leakage_periods`, `model.leakage`), what it may look at (`evidence`),
-the asset (`assets.audit`).
+Not here: how a guard decides (the `leakage` modules of domain and model), what it may look at (`evidence`), the asset
+(`assets.audit`).
 """
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +15,19 @@ from tft_pipeline.domain.bars import user_columns
 from tft_pipeline.domain.leakage import (
     Finding,
     inputs_do_not_see_later_bars,
+    judged,
+    leverage_problems,
     outcomes_lie_after_the_decision,
     positions_earn_the_next_bar,
-    publications_are_not_used_early,
-    segments_know_the_past_only,
     telling_cuts,
 )
 from tft_pipeline.domain.leakage_periods import Research, purge_problems, research_ends_before_production
+from tft_pipeline.domain.leakage_segments import segments_know_the_past_only
+from tft_pipeline.domain.leakage_stored import (
+    predictions_are_paid_by_the_stored_targets,
+    predictions_know_the_past_only,
+    publications_are_not_used_early,
+)
 from tft_pipeline.domain.reports import LeakageAudit
 from tft_pipeline.pipeline.evidence import TAIL_BARS, Evidence
 
@@ -37,7 +44,7 @@ class Guard:
 
 
 def audit(evidence: Evidence) -> LeakageAudit:
-    """Put every guard of `GUARDS` to the evidence; one row a guard, in their order.
+    """Put every guard of `GUARDS` to the evidence; one row a guard, in their order, with its state and whether it passed.
 
     Raises:
         ValueError: there is no guard.
@@ -45,6 +52,7 @@ def audit(evidence: Evidence) -> LeakageAudit:
     if not GUARDS:
         raise ValueError("there is no guard: an empty table would pass without anything having been tried")
     rows = []
+    evidence = copy(evidence)  # what guards share is computed for one audit
     for guard in GUARDS:
         found = guard.examine(evidence)
         rows.append(
@@ -52,11 +60,24 @@ def audit(evidence: Evidence) -> LeakageAudit:
                 "guard": guard.name,
                 "claim": guard.claim,
                 "tried": found.tried,
+                "state": found.state,
                 "passed": found.passed,
                 "detail": found.detail,
             }
         )
-    return LeakageAudit(rows=tuple(rows), passed=all(row["passed"] is not False for row in rows))
+    return LeakageAudit(
+        rows=tuple(rows),
+        passed=all(row["passed"] is not False for row in rows),
+        plan_sha256=evidence.production_plan.content_sha256(),
+    )
+
+
+def _all_of(*found: Finding) -> Finding:
+    """One line of parts: a leak where one is, not verifiable where one is not, else held."""
+    wrong = [part.detail for part in found if part.state == "leak"]
+    return judged(
+        "; ".join(part.tried for part in found), wrong, [part.detail for part in found if part.passed is None]
+    )
 
 
 def _inputs(evidence: Evidence) -> Finding:
@@ -69,7 +90,13 @@ def _volatility(evidence: Evidence) -> Finding:
         return evidence.outcomes(bars).select("timestamp", "symbol", "volatility")
 
     bars = evidence.tail
-    return inputs_do_not_see_later_bars(volatility, bars, telling_cuts(volatility(bars), CUTS))
+    known = inputs_do_not_see_later_bars(volatility, bars, telling_cuts(volatility(bars), CUTS))
+    outcomes = evidence.outcomes(bars)
+    scaled = judged(
+        f"leverage of {outcomes['leverage_in_loss'].is_finite().sum()} outcomes of the loss compared with it",
+        leverage_problems(outcomes, evidence.newest.target_volatility),
+    )
+    return _all_of(known, scaled)
 
 
 def _outcomes(evidence: Evidence) -> Finding:
@@ -79,22 +106,26 @@ def _outcomes(evidence: Evidence) -> Finding:
     lie = outcomes_lie_after_the_decision(evidence.outcomes, evidence.tail, cuts, horizon=horizon)
     predictions = evidence.production_folds[evidence.newest.key].predictions
     earn = positions_earn_the_next_bar(evidence.book, predictions, n_bars=BOOK_BARS)
-    found = [part.passed for part in (lie, earn)]
-    return Finding(
-        tried=f"{lie.tried}; {earn.tried}",
-        passed=False if False in found else None if None in found else True,
-        detail="; ".join(part.detail for part in (lie, earn) if part.detail),
-    )
+    return _all_of(lie, earn)
+
+
+def _predictions(evidence: Evidence) -> Finding:
+    stored = evidence.production_folds[evidence.newest.key].predictions
+    ticks = stored["timestamp"].unique().sort()
+    cuts = [ticks[len(ticks) * (k + 1) // (CUTS + 1)] for k in range(CUTS)]
+    return predictions_know_the_past_only(evidence.predicted, stored, cuts)
+
+
+def _paid(evidence: Evidence) -> Finding:
+    predictions = {key: bundle.predictions for key, bundle in evidence.production_folds.items()}
+    return predictions_are_paid_by_the_stored_targets(predictions, evidence.production_plan, evidence.targets)
 
 
 def _scaler(evidence: Evidence) -> Finding:
     from tft_pipeline.model.leakage import scaler_knows_training_bars_only
 
-    panel, fold = evidence.small()
     return scaler_knows_training_bars_only(
-        evidence.fit,
-        panel,
-        fold,
+        evidence.small_fits,
         scalers={key: bundle.fitted.scaler for key, bundle in evidence.production_folds.items()},
         plan=evidence.production_plan,
         features=evidence.features,
@@ -104,13 +135,12 @@ def _scaler(evidence: Evidence) -> Finding:
 def _weights(evidence: Evidence) -> Finding:
     from tft_pipeline.model.leakage import weights_learn_from_training_dates_only
 
-    panel, fold = evidence.small()
     problems = purge_problems(evidence.exploration_plan) + purge_problems(evidence.production_plan)
-    return weights_learn_from_training_dates_only(evidence.fit, panel, fold, problems=problems)
+    return weights_learn_from_training_dates_only(evidence.small_fits, evidence.validation_loss, problems=problems)
 
 
 def _context(evidence: Evidence) -> Finding:
-    from tft_pipeline.model.leakage import context_labels_are_resolved
+    from tft_pipeline.model.leakage_context import context_labels_are_resolved
 
     fitted = {key: bundle.fitted for key, bundle in evidence.production_folds.items()}
     return context_labels_are_resolved(evidence.newest_slice, evidence.production_plan, fitted)
@@ -133,6 +163,8 @@ def _research(evidence: Evidence) -> Finding:
         prefiltered=evidence.prefiltered,
         exploration_plan=evidence.exploration_plan,
         folds=evidence.exploration_folds,
+        judged=evidence.judged,
+        train_ends=evidence.research_train_ends,
         selected=evidence.selected,
         tuned=evidence.tuned,
         production_plan=evidence.production_plan,
@@ -141,27 +173,23 @@ def _research(evidence: Evidence) -> Finding:
 
 
 def _publications(evidence: Evidence) -> Finding:
-    bars, own = evidence.tail, user_columns(evidence.bars.columns)
+    own = user_columns(evidence.bars.columns)
     if not own:
-        return Finding(tried="nothing", passed=None, detail="not used: the source has no feature columns of its own")
-    if "available_at" not in bars.columns:
-        return Finding(
-            tried="nothing",
-            passed=None,
-            detail=f"not verifiable: the source does not say when {', '.join(own)} were published (available_at)",
-        )
-    return publications_are_not_used_early(bars, own, telling_cuts(bars.select("timestamp", "symbol", *own), CUTS))
+        return Finding(tried="nothing", state="not_used", detail="the source has no feature columns of its own")
+    names = ", ".join(own)
+    if "available_at" not in evidence.bars.columns:
+        why = f"the source does not say when {names} were published (available_at)"
+        return Finding(tried="nothing", state="not_verifiable", detail=why)
+    if evidence.source is None:
+        why = f"the source is not the one that the bars were taken from: when {names} were published is not known any more"
+        return Finding(tried="nothing", state="not_verifiable", detail=why)
+    return publications_are_not_used_early(evidence.bars, evidence.source(), own)
 
 
 def _columns_computed_elsewhere(evidence: Evidence) -> Finding:
     own = evidence.catalogue.user_columns
-    if not own:
-        return Finding(tried="names of all features", passed=True, detail="")
-    return Finding(
-        tried="names of all features",
-        passed=None,
-        detail=f"not verifiable: {', '.join(own)} came with the source; whether they know later bars cannot be tried here",
-    )
+    why = f"{', '.join(own)} came with the source; whether they know later bars cannot be tried here"
+    return judged("names of all features", [], [why] if own else [])
 
 
 GUARDS: tuple[Guard, ...] = (
@@ -179,6 +207,16 @@ GUARDS: tuple[Guard, ...] = (
         name="outcomes_lie_after_the_decision",
         claim="A decision at bar t is paid and judged by bars after t alone, and earns bar t+1.",
         examine=_outcomes,
+    ),
+    Guard(
+        name="predictions_know_the_past_only",
+        claim="Stored positions and forecasts are what the stored models give, and no later bar changes one.",
+        examine=_predictions,
+    ),
+    Guard(
+        name="predictions_are_paid_by_the_stored_targets",
+        claim="Stored predictions are all bars of the test dates, each once, with the targets of that bar.",
+        examine=_paid,
     ),
     Guard(
         name="scaler_knows_training_bars_only",
@@ -202,12 +240,12 @@ GUARDS: tuple[Guard, ...] = (
     ),
     Guard(
         name="research_ends_before_production",
-        claim="Features and settings were chosen on bars that end a purge before production.",
+        claim="Features and settings were chosen by the study, on bars that end a purge before production.",
         examine=_research,
     ),
     Guard(
         name="publications_are_not_used_early",
-        claim="A value with a date of publication is used from that date on.",
+        claim="A value with a date of publication is not used before that date.",
         examine=_publications,
     ),
     Guard(

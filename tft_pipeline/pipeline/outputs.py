@@ -24,7 +24,9 @@ def content_output(value: HasContent | pl.DataFrame, metadata: dict[str, Any] | 
 
 
 def table(rows: list[dict[str, Any]]) -> dg.TableMetadataValue:
-    """Rows as a table in the UI; every row needs the same keys."""
+    """Rows as a table in the UI; every row needs the same keys. No rows give a table without columns."""
+    if not rows:
+        return dg.MetadataValue.table(records=[], schema=dg.TableSchema(columns=[]))
     shown = [{key: _cell(value) for key, value in row.items()} for row in rows]
     return dg.MetadataValue.table(records=[dg.TableRecord(row) for row in shown])
 

@@ -68,9 +68,10 @@ def materialise(
 
 
 def failure_of(result: dg.ExecuteInProcessResult, default: str) -> tuple[str, str]:
-    """The first asset that failed and why, in the words of the innermost error or of the check that stopped it."""
+    """The first asset that failed and why, in the words of the innermost error or of the check that stopped it;
+    a check that only warns stops nothing."""
     for evaluation in result.get_asset_check_evaluations():
-        if not evaluation.passed:
+        if not evaluation.passed and evaluation.severity is not dg.AssetCheckSeverity.WARN:
             reason = f"check {evaluation.check_name}: {evaluation.description}"
             return evaluation.asset_key.to_user_string(), reason
     for event in result.all_events:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from tft_pipeline.domain.reports import OosPerformance
 from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.io_managers import REPORT_FILE
+from tft_pipeline.pipeline.ledgers import ledgers_have_moved
 from tft_pipeline.pipeline.partitions import DATA_VERSION_TAG, published_version
 from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError, read_artifact
 
@@ -32,6 +35,7 @@ class Staleness:
             its code version (which holds its configuration) changed,
             an input has another data version than the one it was made from,
             a blocking check on it did not pass,
+            it is a verdict and the ledgers know looks or trials that it does not,
             or its stored files are gone or damaged.
         What reads from outside is always run: only reading tells whether the outside changed.
         """
@@ -42,7 +46,7 @@ class Staleness:
         node = self.definitions.resolve_asset_graph().get(key)
         if (own.asset_materialization.tags or {}).get(CODE_VERSION_TAG) != node.code_version:
             return True
-        if self._check_failed(key) or self._damaged(asset, partition):
+        if self._check_failed(key) or self._damaged(asset, partition) or self._ledgers_moved(asset):
             return True
         return any(self._input_changed(own, parent, partition) for parent in node.parent_keys)
 
@@ -61,6 +65,13 @@ class Staleness:
         except (ArtifactMissingError, IntegrityError):
             return True
         return False
+
+    def _ledgers_moved(self, asset: str) -> bool:
+        if asset != "oos_performance":
+            return False
+        artifact = read_artifact(self.graph.layout.artifact(self.graph.name, asset))
+        record = OosPerformance.model_validate_json(artifact.path(REPORT_FILE).read_text())
+        return ledgers_have_moved(self.graph, record)
 
     def _input_changed(self, own: dg.EventLogRecord, parent: dg.AssetKey, partition: str | None) -> bool:
         node = self.definitions.resolve_asset_graph().get(parent)

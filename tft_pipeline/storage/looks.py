@@ -35,13 +35,19 @@ def record_look(ledger: Path, look: dict[str, Any]) -> tuple[dict[str, Any], ...
     new = _Look.of(look)
     with ledger.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        distinct: list[_Distinct] = []
-        for known in _read(ledger):
-            _merge(distinct, known)
+        distinct = _distinct(ledger)
         if _merge(distinct, new):
             append_line(ledger, look)
-    competing = (group for group in distinct if any(new.scope.competes_with(member.scope) for member in group.members))
-    return tuple(group.row() for group in competing)
+    return _competing(distinct, new.scope)
+
+
+def competing_looks(ledger: Path, scope: Scope) -> tuple[dict[str, Any], ...]:
+    """The distinct looks at a scope that are written down, as `record_look` gives them; writes nothing.
+
+    Raises:
+        ValueError: the ledger holds a line that is not a look.
+    """
+    return _competing(_distinct(ledger), scope)
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,18 @@ class _Distinct:
             "last": max(scope.last for scope in scopes).isoformat(),
             "n_folds": len(self.folds),
         }
+
+
+def _distinct(ledger: Path) -> list[_Distinct]:
+    found: list[_Distinct] = []
+    for known in _read(ledger):
+        _merge(found, known)
+    return found
+
+
+def _competing(distinct: list[_Distinct], scope: Scope) -> tuple[dict[str, Any], ...]:
+    groups = (group for group in distinct if any(scope.competes_with(member.scope) for member in group.members))
+    return tuple(group.row() for group in groups)
 
 
 def _merge(distinct: list[_Distinct], look: _Look) -> bool:

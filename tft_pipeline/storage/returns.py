@@ -4,6 +4,7 @@ A CSV file may lack a header. Its cells are read as text, so that a cell that is
 missing value on the way.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from tft_pipeline.domain.experiment import ConfigurationError
 
 SUFFIXES = (".csv", ".parquet")
 MIN_RETURNS = 8
+DECIMAL_COMMA = re.compile(rb"(?<=\d),(?=\d)")
 SHOWN = 5
 """Rows that a message names."""
 PRICE_LEVEL = 0.5
@@ -46,9 +48,9 @@ def read_returns(path: Path, *, column: str | None = None) -> ReturnSeries:
     """The one numeric column of a file, or the one that is named.
 
     Raises:
-        ConfigurationError: no such file, or one that cannot be read; no numeric column, or several and none named; a cell that
-            is empty or no finite number; a return of -1 or less, or what looks like prices; fewer than 8 returns; timestamps
-            that repeat or run backwards.
+        ConfigurationError: no such file, a folder, or a file that cannot be read or has semicolons between its columns; no
+            numeric column, or several and none named; a cell that is empty or no finite number; a return of -1 or less, or what
+            looks like prices; fewer than 8 returns; timestamps that repeat or run backwards.
     """
     frame, first_row = _frame(path)
     numbers = [name for name in frame.columns if _is_numeric(frame[name])]
@@ -65,6 +67,8 @@ def read_returns(path: Path, *, column: str | None = None) -> ReturnSeries:
 
 def _frame(path: Path) -> tuple[pl.DataFrame, int]:
     """The file and the number of its first row of data, as an editor counts lines; Parquet rows count from 1."""
+    if path.is_dir():
+        raise ConfigurationError(f"{path}: is a folder; name a .csv or .parquet file of returns in it")
     if not path.is_file():
         raise ConfigurationError(f"{path}: no such file; name a .csv or .parquet file of returns")
     if path.suffix.lower() not in SUFFIXES:
@@ -72,6 +76,7 @@ def _frame(path: Path) -> tuple[pl.DataFrame, int]:
     try:
         if path.suffix.lower() == ".parquet":
             return pl.read_parquet(path), 1
+        _refuse_semicolons(path)
         raw = pl.read_csv(path, has_header=False, infer_schema=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ConfigurationError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
@@ -94,13 +99,24 @@ def _frame(path: Path) -> tuple[pl.DataFrame, int]:
     return raw.slice(1), 2
 
 
+def _refuse_semicolons(path: Path) -> None:
+    """Spreadsheets of many countries write `;` between columns and a comma in numbers: both would be misread."""
+    with path.open("rb") as stream:
+        top = stream.readline()
+    if top.count(b";") > DECIMAL_COMMA.sub(b".", top).count(b","):
+        raise ConfigurationError(
+            f"{path}: line 1 has a semicolon between its columns; write commas between columns and points in numbers"
+        )
+
+
 def _number_like(cell: str | None) -> bool:
-    """A number, with or without a percent sign."""
+    """A number, with or without a percent sign; `1_0`, which Python reads as 10, is none."""
+    text = (cell or "").removesuffix("%")
     try:
-        float((cell or "").removesuffix("%"))
+        float(text)
     except ValueError:
         return False
-    return True
+    return "_" not in text
 
 
 def _time(cell: str | None) -> datetime | None:

@@ -12,8 +12,8 @@ KEYS = ("symbols", "interval", "first", "last")
 class Scope:
     """Bars of some symbols between two dates.
 
-    Two scopes compete when their bars have one length, they share a symbol and their dates overlap: leaving a symbol out
-    or moving an end does not make an older line vanish.
+    Two scopes compete when they share a symbol and their dates overlap, whatever the length of their bars: leaving a symbol
+    out, moving an end or looking by the hour does not make an older line vanish. A renamed symbol does.
     """
 
     symbols: frozenset[str]
@@ -48,8 +48,7 @@ class Scope:
     def competes_with(self, other: "Scope") -> bool:
         """Whether both speak of some of the same bars."""
         return (
-            self.interval == other.interval
-            and not self.symbols.isdisjoint(other.symbols)
+            not self.symbols.isdisjoint(other.symbols)
             and self.first <= other.last
             and other.first <= self.last
         )

@@ -1,25 +1,31 @@
-"""The ledger of research trials: how many were started on some bars, by any experiment of this home.
+"""The ledger of research trials: which were started on which bars, by any experiment of this home.
 
-A copy of an experiment under another name would otherwise forget the trials of the first one, and its best trial would be
-deflated by its own number only. Which studies compete is said in `scopes`. Not here: the trials themselves (Optuna).
+A copy of an experiment under another name, or a deleted study, would otherwise forget its trials, and the best trial would be
+deflated by what is left. A trial is known by what it earned: the same trial run again is not a new one. Which studies compete
+is said in `scopes`. Not here: the trials themselves (Optuna).
 """
 
 import fcntl
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tft_pipeline.storage.atomic import append_line
 from tft_pipeline.storage.scopes import Scope
 
+Trials = Mapping[str, float | None]
+"""Trial -> Sharpe ratio per bar of what it was scored on; None where it was scored on nothing. The key is a hash of its
+returns, or of its parameters where it has none."""
+
 
 def record_trials(ledger: Path, entry: dict[str, Any]) -> None:
-    """Write down how many trials a study has started; nothing when the last line of that study says the same.
+    """Write down the trials a study has started; nothing when they are known.
 
     Args:
         ledger: JSON lines file, appended to only.
-        entry: experiment, study, started (trials of all studies of the experiment so far), symbols, interval, first and last
-            (ISO dates of the research bars), at.
+        entry: experiment, study, trials (`Trials`), symbols, interval, first and last (ISO dates of the bars they were scored
+            on), at.
     Raises:
         ValueError: the entry lacks a value or holds a wrong one; the ledger holds a line that is not an entry.
     """
@@ -27,55 +33,62 @@ def record_trials(ledger: Path, entry: dict[str, Any]) -> None:
     ledger.parent.mkdir(parents=True, exist_ok=True)
     with ledger.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        last = _by_study(ledger).get(entry["study"])
-        if last is None or {**last, "at": None} != {**entry, "at": None}:
+        known = _distinct(one for one in _read(ledger) if _same_study(one, entry))
+        if not entry["trials"].keys() <= known.keys():
             append_line(ledger, entry)
 
 
-def trials_of_others(ledger: Path, *, experiment: str, study: str) -> tuple[dict[str, Any], ...]:
-    """One entry for every other experiment that competes with a study: the one with the most trials.
-
-    An experiment's later studies count its earlier ones too, so that one entry holds them all.
+def competing_trials(ledger: Path, scope: Scope) -> dict[str, dict[str, float | None]]:
+    """Distinct trials that were scored on bars of a scope, by experiment; one that several ran counts for the first.
 
     Raises:
-        KeyError: the study is not in the ledger.
         ValueError: the ledger holds a line that is not an entry.
     """
-    entries = _by_study(ledger)
-    if study not in entries:
-        raise KeyError(
-            f"study {study} is not in {ledger}: materialise tuned_hyperparameters again, which writes it down"
-        )
-    own = Scope.of(entries[study], "an entry")
-    most: dict[str, dict[str, Any]] = {}
-    for entry in entries.values():
-        other = entry["experiment"]
-        if other == experiment or not Scope.of(entry, "an entry").competes_with(own):
+    seen: set[str] = set()
+    found: dict[str, dict[str, float | None]] = {}
+    for entry in _read(ledger):
+        if not Scope.of(entry, "an entry").competes_with(scope):
             continue
-        if other not in most or entry["started"] > most[other]["started"]:
-            most[other] = entry
-    return tuple(most.values())
+        new = {key: ratio for key, ratio in entry["trials"].items() if key not in seen}
+        seen |= new.keys()
+        if new:
+            found.setdefault(entry["experiment"], {}).update(new)
+    return found
+
+
+def _same_study(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    names = ("experiment", "study", "symbols", "interval", "first", "last")
+    return all(one[name] == other[name] for name in names)
+
+
+def _distinct(entries: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
+    for entry in entries:
+        found |= entry["trials"]
+    return found
 
 
 def _checked(entry: Any) -> dict[str, Any]:
     Scope.of(entry, "an entry")
-    for name, kind in (("experiment", str), ("study", str), ("started", int)):
+    for name, kind in (("experiment", str), ("study", str), ("trials", dict)):
         if not isinstance(entry.get(name), kind):
             raise ValueError(f"{name} of an entry is {entry.get(name)!r}, not of type {kind.__name__}")
+    for key, ratio in entry["trials"].items():
+        if not (ratio is None or (isinstance(ratio, float) and abs(ratio) < float("inf"))):
+            raise ValueError(f"trial {key} of an entry has the Sharpe ratio {ratio!r}: a finite number or null")
     return dict(entry)
 
 
-def _by_study(ledger: Path) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+def _read(ledger: Path) -> list[dict[str, Any]]:
     if not ledger.exists():
-        return found
+        return []
+    entries = []
     for number, line in enumerate(ledger.read_text().splitlines(), start=1):
         try:
-            entry = _checked(json.loads(line))
+            entries.append(_checked(json.loads(line)))
         except ValueError as error:
             raise ValueError(
                 f"{ledger}:{number} is not an entry of the ledger of trials ({error}): trials would be lost from the count; "
                 "restore the ledger from a copy"
             ) from error
-        found[entry["study"]] = entry
-    return found
+    return entries

@@ -217,7 +217,7 @@ CHANGES = {
     "tuning.n_trials": 4,
     "production.epochs": 3,
     "research_paths": {"validation": 20, "epochs": 1},
-    "evaluation.min_psr": 0.9,
+    "evaluation.min_psr": 0.97,
     "latency.warmup": 3,
     "drift.n_bins": 9,
     "ensemble.l2": 0.02,

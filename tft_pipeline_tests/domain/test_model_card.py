@@ -58,10 +58,9 @@ def card(
     psi: tuple[float | None, ...] = (0.1, None, 0.3),
     network: dict[str, Any] | None = None,
     leak: str | None = None,
-    overlap: str = "forbidden",
+    research_last: str | None = None,
 ) -> dict[str, Any]:
-    changes = {f"network.{key}": value for key, value in (network or {}).items()}
-    experiment = small({**changes, "periods.overlap": overlap})
+    experiment = small({f"network.{key}": value for key, value in (network or {}).items()})
     bars = random_bars()
     panel = toy_panel(bars, experiment)
     plan = FoldPlanReport(
@@ -69,6 +68,7 @@ def card(
         snapshot_id="s",
         purge=5,
         specs=planned(panel, experiment, production_folds(panel, experiment), production=True),
+        research_last=research_last,
     )
     folds = {
         spec.key: {
@@ -255,7 +255,6 @@ def test_no_reason_is_go():
         ({"p95": 40.5}, ["latency: p95 40.5 ms is above 40.0 ms"]),
         ({"drift": "retrain"}, ["drift: retrain over the last 10 bars"]),
         ({"drift": "insufficient_data"}, ["drift: insufficient_data"]),
-        ({"leak": "ret_1 at noon"}, ["leakage audit: tried failed, ret_1 at noon"]),
     ],
 )
 def test_each_reason_alone_is_no_go_and_stands_on_the_card(changes, words):
@@ -268,7 +267,9 @@ def test_each_reason_alone_is_no_go_and_stands_on_the_card(changes, words):
 def test_the_card_says_whether_it_is_contaminated_which_guards_held_and_what_to_note():
     found = card()
     assert found["contaminated"] is False
-    assert card(overlap="allowed")["contaminated"] is True
+    first = found["train"]["folds"][0]["test"]["first"]
+    assert card(research_last=first)["contaminated"] is True
+    assert card(research_last="2019-01-01T00:00:00+00:00")["contaminated"] is False
     assert found["leakage_audit"] == {"passed": True, "guards": {"held": True, "tried": None}}
     assert found["notes"] == ["a note"]
 

@@ -174,6 +174,22 @@ def test_one_changed_value_inside_a_fold_changes_its_spec(name, part):
     assert spec_with(first - 1) == before
 
 
+def test_a_production_fold_reaches_back_until_each_scored_symbol_has_the_bars_its_slowest_baseline_needs():
+    experiment = small()
+    whole = random_bars(900).sort("symbol", "timestamp")
+    order = pl.int_range(pl.len()).over("symbol")
+    kept = (pl.col("symbol") != "BBB") | (order % 5 != 2)  # one symbol misses every fifth bar
+    gone = (pl.col("symbol") != "CCC") | (order < 200)  # and one left long ago
+    panel = toy_panel(whole.filter(kept & gone), experiment)
+    fold = production_folds(panel, experiment)[-1]
+    (spec,) = planned(panel, experiment, [fold], production=True)
+    first = fold.test.start - spec.fold.test.start
+    own = np.isfinite(panel.close[:, first : fold.test.start + 1]).sum(axis=1)
+    by_name = dict(zip(panel.symbols, own, strict=True))
+    assert min(by_name[name] for name in ("AAA", "BBB", "DDD")) == by_name["BBB"] == MACD_BARS
+    assert by_name["CCC"] == 0
+
+
 def test_a_spec_holds_everything_a_fold_is_made_of():
     experiment = small()
     panel = toy_panel(random_bars(), experiment)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from tft_pipeline.domain.phases import EvaluationSection
 from tft_pipeline.domain.reports import TrialRow, TunedHyperparameters
@@ -71,6 +72,7 @@ def verdict_on(
     statistics = describe_returns(production, bars_per_year=YEAR, seed=1)
     baseline = describe_returns(noise(production.size, 99, rival * 0.01 / math.sqrt(YEAR)), bars_per_year=YEAR, seed=1)
     return reasons_against(
+        leaks=(),
         statistics=statistics,
         psr_after_looks=deflated_by_looks(statistics, looks),
         looks=looks,
@@ -134,6 +136,7 @@ def test_a_baseline_that_is_equally_good_is_not_beaten():
     series = noise(1000, 5, mean=0.0012)
     statistics = describe_returns(series, bars_per_year=YEAR, seed=1)
     reasons = reasons_against(
+        leaks=(),
         statistics=statistics,
         psr_after_looks=0.99,
         looks=1,
@@ -155,7 +158,9 @@ def test_a_learned_peer_vetoes_only_when_a_test_names_it_superior():
     notes = notes_on(
         statistics=describe_returns(series, bars_per_year=YEAR, seed=1),
         research=research,
-        baselines={"ridge": describe_returns(noise(1000, 99, 0.006), bars_per_year=YEAR, seed=1)},
+        baselines={
+            "ridge": {**describe_returns(noise(1000, 99, 0.006), bars_per_year=YEAR, seed=1), "held_share": 1.0}
+        },
         superior=(),
     )
     assert "it is not shown that the network is needed" in notes[0]
@@ -182,18 +187,29 @@ def test_autocorrelated_returns_are_noted_with_the_ratio_that_allows_for_them():
 
 def test_features_chosen_on_scored_bars_can_never_be_go():
     (reason,) = verdict_on(noise(1000, 5, mean=0.0012), good_research(), contaminated=True)
-    assert reason.startswith("contaminated: periods.overlap is allowed")
+    assert reason.startswith("contaminated: features or settings were chosen on bars that are scored")
 
 
-def test_trials_of_other_experiments_on_the_same_bars_deflate_too():
+def test_trials_of_other_studies_on_the_same_bars_deflate_too():
     trials = [trial(k, noise(1000, k, mean=0.0004 + 0.0002 * k)) for k in range(4)]
+    others = {f"t{k}": None if k == 0 else 0.01 * (k % 7) for k in range(50)}
     alone = research_evidence(tuned(trials, best=3), bars_per_year=YEAR)
-    shared = research_evidence(tuned(trials, best=3), bars_per_year=YEAR, trials_of_others=50)
-    assert (shared["n_trials_started"], shared["n_trials_of_others"]) == (54, 50)
+    shared = research_evidence(tuned(trials, best=3), bars_per_year=YEAR, others=others)
+    assert (shared["n_trials_started"], shared["n_other_trials"]) == (54, 50)
     assert shared["dsr"] < alone["dsr"]
     statistics = describe_returns(noise(1000, 5, mean=0.0012), bars_per_year=YEAR, seed=1)
     notes = notes_on(statistics=statistics, research=shared, baselines={}, superior=())
     assert notes[0].startswith("50 of the 54 trials")
+
+
+def test_a_study_of_trials_that_resemble_each_other_is_deflated_by_the_spread_of_all():
+    """Copies of an experiment, each with a tiny search space, would otherwise deflate nothing."""
+    alike = [trial(k, noise(756, 0, mean=0.0011 + 1e-6 * k)) for k in range(6)]
+    others = {f"t{k}": float(ratio) for k, ratio in enumerate(np.random.default_rng(0).normal(0.0, 756**-0.5, 500))}
+    alone = research_evidence(tuned(alike, best=5), bars_per_year=YEAR)
+    shared = research_evidence(tuned(alike, best=5), bars_per_year=YEAR, others=others)
+    assert alone["dsr"] > 0.95
+    assert shared["dsr"] < 0.6
 
 
 def test_a_pruned_trial_widens_the_spread_that_deflates():
@@ -205,16 +221,42 @@ def test_a_pruned_trial_widens_the_spread_that_deflates():
     assert within["n_completed"] == 4
 
 
-def test_the_limits_are_those_of_the_experiment():
-    weak = noise(500, 3, mean=0.0002)
-    statistics = describe_returns(weak, bars_per_year=YEAR, seed=1)
-    lenient = EvaluationSection(min_psr=0.1, min_dsr=0.0, max_probability_of_loss=1.0, max_degradation=9.0)
-    trials = null_trials(6)
-    research = research_evidence(tuned(trials, best=best_of(trials)), bars_per_year=YEAR)
-    arguments: dict[str, Any] = {"statistics": statistics, "psr_after_looks": 0.5, "looks": 1, "baselines": {}}
-    arguments |= {"superior": (), "contaminated": False}
-    assert reasons_against(**arguments, research=research, limits=lenient) == ()
-    assert len(reasons_against(**arguments, research=research, limits=EvaluationSection())) >= 2
+def test_the_limits_are_those_of_the_experiment_and_only_stricter_ones_are_taken():
+    series, research = noise(1000, 5, mean=0.0012), good_research()
+    statistics = describe_returns(series, bars_per_year=YEAR, seed=1)
+    arguments: dict[str, Any] = {"statistics": statistics, "psr_after_looks": 0.96, "looks": 1, "baselines": {}}
+    arguments |= {"superior": (), "contaminated": False, "leaks": (), "research": research}
+    assert reasons_against(**arguments, limits=EvaluationSection()) == ()
+    strict = EvaluationSection(min_psr=0.97, max_probability_of_loss=0.0, max_degradation=0.001)
+    assert len(reasons_against(**arguments, limits=strict)) >= 2
+    for looser in ({"min_psr": 0.5}, {"min_dsr": 0.0}, {"max_probability_of_loss": 1.0}, {"max_degradation": 9.0}):
+        with pytest.raises(ValidationError, match=next(iter(looser))):
+            EvaluationSection(**looser)
+
+
+def test_a_leak_is_the_first_reason():
+    statistics = describe_returns(noise(1000, 5, mean=0.0012), bars_per_year=YEAR, seed=1)
+    (reason,) = reasons_against(
+        leaks=("a_guard failed, at noon",),
+        statistics=statistics,
+        psr_after_looks=0.99,
+        looks=1,
+        research=good_research(),
+        baselines={},
+        superior=(),
+        contaminated=False,
+        limits=EvaluationSection(),
+    )
+    assert reason == "leakage audit: a_guard failed, at noon"
+
+
+def test_a_baseline_that_is_mostly_flat_is_noted():
+    statistics = describe_returns(noise(1000, 5, mean=0.0012), bars_per_year=YEAR, seed=1)
+    rarely = {"macd": {**statistics, "sharpe": 0.0, "held_share": 0.16}, "momentum": {**statistics, "held_share": 0.9}}
+    notes = notes_on(statistics=statistics, research=good_research(), baselines=rarely, superior=())
+    assert [note for note in notes if "easy to beat" in note] == [
+        "baseline macd held a position on 16% of the scored bars only: it is easy to beat"
+    ]
 
 
 def test_one_look_leaves_the_probability_that_sharpe_is_positive():

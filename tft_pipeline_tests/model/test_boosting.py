@@ -67,6 +67,40 @@ def test_features_are_taken_by_name(panel: Panel, text: str) -> None:
     assert np.array_equal(one, other, equal_nan=True)
 
 
-def test_one_direction_alone_is_refused(panel: Panel) -> None:
-    with pytest.raises(ValueError, match="both directions"):
+def test_any_name_of_a_column_will_do_and_is_read_back(panel: Panel, text: str) -> None:
+    names = ('mood<script>"', "a,b:c", "[d] {e}", "über 100%", "%2C", "f_6")[: len(panel.features)]
+    names += panel.features[len(names) :]
+    named = replace(panel, features=names)
+    other = fit_boosting(named, FOLD, rounds=40, leaves=7, seed=3)
+    shuffled = named.with_features(names[::-1])
+    for one in (named, shuffled):
+        found = boosting_probability(other, one, FOLD.test)
+        assert np.array_equal(found, boosting_probability(text, panel, FOLD.test), equal_nan=True)
+    with pytest.raises(ValueError, match="not in the panel"):
+        boosting_probability(other, panel, FOLD.test)
+
+
+def test_one_direction_alone_in_train_is_refused(panel: Panel) -> None:
+    with pytest.raises(ValueError, match=r"f: train has \d+ scored labels, .* both directions"):
         fit_boosting(replace(panel, label=np.abs(panel.label)), FOLD, rounds=5, leaves=3, seed=3)
+
+
+@pytest.mark.parametrize(("sign", "words"), [(1.0, "above"), (-1.0, "not above")])
+def test_a_validation_of_one_direction_trains_all_rounds_and_says_so(panel: Panel, sign: float, words: str) -> None:
+    label = panel.label.copy()
+    label[:, slice(*FOLD.validation)] = sign * np.abs(label[:, slice(*FOLD.validation)])
+    said: list[str] = []
+    text = fit_boosting(replace(panel, label=label), FOLD, rounds=30, leaves=4, seed=3, warn=said.append)
+    assert text.count("Tree=") == 30
+    (sentence,) = said
+    assert f"validation labels are {words} zero" in sentence
+    assert "all 30 are kept" in sentence
+    with pytest.warns(UserWarning, match="all 5 are kept"):
+        fit_boosting(replace(panel, label=label), FOLD, rounds=5, leaves=4, seed=3)
+
+
+def test_a_validation_without_a_label_is_refused(panel: Panel) -> None:
+    label = panel.label.copy()
+    label[:, slice(*FOLD.validation)] = np.nan
+    with pytest.raises(ValueError, match="validation has no scored label"):
+        fit_boosting(replace(panel, label=label), FOLD, rounds=5, leaves=4, seed=3)

@@ -82,7 +82,7 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
         ({"latency.n": 30}, {"latency_benchmark"}),
         ({"drift.recent_bars": 12}, {"drift_report"}),
         ({"tuning.n_trials": 4}, {"tuned_hyperparameters"}),
-        ({"evaluation.min_psr": 0.9}, {"oos_performance"}),
+        ({"evaluation.min_psr": 0.97}, {"oos_performance"}),
         ({"ensemble.l2": 0.5}, {"ensemble_weights"}),
         ({"description": "other words"}, {"model_card"}),
     ],

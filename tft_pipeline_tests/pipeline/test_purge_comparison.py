@@ -106,7 +106,10 @@ def test_the_comparison_is_that_of_folds_refitted_by_hand_and_touches_nothing_el
     )
     assert (row["low_annual"], row["high_annual"]) == pytest.approx((expected.low_annual, expected.high_annual))
     assert row["low_annual"] < row["difference_annual"] < row["high_annual"]
-    assert result["findings"] == [f"without purge: {expected.words()}"]
+    assert result["findings"] == [
+        f"without purge: {expected.words()}; no label overlaps at horizon 1: the difference is newer training bars and chance"
+    ]
+    assert record.plan_sha256 == plan_of(finished).content_sha256()
     assert result["differences"]["without_purge"] == row
     json.dumps(result, allow_nan=False)
 

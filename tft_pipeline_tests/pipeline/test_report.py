@@ -29,6 +29,7 @@ from tft_pipeline.pipeline.report.markup import DASH, MINUS, THIN_SPACE, decimal
 from tft_pipeline.pipeline.report.page import HtmlPage, Section, document
 from tft_pipeline.pipeline.report.records import ReportRecords
 from tft_pipeline.pipeline.report.sections.equity import equity_section
+from tft_pipeline.pipeline.report.sections.verdict import sentence
 from tft_pipeline.pipeline.tracking import attach_file, mirror_waiting
 from tft_pipeline.storage.artifacts import sha256_file
 from tft_pipeline_tests.conftest import Workbench
@@ -161,7 +162,7 @@ def test_the_headline_table_says_what_the_records_say(page: Parsed, records: Rep
 def test_every_reason_and_note_is_a_sentence_of_the_page(page: Parsed, records: ReportRecords) -> None:
     items = [text for _, text in page.of("li")]
     for text in (*records.card.card["reasons"], *records.performance.notes):
-        assert text[0].upper() + text[1:] + "." in items
+        assert text + "." in items or text[0].upper() + text[1:] + "." in items
     assert "✗ NO-GO" in page.seen
 
 
@@ -331,11 +332,46 @@ def test_optional_records_are_shown_when_they_are_there(records: ReportRecords, 
         differences=(
             {"name": "without_purge", "difference_annual": 0.3, "words": "without purge: Sharpe higher by 0.30"},
         ),
+        plan_sha256=records.plan.content_sha256(),
     )
     shown = Parsed(build_report(replace(records, research_paths=paths, purge_comparison=purge)))
     assert "2 of 5 paths through the research period lost money" in shown.seen
     assert "Without purge: Sharpe higher by 0.30." in shown.seen
     assert len(shown.charts) == 14
+
+
+def test_a_comparison_of_another_plan_is_not_shown_as_if_it_were_of_this_run(records: ReportRecords) -> None:
+    purge = PurgeComparison(
+        variants=({"name": "with_purge", "purge": 5},),
+        differences=({"name": "without_purge", "words": "without purge: Sharpe higher by 0.30"},),
+        plan_sha256="0" * 64,
+    )
+    shown = Parsed(build_report(replace(records, purge_comparison=purge)))
+    assert (
+        "was made of another plan, so it is not shown; run it again: materialise small/purge_comparison" in shown.seen
+    )
+    assert "higher by 0.30" not in shown.seen
+
+
+def test_accuracy_stands_beside_its_break_even_and_an_interval_on_bars(page: Parsed) -> None:
+    for words in ("break-even", "56.7", "44.0", "57.0", "the interval on bars is the one to believe"):
+        assert words in page.seen.replace(" ", " ")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("long_only has the higher ratio", "long_only has the higher ratio."),
+        ("ridge, trained on the same folds", "ridge, trained on the same folds."),
+        ("lightgbm: better", "lightgbm: better."),
+        ("position.cost_bps is 5!", "position.cost_bps is 5!"),
+        ("no baseline is better.", "No baseline is better."),
+        ("small.", "Small."),
+        ("", ""),
+    ],
+)
+def test_a_sentence_begins_with_a_capital_unless_a_name_begins_it(text: str, shown: str) -> None:
+    assert sentence(text) == shown
 
 
 def test_times_and_latencies_do_not_change_the_identity_and_findings_do(records: ReportRecords) -> None:

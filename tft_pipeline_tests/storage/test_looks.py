@@ -97,12 +97,12 @@ def test_leaving_a_symbol_out_or_adding_one_does_not_start_anew(ledger):
     assert record_look(ledger, look("1d", symbols="D")) == 2
 
 
-def test_disjoint_symbols_dates_and_other_bar_lengths_do_not_count(ledger):
+def test_disjoint_symbols_and_dates_do_not_count_and_other_bar_lengths_do(ledger):
     record_look(ledger, look("1a"))
     assert record_look(ledger, look("1b", symbols="CD")) == 1
     assert record_look(ledger, look("2b", first="2021-01-01", last="2021-12-31")) == 1
-    assert record_look(ledger, look("1c", interval="1h")) == 1
-    assert record_look(ledger, look("1d")) == 2
+    assert record_look(ledger, look("1c", interval="1h")) == 2  # an hour's look at the same dates tells of the days
+    assert record_look(ledger, look("1d")) == 3
     assert len(lines(ledger)) == 5
 
 

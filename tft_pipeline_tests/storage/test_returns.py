@@ -106,6 +106,7 @@ def test_a_gain_above_all_and_an_unknown_order_are_told_but_allowed(tmp_path: Pa
         ("nan", "ret is empty or not finite in row 4"),
         ("inf", "ret is empty or not finite in row 4"),
         ("n/a", "ret holds 'n/a', which is no number, in row 4"),
+        ("1_0", "ret holds '1_0', which is no number, in row 4"),
         ("1.2%", "ret has percent signs in row 4; divide by 100"),
         ("-1", "ret is -1 in row 4; no simple return is -1 or less"),
         ("-12.5", "ret is -12.5 in row 4"),
@@ -145,8 +146,9 @@ def test_timestamps_that_repeat_run_backwards_mix_zones_or_are_absent_are_refuse
         ("\nret\n0.1\n", "line 1 is empty"),
         ("a,a\n0.1,0.2\n", "column names ['a'] occur more than once"),
         ("a,b\nx,y\n", "no numeric column among a, b"),
-        ("a;b\n0,1;0,2\n0,1;0,2\n", "cannot be read"),
-        ("a;b\n1;0\n1;2\n", "no numeric column among a;b; a CSV file has commas"),
+        ("a;b\n0,1;0,2\n0,1;0,2\n", "line 1 has a semicolon between its columns; write commas"),
+        ("a;b\n1;0\n1;2\n", "line 1 has a semicolon between its columns; write commas"),
+        ("2024-01-01;0,01\n2024-01-02;0,02\n", "line 1 has a semicolon between its columns; write commas"),
         ("a,b\n1,2,3\n", "cannot be read"),
     ],
 )
@@ -158,6 +160,8 @@ def test_files_that_are_no_table_of_returns_are_refused(tmp_path: Path, content:
 
 def test_a_file_that_is_absent_of_another_kind_or_damaged_is_refused(tmp_path: Path) -> None:
     assert "no such file" in refusal(tmp_path / "r.csv")
+    (tmp_path / "folder.csv").mkdir()
+    assert "is a folder; name a .csv or .parquet file" in refusal(tmp_path / "folder.csv")
     (tmp_path / "r.xlsx").write_text("x")
     assert "expected one of ('.csv', '.parquet'), found '.xlsx'" in refusal(tmp_path / "r.xlsx")
     (tmp_path / "r.parquet").write_text("x")

@@ -1,17 +1,22 @@
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tft_pipeline.storage.trials import record_trials, trials_of_others
+from tft_pipeline.storage.scopes import Scope
+from tft_pipeline.storage.trials import competing_trials, record_trials
+
+SCOPE = Scope(frozenset("AB"), "1d", date(2010, 1, 1), date(2015, 1, 1))
 
 
-def entry(study: str, started: int, experiment: str = "a", symbols: str = "AB", **dates: str) -> dict[str, Any]:
+def entry(study: str, trials: str, experiment: str = "a", symbols: str = "AB", **dates: str) -> dict[str, Any]:
+    """Trials as text: "xy" are the trials x and y."""
     return {
         "experiment": experiment,
         "study": study,
-        "started": started,
+        "trials": {name: 0.01 * ord(name) for name in trials},
         "symbols": sorted(symbols),
         "interval": "1d",
         "first": dates.get("first", "2010-01-01"),
@@ -25,47 +30,47 @@ def ledger(tmp_path: Path) -> Path:
     return tmp_path / "home" / "trials.jsonl"
 
 
-def test_studies_of_other_experiments_on_the_same_bars_are_found_and_ones_own_are_not(ledger):
-    for row in (
-        entry("a-1", 8),
-        entry("a-2", 3),
-        entry("b-1", 50, "b", symbols="BC"),
-        entry("c-1", 9, "c", symbols="X"),
-    ):
+def counts(ledger: Path) -> dict[str, int]:
+    return {name: len(trials) for name, trials in competing_trials(ledger, SCOPE).items()}
+
+
+def test_trials_on_the_same_bars_are_found_whoever_started_them(ledger):
+    for row in (entry("1", "pq"), entry("2", "r"), entry("1", "stu", "b", symbols="BC"), entry("1", "v", "c", symbols="X")):
         record_trials(ledger, row)
-    assert [row["study"] for row in trials_of_others(ledger, experiment="a", study="a-1")] == ["b-1"]
-    assert [row["study"] for row in trials_of_others(ledger, experiment="c", study="c-1")] == []
+    assert counts(ledger) == {"a": 3, "b": 3}
+    assert competing_trials(ledger, SCOPE)["b"]["s"] == pytest.approx(1.15)
 
 
-def test_an_experiment_counts_once_with_the_most_trials_any_of_its_studies_saw(ledger):
-    for row in (entry("a-1", 8), entry("b-1", 50, "b"), entry("b-2", 60, "b"), entry("b-1", 50, "b")):
-        record_trials(ledger, row)
-    assert [row["started"] for row in trials_of_others(ledger, experiment="a", study="a-1")] == [60]
+def test_a_trial_that_is_run_again_or_copied_is_no_new_one(ledger):
+    record_trials(ledger, entry("1", "pq"))
+    record_trials(ledger, entry("1", "pqr", "copy"))
+    assert counts(ledger) == {"a": 2, "copy": 1}
 
 
-def test_bars_of_other_years_do_not_compete(ledger):
-    record_trials(ledger, entry("a-1", 8))
-    record_trials(ledger, entry("b-1", 50, "b", first="2015-01-02", last="2020-01-01"))
-    assert trials_of_others(ledger, experiment="a", study="a-1") == ()
+def test_a_study_that_was_deleted_and_begun_anew_is_not_forgotten(ledger):
+    record_trials(ledger, entry("1", "pqrstu"))
+    record_trials(ledger, entry("1", "vw"))
+    assert counts(ledger) == {"a": 8}
 
 
-def test_the_last_line_of_a_study_counts_and_an_unchanged_one_is_not_written_again(ledger):
-    record_trials(ledger, entry("a-1", 1))
-    for started in (8, 8, 20):
-        record_trials(ledger, entry("b-1", started, "b") | {"at": str(started)})
-    assert [row["started"] for row in trials_of_others(ledger, experiment="a", study="a-1")] == [20]
-    assert len(ledger.read_text().splitlines()) == 3
+def test_bars_of_other_years_do_not_compete_and_another_bar_length_does(ledger):
+    record_trials(ledger, entry("1", "pq", "late", first="2015-01-02", last="2020-01-01"))
+    record_trials(ledger, entry("1", "r", "hourly") | {"interval": "1h"})
+    assert counts(ledger) == {"hourly": 1}
 
 
-def test_a_study_that_was_not_written_down_is_a_clear_error(ledger):
-    with pytest.raises(KeyError, match=r"study a-1 is not in .* materialise tuned_hyperparameters again"):
-        trials_of_others(ledger, experiment="a", study="a-1")
+def test_known_trials_are_not_written_again(ledger):
+    for trials in ("pq", "q", "pq", "pqr"):
+        record_trials(ledger, entry("1", trials) | {"at": trials})
+    assert [sorted(json.loads(line)["trials"]) for line in ledger.read_text().splitlines()] == [["p", "q"], ["p", "q", "r"]]
 
 
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"started": "8"}, "started of an entry is '8', not of type int"),
+        ({"trials": ["p"]}, r"trials of an entry is \['p'\], not of type dict"),
+        ({"trials": {"p": "high"}}, "trial p of an entry has the Sharpe ratio 'high'"),
+        ({"trials": {"p": float("nan")}}, "trial p of an entry has the Sharpe ratio nan"),
         ({"study": None}, "study of an entry is None"),
         ({"symbols": []}, "symbols of an entry"),
         ({"first": "soon"}, "first of an entry is an ISO date"),
@@ -73,13 +78,13 @@ def test_a_study_that_was_not_written_down_is_a_clear_error(ledger):
 )
 def test_an_entry_that_could_not_be_counted_is_refused_before_it_is_written(ledger, change, match):
     with pytest.raises(ValueError, match=match):
-        record_trials(ledger, entry("a-1", 8) | change)
+        record_trials(ledger, entry("1", "p") | change)
     assert not ledger.exists()
 
 
 def test_a_damaged_line_is_named(ledger):
-    record_trials(ledger, entry("a-1", 8))
+    record_trials(ledger, entry("1", "p"))
     with ledger.open("a") as stream:
         stream.write(json.dumps({"study": "b"}) + "\n")
     with pytest.raises(ValueError, match=r"trials\.jsonl:2 is not an entry .* restore the ledger"):
-        trials_of_others(ledger, experiment="a", study="a-1")
+        competing_trials(ledger, SCOPE)

@@ -1,14 +1,16 @@
 """Probabilities of an upward move out of the production folds: how good they are, and how they blend. No assets here."""
 
+import math
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from tft_pipeline.domain.classification import describe_probabilities
+from tft_pipeline.domain.classification import break_even_accuracy, describe_probabilities, wilson_interval
 from tft_pipeline.domain.ensemble import Probabilities, calibrate, forward_chained
 from tft_pipeline.domain.ensemble import ensemble_weights as fit_weights
 from tft_pipeline.domain.reports import EnsembleWeights
+from tft_pipeline.domain.sections import PositionSection
 from tft_pipeline.domain.verdict import json_ready
 from tft_pipeline.storage.fold_bundles import FoldBundle
 
@@ -28,18 +30,46 @@ def fold_probabilities(fold: FoldBundle) -> tuple[Probabilities, np.ndarray]:
     return probabilities, (rows["label"].to_numpy() > 0).astype(np.int64)
 
 
-def direction_statistics(folds: dict[str, FoldBundle]) -> dict[str, Any]:
-    """Accuracy with its interval and base rate, log loss and the rest, by source, over all out-of-sample rows."""
+def direction_statistics(
+    folds: dict[str, FoldBundle], *, position: PositionSection, horizon: int, bars_per_year: float
+) -> dict[str, Any]:
+    """Accuracy with its intervals, base rate and break-even, log loss and the rest, by source, over all out-of-sample rows.
+
+    Beside the keys of `describe_probabilities` a source has
+        n_bars               distinct bars of its rows
+        accuracy_ci_bars     Wilson 95 % of the accuracy on n_bars trials: the rows of one bar move together and count as one;
+                             labels of several bars overlap, so that it is still too narrow where `horizon` > 1
+        break_even_accuracy  1/2 + c / (2 E|r|), c a bet's round trip, E|r| its mean move, both means over the rows; None where
+                             no price moved
+    """
     parts = [fold_probabilities(fold) for fold in folds.values()]
     labels = np.concatenate([y for _, y in parts])
+    rows = pl.concat([_labelled(fold).select("timestamp", "symbol", "label", "volatility") for fold in folds.values()])
+    n_bars = rows["timestamp"].n_unique()
+    even = _break_even(rows, position, horizon / bars_per_year)
     statistics: dict[str, Any] = {}
     for source in SOURCES:
         columns = [probabilities[source] for probabilities, _ in parts]
         present = [column for column in columns if column is not None]
         if len(present) == len(parts):
-            statistics[source] = describe_probabilities(labels, np.concatenate(present))
+            found = describe_probabilities(labels, np.concatenate(present))
+            statistics[source] = found | {
+                "n_bars": n_bars,
+                "accuracy_ci_bars": wilson_interval(found["accuracy"] * n_bars, n_bars),
+                "break_even_accuracy": even,
+            }
     statistics["class_balance"] = {"pos": int(labels.sum()), "neg": int((1 - labels).sum())}
     return statistics
+
+
+def _break_even(rows: pl.DataFrame, position: PositionSection, years: float) -> float | None:
+    """Break-even accuracy of equal bets that are opened and closed once each: c = 2 mean(bps) / 10 000.
+
+    The move of a row is |label| * volatility * sqrt(years), which undoes what `targets` divided by.
+    """
+    round_trip = 2.0 * float(position.trading_bps(rows["symbol"].to_list()).mean()) * 1e-4
+    move = float(np.mean(np.abs(rows["label"].to_numpy()) * rows["volatility"].to_numpy())) * math.sqrt(years)
+    return break_even_accuracy(round_trip, move) if move > 0.0 else None
 
 
 def blend_probabilities(folds: dict[str, FoldBundle], *, l2: float, horizon: int) -> EnsembleWeights:

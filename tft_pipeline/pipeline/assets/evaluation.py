@@ -12,6 +12,7 @@ from tft_pipeline.domain.reports import (
     FeatureCatalogue,
     FoldPlanReport,
     LatencyBenchmark,
+    LeakageAudit,
     OosPerformance,
     TunedHyperparameters,
 )
@@ -22,6 +23,7 @@ from tft_pipeline.pipeline.assets.blend import blend_probabilities
 from tft_pipeline.pipeline.assets.performance import performance_of, statistics_rows
 from tft_pipeline.pipeline.automation import on_all_folds
 from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.ledgers import ScoredPeriod, look_at
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.panels import panel_of
 from tft_pipeline.pipeline.partitions import planned_folds
@@ -62,12 +64,14 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         """Out-of-sample portfolio returns, net of costs, with baselines on the same bars; one row a bar."""
         used = planned_folds(plan, folds)
         newest = plan.specs[-1]
+        predictions = pl.concat([fold.predictions for fold in used.values()])
         series = backtest(
-            pl.concat([fold.predictions for fold in used.values()]),
+            predictions,
             newest.position,
             target_volatility=newest.target_volatility,
             bars_per_year=newest.bars_per_year,
         )
+        look_at(graph, ScoredPeriod.of(predictions, series), series, name=graph.name)  # before the picture is drawn
         stamps = series["timestamp"].to_list()
         lines = {
             name: (stamps, np.cumsum(np.nan_to_num(series[column].to_numpy())).tolist())
@@ -91,17 +95,25 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             "folds": all_production_folds(graph),
             "portfolio": dg.AssetIn(graph.key("oos_portfolio")),
             "tuned": dg.AssetIn(graph.key("tuned_hyperparameters")),
+            "audit": dg.AssetIn(graph.key("leakage_audit")),
         },
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("2", "evaluation", "position", "data", "periods.overlap"),
+        code_version=graph.code_version("3", "evaluation", "position", "data"),
         automation_condition=on_all_folds(),
     )
     def oos_performance(
-        plan: FoldPlanReport, folds: dict[str, FoldBundle], portfolio: pl.DataFrame, tuned: TunedHyperparameters
+        plan: FoldPlanReport,
+        folds: dict[str, FoldBundle],
+        portfolio: pl.DataFrame,
+        tuned: TunedHyperparameters,
+        audit: LeakageAudit,
     ) -> dg.Output[OosPerformance]:
         """Sharpe ratio with its error, deflated, against baselines, and the verdict; one row a fold."""
-        record = performance_of(graph, plan, planned_folds(plan, folds), portfolio, tuned)
+        try:
+            record = performance_of(graph, plan, planned_folds(plan, folds), portfolio, tuned, audit)
+        except ValueError as error:
+            raise dg.Failure(f"out-of-sample performance: {error}", allow_retries=False) from error
         ratios = {fold["fold"]: fold["oos_sharpe_annual"] or 0.0 for fold in record.folds}
         return content_output(
             record,

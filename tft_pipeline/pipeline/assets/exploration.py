@@ -1,7 +1,7 @@
 """Phases 2 and 3: short fits on all features to read their selection weights, then the choice of features."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -29,6 +29,9 @@ from tft_pipeline.pipeline.plots import bar_picture, fold_picture
 from tft_pipeline.pipeline.tracking import FoldJournal
 from tft_pipeline.storage.snapshots import Snapshot
 
+SHOWN_SYMBOLS = 8
+"""Symbols that a message names."""
+
 
 def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """`exploration_plan`, `exploration_spec`, `exploration_fold`, `selected_features`."""
@@ -49,7 +52,7 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
         io_manager_key="reports",
         group_name=group,
         code_version=graph.code_version(
-            "2", "exploration", "periods", "target", "network", "training", "position", "data"
+            "3", "exploration", "periods", "target", "network", "training", "position", "data"
         ),
         automation_condition=on_content_change(graph.key("snapshot")),
     )
@@ -62,6 +65,9 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
         prefiltered: PrefilteredFeatures,
     ) -> dg.Output[FoldPlanReport]:
         """Folds of phase 2, all inside the research period; one row a fold."""
+        _refuse_unknown_fees(
+            experiment.position.symbol_cost_bps, snapshot.manifest["symbols"], experiment.position.cost_bps
+        )
         panel = panel_of(features, targets, catalogue, prefiltered.kept)
         try:
             specs = fold_specs(
@@ -135,12 +141,13 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
         },
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("1", "pruning"),
+        code_version=graph.code_version("2", "pruning"),
         automation_condition=on_all_folds(),
     )
     def selected_features(plan: FoldPlanReport, folds: dict[str, ExplorationFold]) -> dg.Output[SelectedFeatures]:
         """Phase 3: features that beat their shadows often enough; one row a feature, ranked by weight."""
         record = _select(graph, list(planned_folds(plan, folds).values()))
+        record = record.model_copy(update={"research_last": plan.specs[-1].dates["test"]["last"]})
         shown = {str(row["feature"]): float(row["weight"]) for row in record.rows[:25]}
         return content_output(
             record,
@@ -155,6 +162,21 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
         )
 
     return [exploration_plan, spec, exploration_fold, selected_features]
+
+
+def _refuse_unknown_fees(fees: Mapping[str, float], symbols: Sequence[str], cost_bps: float) -> None:
+    """A misspelt symbol would be charged the fee of all others, unnoticed in every phase."""
+    unknown = sorted(set(fees) - set(symbols))
+    if not unknown:
+        return
+    known = ", ".join(symbols[:SHOWN_SYMBOLS])
+    more = f" and {len(symbols) - SHOWN_SYMBOLS} more" if len(symbols) > SHOWN_SYMBOLS else ""
+    raise dg.Failure(
+        f"exploration plan: position.symbol_cost_bps names {', '.join(map(repr, unknown))}, not in the snapshot (it has "
+        f"{known}{more}): the symbol that is meant would be charged position.cost_bps, {cost_bps:g} bps; correct the name or "
+        "remove the line",
+        allow_retries=False,
+    )
 
 
 def plan_metadata(plan: FoldPlanReport) -> dict[str, object]:

@@ -2,17 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from tft_pipeline.domain.backtest import BASELINES, break_even_bps, symbol_table
-from tft_pipeline.domain.content import frame_sha256
+from tft_pipeline.domain.backtest import BASELINES, break_even_bps, held_shares, symbol_table
 from tft_pipeline.domain.inflation import inflation_row, inflation_summary
 from tft_pipeline.domain.paired import paired_sharpe_difference
-from tft_pipeline.domain.reports import FoldPlanReport, OosPerformance, TunedHyperparameters
+from tft_pipeline.domain.reports import FoldPlanReport, LeakageAudit, OosPerformance, TunedHyperparameters
 from tft_pipeline.domain.sharpe import annualise, describe_returns
 from tft_pipeline.domain.superiority import MIN_BARS, same_but_for_scale, superiority
 from tft_pipeline.domain.track_record import monthly_returns, track_record
@@ -28,10 +26,8 @@ from tft_pipeline.domain.verdict import (
 )
 from tft_pipeline.pipeline.assets.blend import direction_statistics
 from tft_pipeline.pipeline.graph import ExperimentGraph
-from tft_pipeline.storage.environment import utc_now
+from tft_pipeline.pipeline.ledgers import ScoredPeriod, look_at, looks_at, other_trials, research_scope
 from tft_pipeline.storage.fold_bundles import FoldBundle
-from tft_pipeline.storage.looks import record_look
-from tft_pipeline.storage.trials import trials_of_others
 
 UNDEFLATED = ("dsr", "expected_max_sharpe", "min_btl_years")
 """Nobody chose a baseline: nothing deflates it."""
@@ -43,14 +39,23 @@ def performance_of(
     folds: dict[str, FoldBundle],
     portfolio: pl.DataFrame,
     tuned: TunedHyperparameters,
+    audit: LeakageAudit,
 ) -> OosPerformance:
-    """Statistics, baselines, costs, folds and the verdict; the look at production is written down first."""
+    """Statistics, baselines, costs, folds and the verdict; the look at production is written down first.
+
+    Raises:
+        ValueError: the audit is of another plan; fewer than 8 bars, or returns that never vary.
+    """
+    if audit.plan_sha256 != plan.content_sha256():
+        raise ValueError("the leakage audit examined the folds of another plan: materialise leakage_audit again")
     experiment, newest = graph.experiment, plan.specs[-1]
     bars_per_year, seed = experiment.data.bars_per_year, experiment.seed
     portfolio = portfolio.filter(pl.col("n_symbols") > 0)  # a bar that no symbol trades on has no return
     predictions = pl.concat([fold.predictions for fold in folds.values()])
-    looks_seen = _record_look(graph, predictions, portfolio)
-    looks = len(looks_seen)
+    period = ScoredPeriod.of(predictions, portfolio)
+    look_at(graph, period, portfolio, name=graph.name)
+    looks_seen = looks_at(graph, period)
+    looks = sum(row["looks"] for row in looks_seen)
     series = {name: portfolio[name].to_numpy() for name in portfolio.columns if portfolio[name].dtype.is_float()}
     series["net_at_0x_cost"] = series["net"] + series["cost"]  # financing stays: it is no cost of trading
 
@@ -64,21 +69,22 @@ def performance_of(
         )
 
     net, gross = describe("net"), describe("gross")
-    baselines = {name: _baseline(series, name, describe, bars_per_year, seed) for name in BASELINES}
-    others = trials_of_others(graph.layout.trials_ledger, experiment=graph.name, study=tuned.study)
-    research = research_evidence(
-        tuned, bars_per_year=bars_per_year, trials_of_others=sum(entry["started"] for entry in others)
-    )
+    held = held_shares(predictions)
+    baselines = {
+        name: {**_baseline(series, name, describe, bars_per_year, seed), "held_share": held[name]} for name in BASELINES
+    }
+    research = research_evidence(tuned, bars_per_year=bars_per_year, others=other_trials(graph, tuned, period.symbols))
     tests = _superiority(series, baselines, bars_per_year, experiment.evaluation.alpha, seed)
     psr_after_looks = deflated_by_looks(net, looks)
     reasons = reasons_against(
+        leaks=tuple(f"{row['guard']} failed, {row['detail']}" for row in audit.rows if row["passed"] is False),
         statistics=net,
         psr_after_looks=psr_after_looks,
         looks=looks,
         research=research,
         baselines=baselines,
         superior=tests["superior"],
-        contaminated=experiment.periods.overlap == "allowed",
+        contaminated=plan.contaminated,
         limits=experiment.evaluation,
     )
     rows = [
@@ -92,10 +98,10 @@ def performance_of(
         "mean_gross_exposure": float(series["gross_exposure"].mean()),
         "mean_net_exposure": float(series["net_exposure"].mean()),
         "financing_annual": float(series["financing"].mean()) * bars_per_year,
-        "sharpe_annual_at_0x": describe("net_at_0x_cost")["sharpe_annual"],
+        "sharpe_annual_at_0x": annual_sharpe_or_none(series["net_at_0x_cost"], bars_per_year),
         "sharpe_annual_at_1x": net["sharpe_annual"],
-        "sharpe_annual_at_2x": describe("net_at_2x_cost")["sharpe_annual"],
-        "sharpe_annual_one_bar_late": describe("net_one_bar_late")["sharpe_annual"],
+        "sharpe_annual_at_2x": annual_sharpe_or_none(series["net_at_2x_cost"], bars_per_year),
+        "sharpe_annual_one_bar_late": annual_sharpe_or_none(series["net_one_bar_late"], bars_per_year),
     }
     return OosPerformance(
         snapshot_id=plan.snapshot_id,
@@ -106,9 +112,20 @@ def performance_of(
         baselines=json_ready(baselines),
         costs=json_ready(costs),
         folds=tuple(json_ready(row) for row in rows),
-        research=json_ready({**research, "inflation": inflation_summary(rows)}),
+        research=json_ready(
+            {
+                **research,
+                "inflation": inflation_summary(rows),
+                "scope": research_scope(graph, tuned, period.symbols),
+                "own_trials": [trial.identity for trial in tuned.trials],
+            }
+        ),
         looks=looks,
-        direction=json_ready(direction_statistics(folds)),
+        direction=json_ready(
+            direction_statistics(
+                folds, position=newest.position, horizon=newest.horizon, bars_per_year=newest.bars_per_year
+            )
+        ),
         track_record=json_ready(track_record(series["net"], bars_per_year=bars_per_year)),
         monthly=tuple(json_ready(row) for row in monthly_returns(portfolio["timestamp"].to_list(), series["net"])),
         symbols=tuple(
@@ -120,6 +137,8 @@ def performance_of(
         superiority=json_ready(tests),
         notes=notes_on(statistics=net, research=research, baselines=baselines, superior=tests["superior"]),
         looks_seen=looks_seen,
+        period=period.keys(experiment.data.interval),
+        plan_sha256=plan.content_sha256(),
     )
 
 
@@ -143,28 +162,6 @@ def statistics_rows(record: OosPerformance) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _record_look(
-    graph: ExperimentGraph, predictions: pl.DataFrame, portfolio: pl.DataFrame
-) -> tuple[dict[str, Any], ...]:
-    """Write down that this period is scored now; every distinct look at it."""
-    folds = {str(key): frame_sha256(part.select("timestamp", "net")) for (key,), part in portfolio.group_by("fold")}
-    first, last = portfolio["timestamp"].min(), portfolio["timestamp"].max()
-    assert isinstance(first, datetime)
-    assert isinstance(last, datetime)
-    return record_look(
-        graph.layout.looks_ledger,
-        {
-            "symbols": predictions["symbol"].unique().sort().to_list(),
-            "interval": graph.experiment.data.interval,
-            "folds": folds,
-            "first": first.isoformat(),
-            "last": last.isoformat(),
-            "experiment": graph.name,
-            "at": utc_now().isoformat(),
-        },
-    )
 
 
 def _baseline(

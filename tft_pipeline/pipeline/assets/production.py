@@ -1,6 +1,7 @@
 """Phase 5: the walk forward over the production period, one partition a fold."""
 
 import time
+from datetime import datetime
 
 import dagster as dg
 import numpy as np
@@ -47,7 +48,7 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
         io_manager_key="reports",
         group_name=group,
         code_version=graph.code_version(
-            "1",
+            "2",
             "production",
             "periods",
             "target",
@@ -71,9 +72,11 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
         """Folds that tile the production period, with the chosen features and hyper-parameters; one row a fold."""
         panel = panel_of(features, targets, catalogue, selected.features)
         try:
+            folds = production_folds(panel, experiment)
+            scored_stop = folds[-1].test.stop
             specs = fold_specs(
                 panel,
-                production_folds(panel, experiment),
+                folds,
                 experiment,
                 network=tuned.network,
                 training=tuned.training,
@@ -87,10 +90,26 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
         except ValueError as error:
             raise dg.Failure(f"production plan: {error}", allow_retries=False) from error
         plan = FoldPlanReport(
-            phase=PRODUCTION, snapshot_id=snapshot.snapshot_id, purge=experiment.periods.purge, specs=specs
+            phase=PRODUCTION,
+            snapshot_id=snapshot.snapshot_id,
+            purge=experiment.periods.purge,
+            specs=specs,
+            research_last=max(
+                (last for last in (selected.research_last, tuned.research_last) if last is not None),
+                key=datetime.fromisoformat,
+                default=None,
+            ),
+            n_unscored_bars=max(0, panel.n_bars - experiment.target.horizon - scored_stop),
         )
         publish_specs(context, graph, plan)
-        return content_output(plan, plan_metadata(plan))
+        return content_output(
+            plan,
+            {
+                **plan_metadata(plan),
+                "newest_bars_not_scored": plan.n_unscored_bars,
+                "chosen_on_bars_up_to": plan.research_last or "unknown",
+            },
+        )
 
     @dg.asset(
         key=graph.key("production_fold"),

@@ -5,7 +5,6 @@ runs (`pipeline.variants`), the paired difference (`domain.paired`), the command
 """
 
 from concurrent.futures.process import BrokenProcessPool
-from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -13,7 +12,6 @@ import polars as pl
 from pydantic import Field
 
 from tft_pipeline.domain.backtest import backtest
-from tft_pipeline.domain.content import frame_sha256
 from tft_pipeline.domain.paired import paired_sharpe_difference
 from tft_pipeline.domain.planning import SliceChangedError
 from tft_pipeline.domain.reports import FoldPlanReport, PurgeComparison
@@ -22,13 +20,12 @@ from tft_pipeline.domain.verdict import annual_sharpe_or_none
 from tft_pipeline.pipeline.assets.evaluation import all_production_folds
 from tft_pipeline.pipeline.driver import PipelineFailedError
 from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.ledgers import ScoredPeriod, look_at
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.partitions import planned_folds
 from tft_pipeline.pipeline.plots import bar_picture
 from tft_pipeline.pipeline.variants import overlap_portfolio, refit_all_without_purge
-from tft_pipeline.storage.environment import utc_now
 from tft_pipeline.storage.fold_bundles import FoldBundle
-from tft_pipeline.storage.looks import record_look
 
 WITH_PURGE, WITHOUT_PURGE, OVERLAP = "with_purge", "without_purge", "overlap"
 
@@ -52,7 +49,7 @@ def purge_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         ins={"plan": dg.AssetIn(graph.key("production_plan")), "folds": all_production_folds(graph)},
         io_manager_key="reports",
         group_name=f"{graph.name}_6_evaluation",
-        code_version=graph.code_version("1", "production.folds.window", "data.interval"),
+        code_version=graph.code_version("2", "production.folds.window", "data.interval"),
         kinds={"pytorch"},
     )
     def purge_comparison(
@@ -65,7 +62,9 @@ def purge_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             refitted = refit_all_without_purge(graph, plan.specs, window, context.log.info)
             unpurged = [with_positions(frame, refitted[frame["fold"][0]]) for frame in predictions]
             books = {WITH_PURGE: _book(plan, predictions), WITHOUT_PURGE: _book(plan, unpurged)}
-            _record_look(graph, unpurged, books[WITHOUT_PURGE])
+            book = books[WITHOUT_PURGE]
+            # a scoring of the production period like any other
+            look_at(graph, ScoredPeriod.of(pl.concat(unpurged), book), book, name=f"{graph.name}, without purge")
             if config.overlap:
                 books[OVERLAP] = overlap_portfolio(
                     graph, context.instance, parent_run_id=context.run.run_id, log=context.log.info
@@ -124,8 +123,13 @@ def comparison_of(books: dict[str, pl.DataFrame], plan: FoldPlanReport, *, seed:
             }
         )
         if name != first:
-            differences.append(_difference(name, book, books[first], bars_per_year, seed))
-    return PurgeComparison(variants=tuple(variants), differences=tuple(differences))
+            row = _difference(name, book, books[first], bars_per_year, seed)
+            if name == WITHOUT_PURGE and variants[-1]["label_overlap_bars"] == 0:
+                row["words"] += (
+                    f"; no label overlaps at horizon {horizon}: the difference is newer training bars and chance"
+                )
+            differences.append(row)
+    return PurgeComparison(variants=tuple(variants), differences=tuple(differences), plan_sha256=plan.content_sha256())
 
 
 def _difference(
@@ -159,25 +163,6 @@ def _book(plan: FoldPlanReport, predictions: list[pl.DataFrame]) -> pl.DataFrame
         newest.position,
         target_volatility=newest.target_volatility,
         bars_per_year=newest.bars_per_year,
-    )
-
-
-def _record_look(graph: ExperimentGraph, predictions: list[pl.DataFrame], book: pl.DataFrame) -> None:
-    """A scoring of the production period like any other."""
-    first, last = book["timestamp"].min(), book["timestamp"].max()
-    assert isinstance(first, datetime)
-    assert isinstance(last, datetime)
-    record_look(
-        graph.layout.looks_ledger,
-        {
-            "symbols": pl.concat(predictions)["symbol"].unique().sort().to_list(),
-            "interval": graph.experiment.data.interval,
-            "folds": {str(k): frame_sha256(part.select("timestamp", "net")) for (k,), part in book.group_by("fold")},
-            "first": first.isoformat(),
-            "last": last.isoformat(),
-            "experiment": f"{graph.name}, without purge",
-            "at": utc_now().isoformat(),
-        },
     )
 
 

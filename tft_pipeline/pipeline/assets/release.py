@@ -22,6 +22,7 @@ from tft_pipeline.domain.reports import (
 )
 from tft_pipeline.pipeline.assets.evaluation import all_production_folds, newest_fold
 from tft_pipeline.pipeline.automation import on_all_folds
+from tft_pipeline.pipeline.gates import refuse_leaks, refuse_outdated_verdict
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.outputs import content_output
 from tft_pipeline.pipeline.partitions import planned_folds
@@ -75,6 +76,8 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         ensemble: EnsembleWeights,
     ) -> dg.Output[ModelCard]:
         """Everything a reader must know before using the model; one record, every figure from this run."""
+        refuse_leaks(graph, audit, plan)
+        refuse_outdated_verdict(graph, performance, plan)
         used = planned_folds(plan, folds)
         card = build_card(
             experiment=graph.experiment,
@@ -116,6 +119,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         ins={
             "plan": dg.AssetIn(graph.key("production_plan")),
             "folds": all_production_folds(graph),
+            "audit": dg.AssetIn(graph.key("leakage_audit")),
             "card": dg.AssetIn(graph.key("model_card")),
         },
         io_manager_key="reports",
@@ -124,9 +128,14 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         automation_condition=on_all_folds(),
     )
     def release(
-        context: dg.AssetExecutionContext, plan: FoldPlanReport, folds: dict[str, FoldBundle], card: ModelCard
+        context: dg.AssetExecutionContext,
+        plan: FoldPlanReport,
+        folds: dict[str, FoldBundle],
+        audit: LeakageAudit,
+        card: ModelCard,
     ) -> dg.Output[ReleaseRecord]:
         """The newest fold's bundle with its card behind the `current` link; one record. NO-GO is released as a candidate."""
+        refuse_leaks(graph, audit, plan)
         fold = newest_fold(plan, folds)
         bundle = read_artifact(graph.layout.artifact(graph.name, "production_fold", fold.key))
         created_at = utc_now()

@@ -5,14 +5,13 @@ import polars as pl
 
 from tft_pipeline.domain.content import json_sha256
 from tft_pipeline.domain.planning import panel_sha256, research_folds
-from tft_pipeline.domain.reports import FeatureCatalogue, SelectedFeatures, TunedHyperparameters
+from tft_pipeline.domain.reports import FeatureCatalogue, SelectedFeatures, TrialRow, TunedHyperparameters
 from tft_pipeline.pipeline.automation import on_content_change
 from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.ledgers import record_study
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.panels import panel_of
 from tft_pipeline.pipeline.plots import bar_picture
-from tft_pipeline.storage.environment import utc_now
-from tft_pipeline.storage.trials import record_trials
 
 OBJECTIVE = (
     "tuning.folds",
@@ -30,7 +29,7 @@ OBJECTIVE = (
     "data.interval",
 )
 """What a trial's value depends on; with the bars it names the study, so that more trials continue it."""
-REVISION = "2"
+REVISION = "3"
 """Of the code that trains and scores a trial: trials of another one are not continued."""
 
 
@@ -74,19 +73,16 @@ def tuning_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                 name=f"{graph.name}-{json_sha256(inputs)[:16]}",
                 control=graph.layout.tuning_control(graph.name),
             )
-            tuned = tune(research, local, experiment, study, report=context.log.info)
-            record_trials(
-                graph.layout.trials_ledger,
-                {
-                    "experiment": graph.name,
-                    "study": tuned.study,
-                    "started": tuned.n_trials_started,
-                    "symbols": list(research.symbols),
-                    "interval": experiment.data.interval,
-                    "first": research.calendar[0].isoformat(),
-                    "last": research.calendar[-1].isoformat(),
-                    "at": utc_now().isoformat(),
-                },
+            first_scored = research.calendar[min(fold.test.start for fold in local)]
+            last_scored = research.calendar[max(fold.test.stop for fold in local) - 1]
+
+            def remember(trials: tuple[TrialRow, ...]) -> None:
+                record_study(graph, study.name, research.symbols, first_scored, last_scored, trials)
+
+            tuned = tune(research, local, experiment, study, report=context.log.info, on_round=remember)
+            remember(tuned.trials)  # a study that was complete has no round
+            tuned = tuned.model_copy(
+                update={"research_first": first_scored.isoformat(), "research_last": last_scored.isoformat()}
             )
         except (ValueError, NoTrialCompletedError) as error:
             raise dg.Failure(f"tuning: {error}", allow_retries=False) from error

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tft_pipeline.domain.reports import PurgeComparison
 from tft_pipeline.pipeline.report.markup import (
     Column,
     Html,
@@ -20,18 +19,23 @@ from tft_pipeline.pipeline.report.records import ReportRecords
 from tft_pipeline.pipeline.report.sections.verdict import sentence
 
 OF = "leakage_audit.rows"
-STATES = {True: ("✓ pass", "good"), False: ("✗ FAIL", "bad"), None: ("? not verifiable", "note")}
+STATES = {
+    "held": ("✓ pass", "good"),
+    "leak": ("✗ FAIL", "bad"),
+    "not_used": ("– not used", "note"),
+    "not_verifiable": ("? not verifiable", "note"),
+}
+COUNTED = {"held": "held", "leak": "found a leak", "not_used": "not used", "not_verifiable": "not verifiable"}
+OF_PASSED = {True: "held", False: "leak", None: "not_verifiable"}
 
 
 def audit_section(records: ReportRecords) -> Section:
     """One row a guard: the claim, what was tried, whether it held."""
     rows = records.audit.rows
-    found = [figure_of(row, "passed", of=OF) for row in rows]
-    failed, unknown = found.count(False), found.count(None)
+    found = [_state_of(row) for row in rows]
+    counts = [f"{found.count(state)} {words}" for state, words in COUNTED.items() if state in found]
     finding = (
-        f"{found.count(True)} of {len(rows)} guards pass, {failed} fail, {unknown} cannot be verified."
-        if rows
-        else "No guard was run: nothing is known about leakage."
+        f"Of {len(rows)} guards {', '.join(counts)}." if rows else "No guard was run: nothing is known about leakage."
     )
     columns = [
         Column("guard", lambda row: tag("code", str(figure_of(row, "guard", of=OF))), False),
@@ -44,21 +48,36 @@ def audit_section(records: ReportRecords) -> Section:
         anchor="audit",
         title="Leakage audit",
         finding=finding,
-        parts=(table(columns, rows, caption="Guards"), _purge(records.purge_comparison, records.experiment.name)),
+        parts=(table(columns, rows, caption="Guards"), _purge(records)),
     )
 
 
+def _state_of(row: Mapping[str, Any]) -> str:
+    """State of a guard; rows of older audits say only whether it passed."""
+    return str(row["state"]) if "state" in row else OF_PASSED[figure_of(row, "passed", of=OF)]
+
+
 def _state(row: Mapping[str, Any]) -> Html:
-    text, kind = STATES[row["passed"]]
+    text, kind = STATES[_state_of(row)]
     return tag("span", text, attributes={"class": kind})
 
 
-def _purge(comparison: PurgeComparison | None, experiment: str) -> Html:
+def _purge(records: ReportRecords) -> Html:
+    """The comparison of this plan's folds; one of another plan says nothing of this run and is not shown."""
+    comparison, asset = records.purge_comparison, tag("code", f"{records.experiment.name}/purge_comparison")
     if comparison is None:
         return paragraph(
             "With and without purge was not compared. To do so, materialise ",
-            tag("code", f"{experiment}/purge_comparison"),
+            asset,
             ", then this report again.",
+            kind="note",
+        )
+    if comparison.plan_sha256 != records.plan.content_sha256():
+        return paragraph(
+            "The stored comparison with and without purge was made of another plan, so it is not shown; run it again: "
+            "materialise ",
+            asset,
+            ", then this report.",
             kind="note",
         )
     said = [sentence(str(row["words"])) for row in comparison.differences if row.get("words")]

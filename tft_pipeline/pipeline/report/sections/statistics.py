@@ -204,7 +204,7 @@ def _track_record_table(records: ReportRecords) -> Html:
 
 
 def _direction_table(direction: Mapping[str, Any]) -> Html:
-    """How often the sign of the next move was right, beside the base rate, by source of probabilities."""
+    """How often the sign of the next move was right, beside the base rate and what pays, by source of probabilities."""
     of = "oos_performance.direction"
     rows = [{"source": name, **row} for name, row in direction.items() if "accuracy" in row]
     if not rows:
@@ -213,15 +213,26 @@ def _direction_table(direction: Mapping[str, Any]) -> Html:
     def digits(key: str) -> Any:
         return lambda row: decimal(figure_of(row, key, of=of), 3)
 
+    def interval(key: str) -> Any:
+        return lambda row: "{} to {}".format(*map(percent, figure_of(row, key, of=of)))
+
     columns = [
         Column("source", lambda row: row["source"], False),
         Column("n", lambda row: count(figure_of(row, "n", of=of))),
         Column("accuracy", lambda row: percent(row["accuracy"])),
-        Column("95 % (Wilson)", lambda row: "{} to {}".format(*map(percent, figure_of(row, "accuracy_ci", of=of)))),
+        Column("95 % (Wilson), rows", interval("accuracy_ci")),
+        Column("bars", lambda row: count(figure_of(row, "n_bars", of=of))),
+        Column("95 % (Wilson), bars", interval("accuracy_ci_bars")),
+        Column("break-even", lambda row: percent(figure_of(row, "break_even_accuracy", of=of))),
         Column("share of ups", lambda row: percent(figure_of(row, "base_rate", of=of))),
         Column("always the larger class", lambda row: percent(figure_of(row, "majority_rate", of=of))),
         Column("AUC", digits("auc_roc")),
         Column("log loss", digits("log_loss")),
         Column("Brier", digits("brier")),
     ]
-    return table(columns, rows, caption="Direction of the next move")
+    note = paragraph(
+        "Rows of one bar move together, so the interval on bars is the one to believe; where labels look several bars ahead, "
+        "it is still too narrow. Break-even: accuracy at which equal bets, each opened and closed once, pay fee and slippage.",
+        kind="note",
+    )
+    return join([table(columns, rows, caption="Direction of the next move"), note])

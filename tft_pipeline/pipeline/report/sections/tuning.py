@@ -28,7 +28,7 @@ from tft_pipeline.pipeline.report.records import ReportRecords
 OF = "oos_performance.research"
 EVIDENCE = (
     ("n_trials_started", "trials started, those of other experiments on the same bars counted", count),
-    ("n_trials_of_others", "of them by other experiments", count),
+    ("n_other_trials", "of them by other experiments", count),
     ("n_completed", "trials completed", count),
     ("n_left_out", "trials left out of CSCV", count),
     ("n_trials_effective", "independent trials that would spread like these", lambda value: decimal(value, 1)),

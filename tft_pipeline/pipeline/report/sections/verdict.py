@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tft_pipeline.domain.backtest import BASELINES
 from tft_pipeline.domain.verdict import GO
 from tft_pipeline.pipeline.report.markup import (
     DASH,
@@ -126,6 +127,10 @@ def _value(row: Mapping[str, Any]) -> Html:
 
 
 def sentence(text: str) -> str:
-    """First letter capital, a full stop at the end."""
+    """First letter capital, unless the first word is a name of ours such as long_only; a full stop at the end."""
     text = text.strip().replace("+-", "±")
-    return text if not text else text[0].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
+    if not text:
+        return text
+    first = text.split()[0].rstrip(".,:;!?")
+    named = first in BASELINES or "_" in first or "." in first
+    return (text if named else text[0].upper() + text[1:]) + ("" if text[-1] in ".!?" else ".")

@@ -1,0 +1,56 @@
+"""What a card, a report and a release refuse to follow, whichever run they are made in.
+
+A blocking check stops what is downstream in its own run only; an asset that is materialised alone must ask again.
+"""
+
+import dagster as dg
+
+from tft_pipeline.domain.reports import FoldPlanReport, LeakageAudit, OosPerformance
+from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.ledgers import ledgers_have_moved
+
+OVERLAPPED = "research_ends_before_production"
+"""The guard that fails when periods overlap."""
+
+
+def undeclared_leaks(audit: LeakageAudit, *, overlap_declared: bool) -> list[str]:
+    """What the audit found, in words; a declared overlap is no accident: its result may be shown, as contaminated."""
+    return [
+        f"{row['guard']}: {row['detail']}"
+        for row in audit.rows
+        if row["passed"] is False and not (overlap_declared and row["guard"] == OVERLAPPED)
+    ]
+
+
+def refuse_leaks(graph: ExperimentGraph, audit: LeakageAudit, plan: FoldPlanReport) -> None:
+    """Stop unless the audit examined this plan's folds and found no leak.
+
+    Raises:
+        dagster.Failure: it did not.
+    """
+    if audit.plan_sha256 != plan.content_sha256():
+        raise dg.Failure(
+            "the leakage audit examined the folds of another plan: materialise leakage_audit again", allow_retries=False
+        )
+    leaks = undeclared_leaks(audit, overlap_declared=graph.experiment.periods.overlap == "allowed")
+    if leaks:
+        raise dg.Failure(f"the leakage audit found {'; '.join(leaks)}: mend it and run again", allow_retries=False)
+
+
+def refuse_outdated_verdict(graph: ExperimentGraph, performance: OosPerformance, plan: FoldPlanReport) -> None:
+    """Stop unless the verdict is on this plan's folds and knows every look and trial that the ledgers know.
+
+    Raises:
+        dagster.Failure: it does not.
+    """
+    if performance.plan_sha256 != plan.content_sha256():
+        raise dg.Failure(
+            "oos_performance judges the folds of another plan: materialise it and what follows again",
+            allow_retries=False,
+        )
+    if ledgers_have_moved(graph, performance):
+        raise dg.Failure(
+            "since oos_performance was made the production period was looked at, or other trials were started on the research "
+            "bars: its verdict is out of date; materialise oos_performance and what follows again",
+            allow_retries=False,
+        )

@@ -1,0 +1,135 @@
+"""Looks at the production period and trials on the research bars enter the verdict, whoever made them and whenever."""
+
+import json
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from tft_pipeline.domain.reports import FoldPlanReport, LeakageAudit, OosPerformance
+from tft_pipeline.pipeline.commands import materialise_asset
+from tft_pipeline.pipeline.gates import refuse_leaks, undeclared_leaks
+from tft_pipeline.pipeline.io_managers import REPORT_FILE
+from tft_pipeline.pipeline.staleness import Staleness
+from tft_pipeline_tests.conftest import Workbench
+
+
+def performance(bench: Workbench) -> OosPerformance:
+    return OosPerformance.model_validate_json((bench.artifact("oos_performance") / REPORT_FILE).read_text())
+
+
+def plan(bench: Workbench) -> FoldPlanReport:
+    return FoldPlanReport.model_validate_json((bench.artifact("production_plan") / REPORT_FILE).read_text())
+
+
+def again(bench: Workbench, asset: str) -> dict[str, Any]:
+    return materialise_asset(bench.file, asset, partition=None, downstream=False, report=bench.lines.append)
+
+
+def append(path: Any, row: dict[str, Any]) -> None:
+    with path.open("a") as stream:
+        stream.write(json.dumps(row) + "\n")
+
+
+def a_look_of_another(bench: Workbench) -> None:
+    line = json.loads(bench.layout.looks_ledger.read_text().splitlines()[0])
+    append(bench.layout.looks_ledger, {**line, "experiment": "rival", "folds": dict.fromkeys(line["folds"], "other")})
+
+
+def trials_of_another(bench: Workbench, **changes: str) -> None:
+    line = json.loads(bench.layout.trials_ledger.read_text().splitlines()[-1])
+    append(
+        bench.layout.trials_ledger,
+        {**line, "experiment": "rival", "trials": {f"t{k}": 0.1 * k for k in range(9)}, **changes},
+    )
+
+
+def needs_run(bench: Workbench) -> bool:
+    with bench.instance() as instance:
+        return Staleness(bench.graph, bench.definitions, instance).needs_run("oos_performance")
+
+
+def test_a_run_leaves_one_look_and_its_own_trials(finished: Workbench) -> None:
+    record = performance(finished)
+    assert record.looks == 1
+    assert [(row["experiment"], row["looks"], row["n_folds"]) for row in record.looks_seen] == [("small", 1, 3)]
+    assert (record.research["n_trials_started"], record.research["n_other_trials"]) == (3, 0)
+    entries = [json.loads(line) for line in finished.layout.trials_ledger.read_text().splitlines()]
+    assert len({key for entry in entries for key in entry["trials"]}) == 3
+    assert not needs_run(finished)
+
+
+def test_a_look_is_written_down_before_its_picture_can_be_seen(finished: Workbench) -> None:
+    finished.layout.looks_ledger.unlink()
+    assert not again(finished, "oos_portfolio")["failed"]
+    (line,) = finished.layout.looks_ledger.read_text().splitlines()
+    assert json.loads(line)["experiment"] == "small"
+
+
+def test_a_verdict_is_out_of_date_once_somebody_else_looked_and_its_card_is_refused(finished: Workbench) -> None:
+    a_look_of_another(finished)
+    assert needs_run(finished)
+    (failed,) = again(finished, "model_card")["failed"]
+    assert "the production period was looked at" in failed["reason"]
+    assert not again(finished, "oos_performance")["failed"]
+    record = performance(finished)
+    assert record.looks == 2
+    assert {row["experiment"] for row in record.looks_seen} == {"small", "rival"}
+    assert not needs_run(finished)
+    assert not again(finished, "model_card")["failed"]
+
+
+def test_trials_that_others_start_later_deflate_the_verdict_too(finished: Workbench) -> None:
+    before = performance(finished)
+    trials_of_another(finished)
+    assert needs_run(finished)
+    assert not again(finished, "oos_performance")["failed"]
+    after = performance(finished)
+    assert (after.research["n_trials_started"], after.research["n_other_trials"]) == (12, 9)
+    assert after.research["dsr"] < before.research["dsr"]
+    assert after.looks == 1
+
+
+def test_trials_that_were_scored_on_production_bars_are_looks(finished: Workbench) -> None:
+    trials_of_another(finished, first="2021-02-01", last="2021-03-01")
+    assert not again(finished, "oos_performance")["failed"]
+    record = performance(finished)
+    assert record.looks == 1 + 9
+    assert record.research["n_other_trials"] == 0
+    assert record.looks_seen[-1] | {"first": "", "last": ""} == {
+        "experiment": "rival, trials",
+        "at": "",
+        "first": "",
+        "last": "",
+        "n_folds": 0,
+        "looks": 9,
+    }
+
+
+def test_a_plan_knows_by_its_record_whether_it_was_chosen_on_scored_bars(finished: Workbench) -> None:
+    made = plan(finished)
+    assert made.research_last is not None
+    assert not made.contaminated
+    assert made.model_copy(update={"research_last": made.specs[0].dates["test"]["first"]}).contaminated
+
+
+def test_a_leak_or_an_audit_of_another_plan_stops_what_is_materialised_alone(finished: Workbench) -> None:
+    made = plan(finished)
+    held = LeakageAudit(
+        rows=({"guard": "g", "passed": True, "detail": ""},), passed=True, plan_sha256=made.content_sha256()
+    )
+    refuse_leaks(finished.graph, held, made)
+    leak = held.model_copy(update={"rows": ({"guard": "g", "passed": False, "detail": "at noon"},), "passed": False})
+    with pytest.raises(dg.Failure, match="the leakage audit found g: at noon"):
+        refuse_leaks(finished.graph, leak, made)
+    with pytest.raises(dg.Failure, match="folds of another plan"):
+        refuse_leaks(finished.graph, held.model_copy(update={"plan_sha256": "x"}), made)
+
+
+def test_only_the_declared_overlap_is_let_through() -> None:
+    rows = tuple(
+        {"guard": guard, "passed": False, "detail": "d"} for guard in ("research_ends_before_production", "another")
+    )
+    audit = LeakageAudit(rows=rows, passed=False)
+    assert undeclared_leaks(audit, overlap_declared=True) == ["another: d"]
+    assert len(undeclared_leaks(audit, overlap_declared=False)) == 2
