@@ -1,7 +1,7 @@
 """Leaks, each planted into the pipeline's own code where the pipeline calls it. The guards know none of them.
 
-Seeds and limits of what finds them stand in `domain.leakage`, `domain.features.causality` and `model.leakage`. Not here: what
-must find them (`end_to_end.test_planted_leaks`).
+Seeds and limits of what finds them stand in the `leakage` modules of domain and model and in `domain.features.causality`. Not
+here: what must find them (`end_to_end.test_planted_leaks`).
 """
 
 from collections.abc import Callable
@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from tft_pipeline.domain import change_points, portfolio, targets
+from tft_pipeline.domain.folds import Fold, Span
 from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.scaling import Scaler
+from tft_pipeline.model import baselines, inference
 from tft_pipeline.model import context_pool as drawing
 from tft_pipeline.model import fit as fitting
 from tft_pipeline.model.context import ContextPool
@@ -25,6 +27,8 @@ from tft_pipeline.model.lightning import TftModule
 from tft_pipeline.model.windows import BlockBatches, Outcomes, PanelTensors
 from tft_pipeline.pipeline import panels
 from tft_pipeline.pipeline.assets import features as computing
+from tft_pipeline.pipeline.assets import production
+from tft_pipeline_tests.conftest import SMALL
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -35,12 +39,14 @@ class Leak:
 
     Attributes:
         needs: what the evidence must hold for the leak to have an effect: "", or the choice of context sequences.
+        also: guards that may name it beside its own, because what an honest run stored is not what the leaky code gives.
     """
 
     name: str
     guard: str
     plant: Plant
     needs: str = ""
+    also: tuple[str, ...] = ()
 
 
 def same_day_targets(patch: pytest.MonkeyPatch) -> None:
@@ -181,6 +187,144 @@ def _of_symbols(outcomes: Outcomes, symbols: slice) -> Outcomes:
     return replace(outcomes, present=present)
 
 
+def validation_on_train(patch: pytest.MonkeyPatch) -> None:
+    """The last bars of train validate: training stops early where it has learned them by heart."""
+
+    class InSample(TftModule):
+        def __init__(self, network: Any, tensors: PanelTensors, validation: Any, **kwargs: Any) -> None:
+            super().__init__(network, tensors, _last_of_train(tensors, validation), **kwargs)
+
+    patch.setattr(fitting, "TftModule", InSample)
+
+
+def symbol_major_on_train_dates(patch: pytest.MonkeyPatch) -> None:
+    """The first symbols train, the last one validates on the dates of train; no later date is read."""
+
+    class SymbolMajor(TftModule):
+        def __init__(self, network: Any, tensors: PanelTensors, validation: Any, **kwargs: Any) -> None:
+            super().__init__(network, tensors, _last_of_train(tensors, validation), **kwargs)
+
+        def training_step(self, batches: list[Tensor]) -> Tensor:
+            whole = self.tensors
+            self.tensors = replace(whole, outcomes=_of_symbols(whole.outcomes, slice(None, -1)))
+            loss = super().training_step(batches)
+            self.tensors = whole
+            return loss
+
+        def validation_forecast(self) -> Any:
+            forecast, observed, outcomes = super().validation_forecast()
+            return forecast, observed, _of_symbols(outcomes, slice(-1, None))
+
+    patch.setattr(fitting, "TftModule", SymbolMajor)
+
+
+def validation_of_one_symbol(patch: pytest.MonkeyPatch) -> None:
+    """Dates are right, and only the first symbol is validated on."""
+
+    class OneSymbol(TftModule):
+        def validation_forecast(self) -> Any:
+            forecast, observed, outcomes = super().validation_forecast()
+            return forecast, observed, _of_symbols(outcomes, slice(0, 1))
+
+    patch.setattr(fitting, "TftModule", OneSymbol)
+
+
+def _last_of_train(tensors: PanelTensors, validation: Span) -> Span:
+    stop = tensors.first_bar + tensors.values.shape[1] - validation.n_bars - SMALL["periods"]["purge"]
+    return Span(stop - validation.n_bars, stop)
+
+
+def later_leverage(patch: pytest.MonkeyPatch) -> None:
+    """The loss scales a position by the volatility of the next bar."""
+    _leverage(patch, lambda outcomes: torch.roll(outcomes.leverage, -1, 1))
+
+
+def leverage_by_the_return(patch: pytest.MonkeyPatch) -> None:
+    """The loss scales a position down where the return to come is large."""
+    _leverage(patch, lambda outcomes: outcomes.leverage / (1.0 + 50.0 * outcomes.next_return.abs()))
+
+
+def _leverage(patch: pytest.MonkeyPatch, changed: Callable[[Outcomes], Tensor]) -> None:
+    honest = fitting.panel_tensors
+
+    def leaky(*args: Any, **kwargs: Any) -> PanelTensors:
+        tensors = honest(*args, **kwargs)
+        return replace(tensors, outcomes=replace(tensors.outcomes, leverage=changed(tensors.outcomes)))
+
+    patch.setattr(fitting, "panel_tensors", leaky)
+
+
+def context_by_the_last_bar(patch: pytest.MonkeyPatch) -> None:
+    """Training asks for context sequences by the last bar of a block, not by its first scored one."""
+    honest = TftModule.windows_of
+
+    def leaky(self: TftModule, bars: Tensor) -> Any:
+        windows = honest(self, bars)
+        if self.context is None:
+            return windows
+        last = bars[:, -1].cpu().numpy() + self.tensors.first_bar
+        return replace(windows, context=self.context.of(last))
+
+    patch.setattr(TftModule, "windows_of", leaky)
+
+
+def positions_of_the_next_bar(patch: pytest.MonkeyPatch) -> None:
+    """A forecast at bar t is what the network says at bar t+1."""
+    honest = inference.predict
+
+    def leaky(*args: Any) -> inference.Predictions:
+        found = honest(*args)
+        ahead = np.concatenate((found.raw_position[:, 1:], found.raw_position[:, -1:]), axis=1)
+        return replace(found, raw_position=ahead)
+
+    patch.setattr(inference, "predict", leaky)
+
+
+def baseline_of_the_next_bar(patch: pytest.MonkeyPatch) -> None:
+    """The trend rule knows the next close, so that the model is not compared with an honest one."""
+    honest = production.macd_positions
+    patch.setattr(production, "macd_positions", lambda close: np.roll(honest(close), -1, axis=1))
+
+
+def ridge_that_learns_from_test(patch: pytest.MonkeyPatch) -> None:
+    """The ridge regression is fitted on the test bars too."""
+    honest = baselines.fit_ridge
+
+    def leaky(panel: Panel, fold: Fold, scaler: Scaler) -> Any:
+        return honest(panel, replace(fold, train=Span(fold.train.start, fold.test.stop)), scaler)
+
+    patch.setattr(baselines, "fit_ridge", leaky)
+
+
+def paid_by_the_same_day(patch: pytest.MonkeyPatch) -> None:
+    """The stored return of bar t is that of bar t-1 to t."""
+    _predictions(patch, pl.col("next_return").shift(1).over("symbol"))
+
+
+def volatility_of_the_next_bar(patch: pytest.MonkeyPatch) -> None:
+    """The stored volatility of bar t is that of bar t+1."""
+    _predictions(patch, pl.col("volatility").shift(-1).over("symbol").fill_null(pl.col("volatility")))
+
+
+def losses_left_out(patch: pytest.MonkeyPatch) -> None:
+    """Bars before the largest falls are not stored."""
+    honest = production.prediction_frame
+    patch.setattr(
+        production, "prediction_frame", lambda *args: honest(*args).filter(pl.col("next_return").fill_nan(0.0) > -0.02)
+    )
+
+
+def _predictions(patch: pytest.MonkeyPatch, changed: pl.Expr) -> None:
+    honest = production.prediction_frame
+    patch.setattr(production, "prediction_frame", lambda *args: honest(*args).with_columns(changed))
+
+
+def prefilter_on_all_bars(patch: pytest.MonkeyPatch, everything: np.ndarray) -> None:
+    """The prefilter judges all bars; its record names those of research."""
+    honest = computing.prefilter
+    patch.setattr(computing, "prefilter", lambda values, names, **limits: honest(everything, names, **limits))
+
+
 def selection_on_production(patch: pytest.MonkeyPatch) -> None:
     """Research goes on to the last bar."""
     from tft_pipeline.domain import planning
@@ -210,21 +354,45 @@ def backwards_segments_in_the_pool(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(drawing, "closed_segments", leaky)
 
 
+RESEARCH = "research_ends_before_production"
 LEAKS = (
-    Leak("same-day alignment", "outcomes_lie_after_the_decision", same_day_targets),
-    Leak("same-day alignment, on the grid", "outcomes_lie_after_the_decision", same_day_panel),
+    Leak("same-day alignment", "outcomes_lie_after_the_decision", same_day_targets, also=(RESEARCH,)),
+    Leak("same-day alignment, on the grid", "outcomes_lie_after_the_decision", same_day_panel, also=(RESEARCH,)),
     Leak("same-day alignment, in the book", "outcomes_lie_after_the_decision", same_day_book),
-    Leak("label in the volatility", "volatility_is_known_at_the_bar", label_in_the_volatility),
-    Leak("back-fill", "inputs_do_not_see_later_bars", back_filled_features),
-    Leak("back-fill, on the grid", "inputs_do_not_see_later_bars", back_filled_panel),
+    Leak("label in the volatility", "volatility_is_known_at_the_bar", label_in_the_volatility, also=(RESEARCH,)),
+    Leak("next volatility in the loss", "volatility_is_known_at_the_bar", later_leverage),
+    Leak("next return in the leverage", "volatility_is_known_at_the_bar", leverage_by_the_return),
+    Leak("back-fill", "inputs_do_not_see_later_bars", back_filled_features, also=(RESEARCH,)),
+    Leak("back-fill, on the grid", "inputs_do_not_see_later_bars", back_filled_panel, also=(RESEARCH,)),
     Leak("scaler fitted on everything", "scaler_knows_training_bars_only", scaler_of_everything),
     Leak("unresolved context label", "context_labels_are_resolved", unresolved_context, "time_equivalent"),
     Leak(
         "context label of the scored bar", "context_labels_are_resolved", context_of_the_scored_bar, "time_equivalent"
     ),
     Leak("context of any time", "context_labels_are_resolved", context_of_any_time, "random"),
+    Leak("context asked by the last bar", "context_labels_are_resolved", context_by_the_last_bar, "random"),
+    Leak(
+        "context asked by the last bar, by time",
+        "context_labels_are_resolved",
+        context_by_the_last_bar,
+        "time_equivalent",
+    ),
     Leak("symbol-major validation", "weights_learn_from_training_dates_only", symbol_major_validation),
+    Leak("symbol-major on train dates", "weights_learn_from_training_dates_only", symbol_major_on_train_dates),
+    Leak("validation on train", "weights_learn_from_training_dates_only", validation_on_train),
+    Leak("validation of one symbol", "weights_learn_from_training_dates_only", validation_of_one_symbol),
     Leak("backwards segmentation", "segments_know_the_past_only", backwards_segments),
     Leak("backwards segmentation, in the pool", "segments_know_the_past_only", backwards_segments_in_the_pool),
 )
-"""All but selection on production folds, which shows in what is stored."""
+"""Leaks of computations, tried after an honest run."""
+
+DECIDED, PAID = "predictions_know_the_past_only", "predictions_are_paid_by_the_stored_targets"
+STORED_LEAKS = (
+    Leak("position of the next bar", DECIDED, positions_of_the_next_bar),
+    Leak("trend rule of the next bar", DECIDED, baseline_of_the_next_bar),
+    Leak("ridge regression of the test bars", DECIDED, ridge_that_learns_from_test),
+    Leak("paid by the same day", PAID, paid_by_the_same_day),
+    Leak("volatility of the next bar", PAID, volatility_of_the_next_bar),
+    Leak("losses left out", PAID, losses_left_out),
+)
+"""Leaks that folds are stored with."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -10,15 +11,17 @@ import pytest
 from tft_pipeline.domain.experiment import Experiment
 from tft_pipeline.domain.leakage_periods import Research, purge_problems, research_ends_before_production
 from tft_pipeline.domain.planning import production_folds, research_folds
+from tft_pipeline.domain.prefilter import prefilter
 from tft_pipeline.domain.reports import (
     ExplorationFold,
     FoldPlanReport,
     FoldSpec,
     PrefilteredFeatures,
     SelectedFeatures,
+    TrialRow,
     TunedHyperparameters,
 )
-from tft_pipeline_tests.builders import FEATURES, planned, small, toy_panel
+from tft_pipeline_tests.builders import FEATURES, MIN_HISTORY, planned, small, toy_features, toy_panel
 from tft_pipeline_tests.conftest import random_bars
 
 WEIGHTS = dict(zip(FEATURES, (0.5, 0.3, 0.2), strict=True))
@@ -44,18 +47,45 @@ def exploration_fold(spec: FoldSpec, weights: dict[str, float]) -> ExplorationFo
     )
 
 
+def trial(number: int, sharpe: float | None, rate: float, state: str = "complete") -> TrialRow:
+    params = {"training.learning_rate": rate}
+    return TrialRow(number=number, state=state, params=params, sharpe_annual=sharpe, fold_sharpes=(), returns=())
+
+
+TRIALS = (trial(0, 0.4, 0.002), trial(1, 0.9, 0.004), trial(2, None, 0.003, "pruned"))
+
+
+def rows_up_to(last: datetime) -> pl.DataFrame:
+    """Of symbols with enough history, sorted by symbol and bar."""
+    history = pl.int_range(1, pl.len() + 1).over("symbol")
+    return toy_features(random_bars()).filter((history >= MIN_HISTORY) & (pl.col("timestamp") <= last))
+
+
 def research(changes: dict[str, Any] | None = None) -> Research:
     experiment = small(changes)
     panel = toy_panel(random_bars(), experiment)
     explored = plan_again(experiment, random_bars())
     tuning = research_folds(panel, experiment, experiment.tuning.folds)
-    production = planned(panel, experiment, production_folds(panel, experiment), production=True)
+    network, training, position = experiment.with_overrides(TRIALS[1].params)
+    production = tuple(
+        spec.model_copy(update={"training": training})
+        for spec in planned(panel, experiment, production_folds(panel, experiment), production=True)
+    )
+    ends = [datetime.fromisoformat(spec.dates["train"]["last"]) for spec in explored]
+    ends += [panel.calendar[fold.train.stop - 1] for fold in tuning]
+    judged = rows_up_to(min(ends))
     return Research(
         experiment=experiment,
         calendar=panel.calendar,
         prefiltered=PrefilteredFeatures(
-            kept=FEATURES, dropped=(), first=explored[0].first, last=explored[0].dates["train"]["last"], n_rows=1
+            kept=FEATURES,
+            dropped=(),
+            first=judged["timestamp"].min().isoformat(),
+            last=min(ends).isoformat(),
+            n_rows=judged.height,
         ),
+        judged=judged,
+        train_ends=ends,
         exploration_plan=FoldPlanReport(phase="exploration", snapshot_id="", purge=5, specs=tuple(explored)),
         folds={spec.key: exploration_fold(spec, WEIGHTS) for spec in explored},
         selected=SelectedFeatures(
@@ -67,16 +97,16 @@ def research(changes: dict[str, Any] | None = None) -> Research:
             kendall_w=None,
         ),
         tuned=TunedHyperparameters(
-            network=experiment.network,
-            training=experiment.training,
-            position=experiment.position,
-            best_trial=0,
-            best_sharpe_annual=0.0,
+            network=network,
+            training=training,
+            position=position,
+            best_trial=1,
+            best_sharpe_annual=0.9,
             study="",
-            n_trials_started=1,
-            n_pruned=0,
+            n_trials_started=3,
+            n_pruned=1,
             fold_keys=tuple(fold.key for fold in tuning),
-            trials=(),
+            trials=TRIALS,
             seconds=0.0,
         ),
         production_plan=FoldPlanReport(phase="production", snapshot_id="", purge=5, specs=production),
@@ -106,7 +136,9 @@ def test_a_research_period_that_goes_on_by_one_bar_is_named() -> None:
         )
         plan = case.exploration_plan.model_copy(update={"specs": (*case.exploration_plan.specs[:-1], moved)})
         folds = {**case.folds, moved.key: exploration_fold(moved, WEIGHTS)}
-        found = examined(replace(case, exploration_plan=plan, folds=folds))
+        again = lambda bars, plan=plan: plan.specs  # noqa: E731
+        changed = replace(case, exploration_plan=plan, folds=folds)
+        found = research_ends_before_production(changed, again, random_bars())
         assert ("goes to" in found.detail) is leak
         assert found.passed is not leak
 
@@ -161,7 +193,76 @@ def test_a_plan_that_reads_production_bars_is_named() -> None:
 
     found = research_ends_before_production(case, peeking, random_bars())
     assert found.passed is False
-    assert "the exploration plan is another one" in found.detail
+    assert "the stored exploration plan is another one" in found.detail
+
+
+def test_a_stored_plan_of_other_contents_is_named() -> None:
+    """What the pipeline plans today is clean; what it stored then is not."""
+    case = research()
+    first, *others = case.exploration_plan.specs
+    plan = case.exploration_plan.model_copy(
+        update={"specs": (first.model_copy(update={"data_sha256": "f" * 64}), *others)}
+    )
+    folds = {spec.key: exploration_fold(spec, WEIGHTS) for spec in plan.specs}
+    found = examined(replace(case, exploration_plan=plan, folds=folds))
+    assert found.passed is False
+    assert found.detail.startswith("the stored exploration plan is another one")
+
+
+def test_a_prefilter_that_other_rows_decided_is_named() -> None:
+    """The record names the bars of research; what it keeps is what later bars say."""
+    case = research({"prefilter.max_correlation": 0.2})
+    names = case.judged.columns[2:]
+    kept = prefilter(case.judged.select(names).to_numpy(), names, max_missing=0.5, max_correlation=0.2).kept
+    record = case.prefiltered.model_copy(update={"kept": kept})
+    dropped = tuple({"feature": name, "reason": "collinear"} for name in names if name not in kept)
+    honest = replace(case, prefiltered=record.model_copy(update={"dropped": dropped}))
+    assert dropped
+    assert "prefilter" not in examined(honest).detail
+    assert examined(case).detail.startswith("the prefilter keeps 3 features by")
+    more = record.model_copy(update={"dropped": dropped, "n_rows": case.judged.height + 1})
+    assert examined(replace(case, prefiltered=more)).detail.startswith("the prefilter keeps")
+    early = [*case.train_ends, case.train_ends[0] - timedelta(days=1)]
+    assert "behind" in examined(replace(honest, train_ends=early)).detail
+
+
+def test_production_settings_that_the_tuning_did_not_choose_are_named() -> None:
+    case = research()
+    specs = list(case.production_plan.specs)
+    for section, change in (
+        ("training", {"learning_rate": 0.5}),
+        ("network", {"hidden": 8}),
+        ("position", {"max_weight": 0.5}),
+    ):
+        changed = specs[1].model_copy(update={section: getattr(specs[1], section).model_copy(update=change)})
+        plan = case.production_plan.model_copy(update={"specs": (specs[0], changed, *specs[2:])})
+        found = examined(replace(case, production_plan=plan))
+        assert found.detail.startswith(f"1 production folds ({changed.key} first) have settings"), section
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"best_trial": 0},
+        {"best_trial": 0, "best_sharpe_annual": 0.4},
+        {"best_trial": 2},
+        {"best_sharpe_annual": 1.5},
+        {"trials": (*TRIALS, trial(3, 1.1, 0.005))},
+        {"trials": (TRIALS[2],)},
+    ],
+    ids=str,
+)
+def test_another_trial_than_the_best_is_named(changes: dict[str, Any]) -> None:
+    case = research()
+    found = examined(replace(case, tuned=case.tuned.model_copy(update=changes)))
+    assert "something else than the study chose" in found.detail
+
+
+def test_settings_that_are_not_those_of_the_best_trial_are_named() -> None:
+    case = research()
+    other = (TRIALS[0], trial(1, 0.9, 0.008), TRIALS[2])
+    found = examined(replace(case, tuned=case.tuned.model_copy(update={"trials": other})))
+    assert "the chosen settings are not those of trial 1" in found.detail
 
 
 def test_an_allowed_overlap_is_named_first() -> None:

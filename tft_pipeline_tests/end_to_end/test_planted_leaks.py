@@ -1,7 +1,7 @@
 """Every planted leak is named by its guard, by no other, and by nobody once that guard is gone.
 
-The leaks are planted into the pipeline's own code (`planted`), seeds and limits stand in the guards' own modules; both were
-written before the first run.
+The leaks are planted into the pipeline's own code (`planted`), some after an honest run, some before folds or features are
+stored. Seeds and limits stand in the guards' own modules; they are fixed there and not adapted to results.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,18 +11,24 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tft_pipeline.domain.reports import LeakageAudit
+from tft_pipeline.domain.reports import FeatureCatalogue, LeakageAudit
 from tft_pipeline.model.fit import fit_fold
 from tft_pipeline.pipeline import guards
 from tft_pipeline.pipeline.evidence import Evidence
 from tft_pipeline.pipeline.guards import GUARDS, audit
+from tft_pipeline.pipeline.io_managers import FRAME_FILE
 from tft_pipeline.pipeline.runs import RunOutcome, materialise
 from tft_pipeline_tests.builders import ragged_bars
-from tft_pipeline_tests.conftest import Workbench
+from tft_pipeline_tests.conftest import Workbench, write_experiment
 from tft_pipeline_tests.planted import (
     LEAKS,
+    RESEARCH,
+    STORED_LEAKS,
     Leak,
     label_in_the_volatility,
+    paid_by_the_same_day,
+    positions_of_the_next_bar,
+    prefilter_on_all_bars,
     scaler_of_everything,
     selection_on_production,
 )
@@ -37,6 +43,7 @@ def evidences(_finished: Path) -> Iterator[Mapping[str, Evidence]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", str(_finished / "home" / "dagster"))
         plain = stored_evidence(Workbench(_finished))
+        assert plain.newest_slice.n_bars  # read before a leak is planted where panels are built
         yield {"": plain, **{choice: with_context(plain, choice) for choice in ("random", "time_equivalent")}}
 
 
@@ -113,7 +120,8 @@ def test_a_planted_leak_is_named_by_its_guard_and_by_no_other(
     assert named(found) == {leak.guard}
     assert found.rows[0]["detail"]
     assert not found.passed
-    monkeypatch.setattr(guards, "GUARDS", tuple(guard for guard in GUARDS if guard.name != leak.guard))
+    others = tuple(guard for guard in GUARDS if guard.name not in (leak.guard, *leak.also))
+    monkeypatch.setattr(guards, "GUARDS", others)
     assert audit(evidence).passed, "another guard names it: the one above is not needed, or the leak is two"
 
 
@@ -133,14 +141,66 @@ def test_selection_on_production_folds_is_named_in_what_is_stored(
         assert run(finished, "selected_features").ok
         evidence = stored_evidence(finished)
         found = audit(evidence)
-        monkeypatch.setattr(
-            guards, "GUARDS", tuple(one for one in GUARDS if one.name != "research_ends_before_production")
-        )
+        monkeypatch.setattr(guards, "GUARDS", tuple(one for one in GUARDS if one.name != RESEARCH))
         without = audit(evidence)
-    assert named(found) == {"research_ends_before_production"}
+    assert named(found) == {RESEARCH}
     (row,) = (row for row in found.rows if row["passed"] is False)
     assert "exploration fold" in row["detail"]
     assert without.passed
+
+
+@pytest.mark.parametrize("leak", STORED_LEAKS, ids=lambda leak: leak.name)
+def test_a_leak_that_the_newest_fold_is_stored_with_is_named_and_blocks(
+    leak: Leak, finished: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leak is in the code when the fold is fitted and when it is audited."""
+    leak.plant(monkeypatch)
+    assert run(finished, "production_fold", finished.folds()[-1]).ok
+    outcome = run(finished, "leakage_audit")
+    assert not outcome.ok
+    assert f"check no_guard_found_a_leak: {leak.guard}: " in outcome.reason
+    assert named(stored_report(finished, LeakageAudit, "leakage_audit")) == {leak.guard}
+
+
+def test_a_leak_that_a_fold_was_stored_with_is_named_by_honest_code(
+    finished: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        positions_of_the_next_bar(patch)
+        assert run(finished, "production_fold", finished.folds()[-1]).ok
+    (guard,) = (one for one in GUARDS if one.name == "predictions_know_the_past_only")
+    found = guard.examine(stored_evidence(finished))
+    assert found.state == "leak"
+    assert found.detail.startswith("the stored raw_position of ")
+
+
+def test_an_old_fold_that_is_paid_by_other_targets_is_named(
+    finished: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = finished.folds()[0]
+    with monkeypatch.context() as patch:
+        paid_by_the_same_day(patch)
+        assert run(finished, "production_fold", key).ok
+    (guard,) = (one for one in GUARDS if one.name == "predictions_are_paid_by_the_stored_targets")
+    found = guard.examine(stored_evidence(finished))
+    assert found.state == "leak"
+    assert found.detail.startswith(f"fold {key}: next_return of ")
+
+
+def test_a_prefilter_that_judged_production_bars_is_named(finished: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a limit at which research's bars drop a feature that all bars together keep."""
+    write_experiment(finished.folder, {"prefilter.max_correlation": 0.955})
+    bench = Workbench(finished.folder)
+    names = stored_report(bench, FeatureCatalogue, "feature_catalogue").names
+    everything = pl.read_parquet(bench.artifact("features") / FRAME_FILE).select(names).to_numpy()
+    (guard,) = (one for one in GUARDS if one.name == RESEARCH)
+    for leaky in (False, True):
+        with monkeypatch.context() as patch:
+            if leaky:
+                prefilter_on_all_bars(patch, everything)
+            assert run(bench, "prefiltered_features").ok
+            found = guard.examine(stored_evidence(bench))
+        assert ("the prefilter keeps 6 features by" in found.detail) is leaky, found
 
 
 def test_a_scaler_that_was_stored_with_a_leak_is_named_afterwards(
@@ -177,7 +237,7 @@ def test_a_leak_stops_the_card_and_the_release(finished: Workbench, monkeypatch:
     assert outcome.asset == "small/leakage_audit"
     assert "check no_guard_found_a_leak: volatility_is_known_at_the_bar: volatility of" in outcome.reason
     stored = stored_report(finished, LeakageAudit, "leakage_audit")
-    assert named(stored) == {"volatility_is_known_at_the_bar"}
+    assert named(stored) == {"volatility_is_known_at_the_bar", RESEARCH}
     after = finished.versions()
     assert {name for name in after if after[name] != before.get(name)} == {"leakage_audit"}
 

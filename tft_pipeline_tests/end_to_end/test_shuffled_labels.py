@@ -4,7 +4,7 @@ Features and volatility are those of the sample; the returns that positions are 
 time, the same order for all symbols, each symbol's mean taken out. Gross of costs. Because the mean is zero over all bars, what
 train has above it the rest has below: a network that learns the drift of train is expected a little under zero, not above.
 
-Seeds, sizes and limits were written down before the first run.
+Seeds, sizes and limits are fixed in this file and not adapted to results.
 """
 
 from dataclasses import replace

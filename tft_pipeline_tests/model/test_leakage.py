@@ -15,8 +15,11 @@ from tft_pipeline.domain.planning import production_folds
 from tft_pipeline.domain.reports import FoldPlanReport
 from tft_pipeline.domain.scaling import Scaler
 from tft_pipeline.model.leakage import (
+    SmallFits,
+    other_outcomes,
     scaler_knows_training_bars_only,
     scrambled,
+    small_fits,
     small_fold,
     weights_learn_from_training_dates_only,
 )
@@ -70,15 +73,28 @@ def test_what_is_known_at_a_bar_keeps_labels_that_had_ended(panel: Panel) -> Non
         assert (before[:, kept][there] != after[:, kept][there]).all(), name
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_a_small_fold_is_the_end_of_train_with_the_same_purge_and_test(panel: Panel, whole: bool) -> None:
-    cut, fold = small_fold(panel, FOLD, lookback=8, whole_train=whole)
+def test_only_outcomes_of_some_bars_and_symbols_are_replaced(panel: Panel) -> None:
+    noisy = other_outcomes(panel, Span(100, 150), slice(1, 2))
+    for name in ("next_return", "label"):
+        before, after = getattr(panel, name), getattr(noisy, name)
+        there = ~np.isnan(before[1, 100:150])
+        assert there.any()
+        assert (before[1, 100:150][there] != after[1, 100:150][there]).all()
+        kept = np.ones(before.shape, dtype=bool)
+        kept[1, 100:150] = False
+        assert np.array_equal(before[kept], after[kept], equal_nan=True)
+    for name in ("values", "volatility", "close"):
+        assert getattr(panel, name) is getattr(noisy, name)
+
+
+def test_a_small_fold_is_the_end_of_train_with_the_same_purge_and_test(panel: Panel) -> None:
+    cut, fold = small_fold(panel, FOLD, lookback=8)
     assert cut.calendar[fold.train.stop - 1] == panel.calendar[FOLD.train.stop - 1]
     assert cut.calendar[fold.validation.start] == panel.calendar[FOLD.validation.start]
     assert cut.calendar[fold.test.start] == panel.calendar[FOLD.test.start]
     assert cut.n_bars == fold.test.stop
     assert fold.test.n_bars == FOLD.test.n_bars
-    assert fold.train.n_bars == (120 if whole else 32)
+    assert fold.train.n_bars == 32
     assert fold.validation.n_bars == 16
 
 
@@ -101,7 +117,10 @@ def scalers(panel: Panel, plan: FoldPlanReport, *, further: int = 0) -> dict[str
 def examined_scaler(panel: Panel, stored: dict[str, Scaler], fit: Any = moments) -> Any:
     features = toy_features(ragged_bars()).lazy()
     return scaler_knows_training_bars_only(
-        fit, panel, FOLD, scalers=stored, plan=plan(panel), features=features.sort("timestamp", descending=True)
+        small_fits(fit, panel, FOLD),
+        scalers=stored,
+        plan=plan(panel),
+        features=features.sort("timestamp", descending=True),
     )
 
 
@@ -135,7 +154,7 @@ def test_flat_features_are_compared_by_their_constant(panel: Panel) -> None:
             key: replace(scaler, mean=np.where(np.arange(3) == 1, value, scaler.mean)) for key, scaler in stored.items()
         }
         found = scaler_knows_training_bars_only(
-            moments, panel, FOLD, scalers=changed, plan=plan(panel), features=features.lazy()
+            small_fits(moments, panel, FOLD), scalers=changed, plan=plan(panel), features=features.lazy()
         )
         assert found.passed is passed, found
 
@@ -147,8 +166,19 @@ def test_a_refit_that_scales_by_later_bars_is_named(panel: Panel) -> None:
     assert "a refit scales 3 features otherwise" in found.detail
 
 
+def loss(panel: Panel, fold: Fold, *, bars: Span = FOLD.validation, symbols: slice = slice(None)) -> float:
+    """What a position of fixed weights earns on some bars and symbols."""
+    rows = panel.between(*bars)
+    return float(np.nansum(rows.next_return[symbols] * np.nan_to_num(rows.values[symbols, :, 0])))
+
+
+def examined_weights(panel: Panel, fit: Any = moments, *, problems: Any = (), loss: Any = loss) -> Any:
+    fits: SmallFits = small_fits(fit, panel, FOLD)
+    return weights_learn_from_training_dates_only(fits, loss, problems=list(problems))
+
+
 def test_weights_of_train_rows_are_no_leak(panel: Panel) -> None:
-    found = weights_learn_from_training_dates_only(moments, panel, FOLD, problems=[])
+    found = examined_weights(panel, problems=())
     assert found.passed, found
     assert "features, labels, returns and volatility" in found.tried
 
@@ -156,20 +186,54 @@ def test_weights_of_train_rows_are_no_leak(panel: Panel) -> None:
 @pytest.mark.parametrize("symbols", [slice(None), slice(0, 1)], ids=["all", "first"])
 def test_weights_that_learn_from_one_later_bar_are_named(panel: Panel, symbols: slice) -> None:
     leaky = lambda some, fold: moments(some, fold, learn_to=1, symbols=symbols)  # noqa: E731
-    found = weights_learn_from_training_dates_only(leaky, panel, FOLD, problems=[])
+    found = examined_weights(panel, leaky, problems=())
     assert found.passed is False
     assert "1 of 1 weight tensors differ" in found.detail
 
 
 def test_a_leak_of_the_scaler_is_left_to_its_own_guard(panel: Panel) -> None:
     leaky = lambda some, fold: moments(some, fold, scale_to=5)  # noqa: E731
-    found = weights_learn_from_training_dates_only(leaky, panel, FOLD, problems=[])
+    found = examined_weights(panel, leaky, problems=())
     assert found.passed, found
     both = lambda some, fold: moments(some, fold, scale_to=5, learn_to=1)  # noqa: E731
-    assert weights_learn_from_training_dates_only(both, panel, FOLD, problems=[]).passed is False
+    assert examined_weights(panel, both, problems=()).passed is False
 
 
 def test_problems_of_the_plans_are_told_with_the_weights(panel: Panel) -> None:
-    found = weights_learn_from_training_dates_only(moments, panel, FOLD, problems=["fold f1: labels of train end"])
+    found = examined_weights(panel, problems=["fold f1: labels of train end"])
     assert found.passed is False
     assert found.detail == "fold f1: labels of train end"
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        (
+            {"bars": Span(130, 160)},
+            ("moves with returns and labels of bars", "does not move with returns and labels of AAA, BBB"),
+        ),
+        ({"bars": Span(150, 195)}, ("moves with returns and labels of bars",)),
+        ({"bars": Span(165, 205)}, ("moves with returns and labels of bars",)),
+        ({"symbols": slice(-1, None)}, ("does not move with returns and labels of AAA, BBB, CCC on",)),
+        ({"symbols": slice(0, -1)}, ("does not move with returns and labels of DDD on",)),
+        (
+            {"bars": Span(130, 160), "symbols": slice(-1, None)},
+            ("of bars that are not validation's", "AAA, BBB, CCC, DDD on"),
+        ),
+    ],
+    ids=[
+        "last bars of train",
+        "train too",
+        "test too",
+        "last symbol",
+        "all but the last",
+        "last symbol on train dates",
+    ],
+)
+def test_a_validation_of_other_dates_or_of_some_symbols_is_named(
+    panel: Panel, how: dict[str, Any], told: tuple[str, ...]
+) -> None:
+    found = examined_weights(panel, loss=lambda some, fold: loss(some, fold, **how))
+    assert found.state == "leak"
+    for part in told:
+        assert part in found.detail, found.detail

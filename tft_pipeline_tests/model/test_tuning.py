@@ -14,7 +14,7 @@ from tft_pipeline.domain.experiment import Experiment
 from tft_pipeline.domain.folds import Fold
 from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.planning import research_folds
-from tft_pipeline.domain.reports import TunedHyperparameters
+from tft_pipeline.domain.reports import TrialRow, TunedHyperparameters
 from tft_pipeline.domain.sharpe import annualise, sharpe_ratio
 from tft_pipeline.model import tuning
 from tft_pipeline.model.tuning import NoTrialCompletedError, Study, read_control, tune
@@ -208,11 +208,17 @@ def test_a_retried_trial_that_is_cut_off_again_is_given_up(tmp_path):
     assert bench.lines.count("trial 2 was cut off; its parameters are given up") == 1
 
 
-def test_every_trial_on_the_database_counts_whatever_its_study(tmp_path):
-    fresh(tmp_path, name="before", n_trials=1).run()
-    tuned = fresh(tmp_path, name="after", n_trials=2).run()
-    assert len(tuned.trials) == 2
-    assert tuned.n_trials_started == 3
+def test_after_every_round_all_trials_so_far_are_told_so_that_a_killed_search_is_remembered(tmp_path):
+    bench = fresh(tmp_path, n_trials=4, parallel_trials=2)
+    told: list[tuple[TrialRow, ...]] = []
+    tuned = tune(bench.panel, bench.folds, bench.experiment, bench.study, report=print, on_round=told.append)
+    assert [len(trials) for trials in told] == [2, 4]
+    assert told[-1] == tuned.trials
+    identities = {trial.identity for trial in tuned.trials}
+    assert len(identities) == 4
+    assert all(trial.sharpe == pytest.approx(sharpe_ratio(np.array(trial.returns))) for trial in tuned.trials)
+    elsewhere = fresh(tmp_path / "deleted and begun anew", n_trials=4, parallel_trials=2)
+    assert {trial.identity for trial in elsewhere.run().trials} == identities
 
 
 def test_a_combination_that_is_not_valid_is_a_failed_trial_with_its_reason(tmp_path):

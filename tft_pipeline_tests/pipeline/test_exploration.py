@@ -14,8 +14,3 @@ def test_a_fee_of_a_symbol_that_is_not_there_is_refused(finished: Workbench) -> 
         "the symbol that is meant would be charged position.cost_bps, 5 bps; correct the name or remove the line"
     )
     assert finished.versions()["exploration_plan"] == version
-
-    write_experiment(finished.folder, {"position": {"symbol_cost_bps": {"AAA": 1.0, "DDD": 20.0}}})
-    done = materialise_asset(finished.file, "exploration_plan", partition=None, downstream=False, report=print)
-    assert done["failed"] == []
-    assert finished.versions()["exploration_plan"] != version

@@ -64,7 +64,7 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         deps=[] if experiment.research_paths is None else [graph.key("research_paths")],
         io_manager_key="pages",
         group_name=f"{graph.name}_7_release",
-        code_version=graph.code_version("1", *type(experiment).model_fields),
+        code_version=graph.code_version("2", *type(experiment).model_fields),
         automation_condition=on_all_folds(),
         kinds={"plotly", "html"},
     )
