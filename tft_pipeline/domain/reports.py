@@ -132,7 +132,9 @@ class FoldPlanReport(Report):
     def contaminated(self) -> bool:
         """Whether features or settings were chosen on bars that are scored: by what was recorded, not by the configuration."""
         first = self.specs[0].dates["test"]["first"]
-        return self.research_last is not None and datetime.fromisoformat(self.research_last) >= datetime.fromisoformat(first)
+        return self.research_last is not None and datetime.fromisoformat(self.research_last) >= datetime.fromisoformat(
+            first
+        )
 
     def spec(self, key: str) -> FoldSpec:
         """The spec of a fold.

@@ -47,11 +47,7 @@ class Scope:
 
     def competes_with(self, other: "Scope") -> bool:
         """Whether both speak of some of the same bars."""
-        return (
-            not self.symbols.isdisjoint(other.symbols)
-            and self.first <= other.last
-            and other.first <= self.last
-        )
+        return not self.symbols.isdisjoint(other.symbols) and self.first <= other.last and other.first <= self.last
 
 
 def _date(name: str, value: Any, what: str) -> date:

@@ -35,7 +35,12 @@ def counts(ledger: Path) -> dict[str, int]:
 
 
 def test_trials_on_the_same_bars_are_found_whoever_started_them(ledger):
-    for row in (entry("1", "pq"), entry("2", "r"), entry("1", "stu", "b", symbols="BC"), entry("1", "v", "c", symbols="X")):
+    for row in (
+        entry("1", "pq"),
+        entry("2", "r"),
+        entry("1", "stu", "b", symbols="BC"),
+        entry("1", "v", "c", symbols="X"),
+    ):
         record_trials(ledger, row)
     assert counts(ledger) == {"a": 3, "b": 3}
     assert competing_trials(ledger, SCOPE)["b"]["s"] == pytest.approx(1.15)
@@ -62,7 +67,10 @@ def test_bars_of_other_years_do_not_compete_and_another_bar_length_does(ledger):
 def test_known_trials_are_not_written_again(ledger):
     for trials in ("pq", "q", "pq", "pqr"):
         record_trials(ledger, entry("1", trials) | {"at": trials})
-    assert [sorted(json.loads(line)["trials"]) for line in ledger.read_text().splitlines()] == [["p", "q"], ["p", "q", "r"]]
+    assert [sorted(json.loads(line)["trials"]) for line in ledger.read_text().splitlines()] == [
+        ["p", "q"],
+        ["p", "q", "r"],
+    ]
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ def _fit(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionConte
     assert spec.boosting is not None
     assert spec.momentum_lookback is not None
     rounds, leaves = spec.boosting
-    boosting = fit_boosting(panel, fold, rounds=rounds, leaves=leaves, seed=spec.seeds[0])
+    boosting = fit_boosting(panel, fold, rounds=rounds, leaves=leaves, seed=spec.seeds[0], warn=context.log.warning)
     test = slice(*fold.test)
     columns = {
         "raw_position": predicted.raw_position,
