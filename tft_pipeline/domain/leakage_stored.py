@@ -50,12 +50,14 @@ def predictions_know_the_past_only(
                 f"the stored {name} {_first(stored, left, right)} when it is made again"
             )
     for cut in cuts:
-        known = (plain["timestamp"] <= cut).to_numpy()
-        blind = again(cut).sort(KEYS)
+        known, blind = (frame.filter(pl.col("timestamp") <= cut).sort(KEYS) for frame in (plain, again(cut)))
+        if not known.select(KEYS).equals(blind.select(KEYS)):
+            wrong.append(f"which bars up to {cut} are predicted at all changes when the bars after it are replaced")
+            continue
         for name in decided:
-            left, right = (np.where(known, frame[name].to_numpy(), 0.0) for frame in (plain, blind))
+            left, right = known[name].to_numpy(), blind[name].to_numpy()
             if not np.array_equal(left, right, equal_nan=True):
-                wrong.append(f"{name} {_first(plain, left, right)} when the bars after {cut} are replaced")
+                wrong.append(f"{name} {_first(known, left, right)} when the bars after {cut} are replaced")
     untried = [] if values else ["not one decision is stored"]
     if rounded:
         untried.append(

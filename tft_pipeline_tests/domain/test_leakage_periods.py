@@ -80,7 +80,7 @@ def research(changes: dict[str, Any] | None = None) -> Research:
         prefiltered=PrefilteredFeatures(
             kept=FEATURES,
             dropped=(),
-            first=judged["timestamp"].min().isoformat(),
+            first=min(judged["timestamp"].to_list()).isoformat(),
             last=min(ends).isoformat(),
             n_rows=judged.height,
         ),

@@ -123,6 +123,16 @@ def test_decisions_that_know_later_bars_are_named(how: dict[str, Any]) -> None:
     assert "are replaced" in found.detail
 
 
+def test_bars_that_are_left_out_by_what_comes_later_are_named() -> None:
+    def chosen(cut: datetime | None) -> pl.DataFrame:
+        moved = decided(cut, ahead=1)["raw_position"]
+        return decided(cut).filter(moved.fill_nan(0.0) > -0.01)
+
+    found = predictions_know_the_past_only(chosen, chosen(None), CUTS)
+    assert found.state == "leak"
+    assert found.detail.startswith("which bars up to ")
+
+
 def test_stored_decisions_that_the_model_does_not_give_are_named() -> None:
     found = predictions_know_the_past_only(decided, decided(None, ahead=1), CUTS)
     assert found.state == "leak"

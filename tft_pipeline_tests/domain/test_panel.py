@@ -136,7 +136,7 @@ print(json.dumps({"built": share(40, 8_000)}))
 
 @pytest.mark.skipif(not MEASURABLE, reason="the peak is read from Linux's /proc")
 def test_a_panel_takes_less_than_a_third_more_than_its_values():
-    assert 1.0 < measured(PANEL_PEAK)["built"] <= 1.3
+    assert 0.9 < measured(PANEL_PEAK)["built"] <= 1.3
 
 
 def test_frames_of_different_snapshots_are_refused():
