@@ -12,17 +12,19 @@ import polars as pl
 
 from tft_pipeline.domain.backtest import BASELINES
 from tft_pipeline.domain.classification import describe_probabilities
-from tft_pipeline.domain.inflation import inflation_row, inflation_summary
-from tft_pipeline.domain.reports import (
+from tft_pipeline.domain.findings import (
     DriftRecord,
     EnsembleWeights,
-    ExplorationFold,
-    FoldPlanReport,
-    FoldSpec,
     LatencyBenchmark,
     LeakageAudit,
     ModelCard,
     OosPerformance,
+)
+from tft_pipeline.domain.inflation import inflation_row, inflation_summary
+from tft_pipeline.domain.reports import (
+    ExplorationFold,
+    FoldPlanReport,
+    FoldSpec,
     SelectedFeatures,
     TrialRow,
     TunedHyperparameters,

@@ -7,14 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from tft_pipeline.domain.experiment import Experiment
+from tft_pipeline.domain.findings import DriftRecord, EnsembleWeights, LatencyBenchmark, LeakageAudit, OosPerformance
 from tft_pipeline.domain.reports import (
-    DriftRecord,
-    EnsembleWeights,
     FeatureCatalogue,
     FoldPlanReport,
-    LatencyBenchmark,
-    LeakageAudit,
-    OosPerformance,
     PrefilteredFeatures,
     SelectedFeatures,
     TunedHyperparameters,

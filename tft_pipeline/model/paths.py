@@ -18,10 +18,11 @@ import numpy as np
 
 from tft_pipeline.domain.combinatorial import CombinatorialSplit, combinatorial_splits, group_spans, n_paths
 from tft_pipeline.domain.experiment import Experiment
+from tft_pipeline.domain.findings import ResearchPaths
 from tft_pipeline.domain.folds import Fold, Span
 from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.planning import split_periods
-from tft_pipeline.domain.reports import ResearchPaths, TunedHyperparameters
+from tft_pipeline.domain.reports import TunedHyperparameters
 from tft_pipeline.domain.sharpe import annualise, kurtosis, sharpe_ratio, sharpe_standard_error, skew
 from tft_pipeline.model.fit import fit_fold
 from tft_pipeline.model.processes import n_workers, process_pool

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from tft_pipeline.domain.experiment import ConfigurationError
-from tft_pipeline.domain.reports import OosPerformance, ReleaseRecord
+from tft_pipeline.domain.findings import OosPerformance, ReleaseRecord
 from tft_pipeline.pipeline.driver import Driver, PipelineFailedError
 from tft_pipeline.pipeline.factory import build_definitions
 from tft_pipeline.pipeline.graph import ExperimentGraph

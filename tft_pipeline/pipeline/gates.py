@@ -5,7 +5,8 @@ A blocking check stops what is downstream in its own run only; an asset that is 
 
 import dagster as dg
 
-from tft_pipeline.domain.reports import FoldPlanReport, LeakageAudit, OosPerformance
+from tft_pipeline.domain.findings import LeakageAudit, OosPerformance
+from tft_pipeline.domain.reports import FoldPlanReport
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.ledgers import ledgers_have_moved
 

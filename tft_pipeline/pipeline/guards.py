@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from tft_pipeline.domain.bars import user_columns
+from tft_pipeline.domain.findings import LeakageAudit
 from tft_pipeline.domain.leakage import (
     Finding,
     inputs_do_not_see_later_bars,
@@ -28,7 +29,6 @@ from tft_pipeline.domain.leakage_stored import (
     predictions_know_the_past_only,
     publications_are_not_used_early,
 )
-from tft_pipeline.domain.reports import LeakageAudit
 from tft_pipeline.pipeline.evidence import TAIL_BARS, Evidence
 
 CUTS, BOOK_BARS = 3, 5

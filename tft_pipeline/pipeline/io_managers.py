@@ -117,7 +117,7 @@ class SnapshotIOManager(_ArtifactIOManager):
 
 
 class ReportIOManager(_ArtifactIOManager):
-    """Records of `domain.reports` as JSON, read back as the type the input is annotated with."""
+    """Records of `domain.reports` and `domain.findings` as JSON, read back as the type the input is annotated with."""
 
     def _store(self, root: Path, value: Report) -> tuple[Artifact, dict[str, Any]]:
         text = value.model_dump_json(indent=1)

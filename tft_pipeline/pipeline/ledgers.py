@@ -11,7 +11,8 @@ from typing import Any
 import polars as pl
 
 from tft_pipeline.domain.content import frame_sha256
-from tft_pipeline.domain.reports import OosPerformance, TrialRow, TunedHyperparameters
+from tft_pipeline.domain.findings import OosPerformance
+from tft_pipeline.domain.reports import TrialRow, TunedHyperparameters
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.storage.environment import utc_now
 from tft_pipeline.storage.looks import competing_looks, record_look

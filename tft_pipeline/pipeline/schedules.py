@@ -77,7 +77,7 @@ def schedules_and_sensors(
     def retrain_on_drift(
         context: dg.SensorEvaluationContext, asset_event: dg.EventLogEntry
     ) -> dg.RunRequest | dg.SkipReason:
-        from tft_pipeline.domain.reports import DriftRecord
+        from tft_pipeline.domain.findings import DriftRecord
         from tft_pipeline.pipeline.io_managers import REPORT_FILE
 
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from tft_pipeline.domain.reports import OosPerformance
+from tft_pipeline.domain.findings import OosPerformance
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.ledgers import ledgers_have_moved

@@ -6,18 +6,14 @@ from typing import Any, get_args
 
 import pytest
 
+from tft_pipeline.domain.findings import DriftRecord, EnsembleWeights, LatencyBenchmark, LeakageAudit, OosPerformance
 from tft_pipeline.domain.manifest import snapshot_manifest
 from tft_pipeline.domain.model_card import build_card
 from tft_pipeline.domain.planning import production_folds
 from tft_pipeline.domain.reports import (
-    DriftRecord,
-    EnsembleWeights,
     FeatureCatalogue,
     FeatureRow,
     FoldPlanReport,
-    LatencyBenchmark,
-    LeakageAudit,
-    OosPerformance,
     PrefilteredFeatures,
     SelectedFeatures,
     TrialRow,

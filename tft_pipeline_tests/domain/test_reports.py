@@ -3,16 +3,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tft_pipeline.domain.findings import DriftRecord, LatencyBenchmark, ReleaseRecord
 from tft_pipeline.domain.folds import Fold, Span
 from tft_pipeline.domain.planning import production_folds, research_folds
 from tft_pipeline.domain.reports import (
-    DriftRecord,
     FeatureCatalogue,
     FeatureRow,
     FoldPlanReport,
     FoldSpec,
-    LatencyBenchmark,
-    ReleaseRecord,
     Report,
     TrialRow,
     TunedHyperparameters,

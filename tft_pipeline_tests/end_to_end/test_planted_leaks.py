@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 from _pytest.mark.structures import ParameterSet
 
-from tft_pipeline.domain.reports import FeatureCatalogue, LeakageAudit
+from tft_pipeline.domain.findings import LeakageAudit
+from tft_pipeline.domain.reports import FeatureCatalogue
 from tft_pipeline.model.fit import fit_fold
 from tft_pipeline.pipeline import guards
 from tft_pipeline.pipeline.evidence import Evidence

@@ -7,10 +7,11 @@ import pytest
 
 from tft_pipeline.domain.combinatorial import CombinatorialSplit, combinatorial_splits, n_paths
 from tft_pipeline.domain.experiment import Experiment
+from tft_pipeline.domain.findings import ResearchPaths
 from tft_pipeline.domain.folds import Span
 from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.planning import split_periods
-from tft_pipeline.domain.reports import ResearchPaths, TunedHyperparameters
+from tft_pipeline.domain.reports import TunedHyperparameters
 from tft_pipeline.domain.sharpe import annualise, sharpe_ratio
 from tft_pipeline.model.fit import fit_fold
 from tft_pipeline.model.paths import fit_paths, masked, split_fold, spread_of

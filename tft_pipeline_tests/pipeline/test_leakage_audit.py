@@ -6,9 +6,10 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
+from tft_pipeline.domain.findings import LeakageAudit
 from tft_pipeline.domain.leakage import Finding
 from tft_pipeline.domain.leakage_periods import OVERLAP_DECLARED
-from tft_pipeline.domain.reports import FoldPlanReport, LeakageAudit
+from tft_pipeline.domain.reports import FoldPlanReport
 from tft_pipeline.pipeline import guards
 from tft_pipeline.pipeline.assets.audit import CHECK, guard_picture, published_rows
 from tft_pipeline.pipeline.guards import GUARDS, Guard

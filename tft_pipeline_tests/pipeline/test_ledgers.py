@@ -6,7 +6,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from tft_pipeline.domain.reports import FoldPlanReport, LeakageAudit, OosPerformance
+from tft_pipeline.domain.findings import LeakageAudit, OosPerformance
+from tft_pipeline.domain.reports import FoldPlanReport
 from tft_pipeline.pipeline.commands import materialise_asset
 from tft_pipeline.pipeline.gates import refuse_leaks, undeclared_leaks
 from tft_pipeline.pipeline.io_managers import REPORT_FILE

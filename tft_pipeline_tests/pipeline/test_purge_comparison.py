@@ -10,9 +10,10 @@ import yaml
 
 from tft_pipeline.domain.backtest import backtest
 from tft_pipeline.domain.experiment import ConfigurationError, Experiment
+from tft_pipeline.domain.findings import PurgeComparison
 from tft_pipeline.domain.folds import Fold, FoldPlan, Span, plan_folds
 from tft_pipeline.domain.paired import paired_sharpe_difference
-from tft_pipeline.domain.reports import FoldPlanReport, PurgeComparison
+from tft_pipeline.domain.reports import FoldPlanReport
 from tft_pipeline.model.fit import fit_fold
 from tft_pipeline.model.inference import predict
 from tft_pipeline.pipeline.assets.purge import comparison_of, with_positions

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow import MlflowClient
 
-from tft_pipeline.domain.reports import PurgeComparison, ResearchPaths
+from tft_pipeline.domain.findings import PurgeComparison, ResearchPaths
 from tft_pipeline.pipeline.commands import materialise_asset
 from tft_pipeline.pipeline.io_managers import PAGE_FILE, PageIOManager
 from tft_pipeline.pipeline.report.build import build_report, report_page

@@ -1,6 +1,6 @@
 """The asset `research_paths`: there only when asked for, made from the tuned settings, in nobody's way."""
 
-from tft_pipeline.domain.reports import ResearchPaths
+from tft_pipeline.domain.findings import ResearchPaths
 from tft_pipeline.pipeline.assets.paths import path_assets
 from tft_pipeline.pipeline.commands import materialise_asset
 from tft_pipeline.pipeline.io_managers import REPORT_FILE

@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from tft_pipeline.domain.reports import DriftRecord
+from tft_pipeline.domain.findings import DriftRecord
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.runs import QUIET
 from tft_pipeline.storage.artifacts import write_artifact

@@ -7,8 +7,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tft_pipeline.domain.findings import OosPerformance
 from tft_pipeline.domain.planning import split_periods
-from tft_pipeline.domain.reports import FeatureCatalogue, FoldPlanReport, OosPerformance, TunedHyperparameters
+from tft_pipeline.domain.reports import FeatureCatalogue, FoldPlanReport, TunedHyperparameters
 from tft_pipeline.pipeline.io_managers import FRAME_FILE, REPORT_FILE
 from tft_pipeline.pipeline.panels import panel_of
 from tft_pipeline.storage.artifacts import IntegrityError, read_artifact

@@ -10,12 +10,12 @@ import dagster as dg
 import polars as pl
 
 from tft_pipeline.domain.bars import BarsError, normalise_bars
+from tft_pipeline.domain.findings import LeakageAudit
 from tft_pipeline.domain.leakage_periods import OVERLAP_DECLARED
 from tft_pipeline.domain.reports import (
     ExplorationFold,
     FeatureCatalogue,
     FoldPlanReport,
-    LeakageAudit,
     PrefilteredFeatures,
     SelectedFeatures,
     TunedHyperparameters,

@@ -9,7 +9,7 @@ import polars as pl
 from tft_pipeline.domain.classification import break_even_accuracy, describe_probabilities, wilson_interval
 from tft_pipeline.domain.ensemble import Probabilities, calibrate, forward_chained
 from tft_pipeline.domain.ensemble import ensemble_weights as fit_weights
-from tft_pipeline.domain.reports import EnsembleWeights
+from tft_pipeline.domain.findings import EnsembleWeights
 from tft_pipeline.domain.sections import PositionSection
 from tft_pipeline.domain.verdict import json_ready
 from tft_pipeline.storage.fold_bundles import FoldBundle

@@ -6,16 +6,8 @@ import polars as pl
 
 from tft_pipeline.domain.backtest import BASELINES, backtest
 from tft_pipeline.domain.drift import drift_report as compare_drift
-from tft_pipeline.domain.reports import (
-    DriftRecord,
-    EnsembleWeights,
-    FeatureCatalogue,
-    FoldPlanReport,
-    LatencyBenchmark,
-    LeakageAudit,
-    OosPerformance,
-    TunedHyperparameters,
-)
+from tft_pipeline.domain.findings import DriftRecord, EnsembleWeights, LatencyBenchmark, LeakageAudit, OosPerformance
+from tft_pipeline.domain.reports import FeatureCatalogue, FoldPlanReport, TunedHyperparameters
 from tft_pipeline.domain.verdict import (
     json_ready,
 )

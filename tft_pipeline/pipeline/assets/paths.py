@@ -3,7 +3,8 @@
 import dagster as dg
 import polars as pl
 
-from tft_pipeline.domain.reports import FeatureCatalogue, ResearchPaths, SelectedFeatures, TunedHyperparameters
+from tft_pipeline.domain.findings import ResearchPaths
+from tft_pipeline.domain.reports import FeatureCatalogue, SelectedFeatures, TunedHyperparameters
 from tft_pipeline.pipeline.automation import on_content_change
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.outputs import content_output, table

@@ -8,9 +8,10 @@ import numpy as np
 import polars as pl
 
 from tft_pipeline.domain.backtest import BASELINES, break_even_bps, held_shares, symbol_table
+from tft_pipeline.domain.findings import LeakageAudit, OosPerformance
 from tft_pipeline.domain.inflation import inflation_row, inflation_summary
 from tft_pipeline.domain.paired import paired_sharpe_difference
-from tft_pipeline.domain.reports import FoldPlanReport, LeakageAudit, OosPerformance, TunedHyperparameters
+from tft_pipeline.domain.reports import FoldPlanReport, TunedHyperparameters
 from tft_pipeline.domain.sharpe import annualise, describe_returns
 from tft_pipeline.domain.superiority import MIN_BARS, same_but_for_scale, superiority
 from tft_pipeline.domain.track_record import monthly_returns, track_record

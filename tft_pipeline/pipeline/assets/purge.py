@@ -12,9 +12,10 @@ import polars as pl
 from pydantic import Field
 
 from tft_pipeline.domain.backtest import backtest
+from tft_pipeline.domain.findings import PurgeComparison
 from tft_pipeline.domain.paired import paired_sharpe_difference
 from tft_pipeline.domain.planning import SliceChangedError
-from tft_pipeline.domain.reports import FoldPlanReport, PurgeComparison
+from tft_pipeline.domain.reports import FoldPlanReport
 from tft_pipeline.domain.sharpe import annualise, kurtosis, sharpe_standard_error, skew
 from tft_pipeline.domain.verdict import annual_sharpe_or_none
 from tft_pipeline.pipeline.assets.evaluation import all_production_folds

@@ -5,18 +5,20 @@ from typing import Any
 import dagster as dg
 
 from tft_pipeline.domain.content import json_sha256
-from tft_pipeline.domain.model_card import build_card
-from tft_pipeline.domain.reports import (
+from tft_pipeline.domain.findings import (
     DriftRecord,
     EnsembleWeights,
-    FeatureCatalogue,
-    FoldPlanReport,
     LatencyBenchmark,
     LeakageAudit,
     ModelCard,
     OosPerformance,
-    PrefilteredFeatures,
     ReleaseRecord,
+)
+from tft_pipeline.domain.model_card import build_card
+from tft_pipeline.domain.reports import (
+    FeatureCatalogue,
+    FoldPlanReport,
+    PrefilteredFeatures,
     SelectedFeatures,
     TunedHyperparameters,
 )

@@ -6,21 +6,17 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from tft_pipeline.domain.reports import (
+from tft_pipeline.domain.findings import (
     DriftRecord,
     EnsembleWeights,
-    ExplorationFold,
-    FoldPlanReport,
     LatencyBenchmark,
     LeakageAudit,
     ModelCard,
     OosPerformance,
     PurgeComparison,
-    Report,
     ResearchPaths,
-    SelectedFeatures,
-    TunedHyperparameters,
 )
+from tft_pipeline.domain.reports import ExplorationFold, FoldPlanReport, Report, SelectedFeatures, TunedHyperparameters
 from tft_pipeline.pipeline.automation import on_all_folds
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import REPORT_FILE

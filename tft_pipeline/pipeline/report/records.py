@@ -8,21 +8,17 @@ import polars as pl
 
 from tft_pipeline.domain.content import frame_sha256, json_sha256
 from tft_pipeline.domain.experiment import Experiment
-from tft_pipeline.domain.reports import (
+from tft_pipeline.domain.findings import (
     DriftRecord,
     EnsembleWeights,
-    ExplorationFold,
-    FoldPlanReport,
     LatencyBenchmark,
     LeakageAudit,
     ModelCard,
     OosPerformance,
     PurgeComparison,
-    Report,
     ResearchPaths,
-    SelectedFeatures,
-    TunedHyperparameters,
 )
+from tft_pipeline.domain.reports import ExplorationFold, FoldPlanReport, Report, SelectedFeatures, TunedHyperparameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tft_pipeline.domain.reports import ResearchPaths
+from tft_pipeline.domain.findings import ResearchPaths
 from tft_pipeline.pipeline.report.charts import ALERT, COLOURS, Chart, axis, figure
 from tft_pipeline.pipeline.report.markup import (
     DASH,
