@@ -20,6 +20,7 @@ from tft_pipeline.__main__ import app
 from tft_pipeline.domain.experiment import Experiment, parse_experiment
 from tft_pipeline.domain.folds import plan_folds
 from tft_pipeline.pipeline.factory import build_definitions
+from tft_pipeline.pipeline.guards import GUARDS
 from tft_pipeline.storage.experiments import read_experiment
 from tft_pipeline.storage.layout import Layout
 
@@ -192,6 +193,13 @@ def test_the_picture_in_the_readme_is_the_graph(tmp_path: Path) -> None:
     drawn = arrows(text)
     assert {name for pair in drawn for name in pair} == {node.key.path[-1] for node in nodes}
     assert drawn <= {(parent.path[-1], node.key.path[-1]) for node in nodes for parent in node.parent_keys}
+
+
+def test_the_page_on_honesty_lists_every_guard_and_every_limit_of_go(demo: Experiment) -> None:
+    spans = set(code(TEXT[ROOT / "docs" / "honesty.md"]))
+    assert {guard.name for guard in GUARDS} <= spans
+    limits = {f"evaluation.{name}" for name in type(demo.evaluation).model_fields} - {"evaluation.momentum_lookback"}
+    assert limits <= spans
 
 
 def test_the_architecture_names_every_asset(demo: Experiment, tmp_path: Path) -> None:
