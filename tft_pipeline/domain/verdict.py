@@ -223,8 +223,9 @@ def notes_on(
     if statistics["autocorrelated"]:
         by_lo = statistics["sharpe_annual_eta"]
         instead = "undefined" if by_lo is None else f"{by_lo:.2f}"
+        p = "below 0.001" if statistics["ljung_box_p"] < 1e-3 else f"{statistics['ljung_box_p']:.3f}"
         notes.append(
-            f"returns are autocorrelated (Ljung-Box p {statistics['ljung_box_p']:.3f}): annualised by Lo's rule the Sharpe "
+            f"returns are autocorrelated (Ljung-Box p {p}): annualised by Lo's rule the Sharpe "
             f"ratio is {instead} instead of {statistics['sharpe_annual']:.2f} (square root)"
         )
     notes.append(

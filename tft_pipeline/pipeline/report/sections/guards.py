@@ -38,7 +38,7 @@ def audit_section(records: ReportRecords) -> Section:
         f"Of {len(rows)} guards {', '.join(counts)}." if rows else "No guard was run: nothing is known about leakage."
     )
     columns = [
-        Column("guard", lambda row: tag("code", str(figure_of(row, "guard", of=OF))), False),
+        Column("guard", lambda row: tag("span", str(figure_of(row, "guard", of=OF)).replace("_", " ")), False),
         Column("result", _state, False),
         Column("what must hold", lambda row: sentence(str(figure_of(row, "claim", of=OF))), False),
         Column("what was tried", lambda row: sentence(str(figure_of(row, "tried", of=OF))), False),
