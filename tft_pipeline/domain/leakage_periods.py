@@ -76,11 +76,13 @@ def research_ends_before_production(
     Raises:
         ValueError: a stored plan speaks of bars that are not stored.
     """
-    wrong = _dates(research) + _prefilter(research) + _choice(research) + _settings(research)
-    if research.experiment.periods.overlap == "allowed":
+    wrong = _prefilter(research) + _choice(research) + _settings(research)
+    if (
+        research.experiment.periods.overlap == "allowed"
+    ):  # that research goes into production follows from it, date by date
         wrong.insert(0, _overlap(research))
     else:
-        wrong += _plan(research, plan_again, bars)
+        wrong = _dates(research) + wrong + _plan(research, plan_again, bars)
     n_folds = len(research.exploration_plan.specs) + len(research.tuned.fold_keys)
     return judged(
         f"dates of {n_folds} research folds; {research.judged.width - 2} features judged again on the prefilter's rows and "

@@ -198,9 +198,15 @@ def notes_on(
     research: dict[str, Any],
     baselines: dict[str, dict[str, Any]],
     superior: Sequence[str],
+    unverified: Sequence[str],
 ) -> tuple[str, ...]:
-    """What a reader should know and what does not veto."""
-    notes = [
+    """What a reader should know and what does not veto.
+
+    Args:
+        unverified: what the leakage audit could not verify, in words.
+    """
+    notes = [f"the leakage audit could not verify {what}" for what in unverified]
+    notes += [
         f"the learned peer {name}, on the same folds and features, has the higher net Sharpe ratio "
         f"({row['sharpe_annual']:.2f}): it is not shown that the network is needed"
         for name, row in baselines.items()

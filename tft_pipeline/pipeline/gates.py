@@ -3,9 +3,13 @@
 A blocking check stops what is downstream in its own run only; an asset that is materialised alone must ask again.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
 
 from tft_pipeline.domain.findings import LeakageAudit, OosPerformance
+from tft_pipeline.domain.leakage_periods import OVERLAP_DECLARED
 from tft_pipeline.domain.reports import FoldPlanReport
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.ledgers import ledgers_have_moved
@@ -15,12 +19,17 @@ OVERLAPPED = "research_ends_before_production"
 
 
 def undeclared_leaks(audit: LeakageAudit, *, overlap_declared: bool) -> list[str]:
-    """What the audit found, in words; a declared overlap is no accident: its result may be shown, as contaminated."""
+    """What the audit found, in words; a declared overlap alone is no accident: its result may be shown, as contaminated."""
     return [
         f"{row['guard']}: {row['detail']}"
         for row in audit.rows
-        if row["passed"] is False and not (overlap_declared and row["guard"] == OVERLAPPED)
+        if row["passed"] is False and not (overlap_declared and _only_the_overlap(row))
     ]
+
+
+def _only_the_overlap(row: Mapping[str, Any]) -> bool:
+    detail = str(row["detail"])
+    return row["guard"] == OVERLAPPED and detail.startswith(OVERLAP_DECLARED) and ";" not in detail
 
 
 def refuse_leaks(graph: ExperimentGraph, audit: LeakageAudit, plan: FoldPlanReport) -> None:

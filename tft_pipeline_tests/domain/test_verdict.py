@@ -162,15 +162,17 @@ def test_a_learned_peer_vetoes_only_when_a_test_names_it_superior():
             "ridge": {**describe_returns(noise(1000, 99, 0.006), bars_per_year=YEAR, seed=1), "held_share": 1.0}
         },
         superior=(),
+        unverified=("columns_are_computed_here: mood",),
     )
-    assert "it is not shown that the network is needed" in notes[0]
+    assert notes[0] == "the leakage audit could not verify columns_are_computed_here: mood"
+    assert "it is not shown that the network is needed" in notes[1]
 
 
 def test_a_baseline_that_never_held_anything_is_noted_and_not_beaten_for_free():
     research = good_research()
     idle = {"macd": {"sharpe": None, "reason": "it never held anything on these bars"}}
     statistics = describe_returns(noise(1000, 5, mean=0.0012), bars_per_year=YEAR, seed=1)
-    notes = notes_on(statistics=statistics, research=research, baselines=idle, superior=())
+    notes = notes_on(statistics=statistics, research=research, baselines=idle, superior=(), unverified=())
     assert "baseline macd: it never held anything on these bars" in notes
 
 
@@ -180,7 +182,9 @@ def test_autocorrelated_returns_are_noted_with_the_ratio_that_allows_for_them():
     notes = {}
     for name, series in (("white", white), ("slow", slow)):
         statistics = describe_returns(series, bars_per_year=YEAR, seed=1)
-        notes[name] = notes_on(statistics=statistics, research=good_research(), baselines={}, superior=())
+        notes[name] = notes_on(
+            statistics=statistics, research=good_research(), baselines={}, superior=(), unverified=()
+        )
     assert not any("autocorrelated" in note for note in notes["white"])
     assert f"is {statistics['sharpe_annual_eta']:.2f} instead of {statistics['sharpe_annual']:.2f}" in notes["slow"][0]
 
@@ -198,7 +202,7 @@ def test_trials_of_other_studies_on_the_same_bars_deflate_too():
     assert (shared["n_trials_started"], shared["n_other_trials"]) == (54, 50)
     assert shared["dsr"] < alone["dsr"]
     statistics = describe_returns(noise(1000, 5, mean=0.0012), bars_per_year=YEAR, seed=1)
-    notes = notes_on(statistics=statistics, research=shared, baselines={}, superior=())
+    notes = notes_on(statistics=statistics, research=shared, baselines={}, superior=(), unverified=())
     assert notes[0].startswith("50 of the 54 trials")
 
 
@@ -253,7 +257,7 @@ def test_a_leak_is_the_first_reason():
 def test_a_baseline_that_is_mostly_flat_is_noted():
     statistics = describe_returns(noise(1000, 5, mean=0.0012), bars_per_year=YEAR, seed=1)
     rarely = {"macd": {**statistics, "sharpe": 0.0, "held_share": 0.16}, "momentum": {**statistics, "held_share": 0.9}}
-    notes = notes_on(statistics=statistics, research=good_research(), baselines=rarely, superior=())
+    notes = notes_on(statistics=statistics, research=good_research(), baselines=rarely, superior=(), unverified=())
     assert [note for note in notes if "easy to beat" in note] == [
         "baseline macd held a position on 16% of the scored bars only: it is easy to beat"
     ]

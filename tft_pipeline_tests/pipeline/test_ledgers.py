@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 
 from tft_pipeline.domain.findings import LeakageAudit, OosPerformance
+from tft_pipeline.domain.leakage_periods import OVERLAP_DECLARED
 from tft_pipeline.domain.reports import FoldPlanReport
 from tft_pipeline.pipeline.commands import materialise_asset
 from tft_pipeline.pipeline.gates import refuse_leaks, undeclared_leaks
@@ -127,10 +128,14 @@ def test_a_leak_or_an_audit_of_another_plan_stops_what_is_materialised_alone(fin
         refuse_leaks(finished.graph, held.model_copy(update={"plan_sha256": "x"}), made)
 
 
-def test_only_the_declared_overlap_is_let_through() -> None:
+def test_only_the_declared_overlap_and_nothing_beside_it_is_let_through() -> None:
+    declared = f"{OVERLAP_DECLARED}2021-06-04, and production starts at 2019-06-03"
     rows = tuple(
-        {"guard": guard, "passed": False, "detail": "d"} for guard in ("research_ends_before_production", "another")
+        {"guard": guard, "passed": False, "detail": detail}
+        for guard, detail in (("research_ends_before_production", declared), ("another", "d"))
     )
     audit = LeakageAudit(rows=rows, passed=False)
     assert undeclared_leaks(audit, overlap_declared=True) == ["another: d"]
     assert len(undeclared_leaks(audit, overlap_declared=False)) == 2
+    more = LeakageAudit(rows=({**rows[0], "detail": f"{declared}; trial 2 was chosen"},), passed=False)
+    assert len(undeclared_leaks(more, overlap_declared=True)) == 1

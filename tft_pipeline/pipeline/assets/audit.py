@@ -11,7 +11,6 @@ import polars as pl
 
 from tft_pipeline.domain.bars import BarsError, normalise_bars
 from tft_pipeline.domain.findings import LeakageAudit
-from tft_pipeline.domain.leakage_periods import OVERLAP_DECLARED
 from tft_pipeline.domain.reports import (
     ExplorationFold,
     FeatureCatalogue,
@@ -23,6 +22,7 @@ from tft_pipeline.domain.reports import (
 from tft_pipeline.pipeline.assets.evaluation import all_production_folds
 from tft_pipeline.pipeline.automation import on_all_folds
 from tft_pipeline.pipeline.evidence import Evidence
+from tft_pipeline.pipeline.gates import undeclared_leaks
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.guards import audit
 from tft_pipeline.pipeline.outputs import content_output, table
@@ -35,7 +35,6 @@ from tft_pipeline.storage.sources import read_source, source_sha256
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-OVERLAPPED = "research_ends_before_production"
 CHECK = "no_guard_found_a_leak"
 WORDS = {
     "held": ("held", "#55a868"),
@@ -123,12 +122,8 @@ def audit_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         found = "; ".join(f"{row['guard']}: {row['detail']}" for row in leaks)
         # a declared overlap is no accident: its result may be shown, as contaminated, and is never GO. A check that fails would
         # hold back what follows for ever, whatever its severity
-        declared = (
-            experiment.periods.overlap == "allowed"
-            and [row["guard"] for row in leaks] == [OVERLAPPED]
-            and str(leaks[0]["detail"]).startswith(OVERLAP_DECLARED)
-            and ";" not in str(leaks[0]["detail"])
-        )
+        undeclared = undeclared_leaks(leakage_audit, overlap_declared=experiment.periods.overlap == "allowed")
+        declared = bool(leaks) and not undeclared
         untried = {
             state: ", ".join(str(row["guard"]) for row in leakage_audit.rows if row["state"] == state) or "none"
             for state in ("not_used", "not_verifiable")

@@ -136,7 +136,13 @@ def performance_of(
             )
         ),
         superiority=json_ready(tests),
-        notes=notes_on(statistics=net, research=research, baselines=baselines, superior=tests["superior"]),
+        notes=notes_on(
+            statistics=net,
+            research=research,
+            baselines=baselines,
+            superior=tests["superior"],
+            unverified=[f"{row['guard']}: {row['detail']}" for row in audit.rows if row["state"] == "not_verifiable"],
+        ),
         looks_seen=looks_seen,
         period=period.keys(experiment.data.interval),
         plan_sha256=plan.content_sha256(),
