@@ -101,6 +101,8 @@ def _finish(result: dict[str, object], as_json: bool) -> None:
         typer.echo(json.dumps(result, indent=1))
     else:
         for name, value in result.items():
+            if isinstance(value, dict):
+                continue  # figures for machines; what they say stands in the sentences
             if not isinstance(value, list) or (value and all(isinstance(item, float) for item in value)):
                 typer.echo(f"{name}: {value}")
             elif value:
