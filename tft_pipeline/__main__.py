@@ -49,7 +49,7 @@ def purge_comparison(
     experiment: ExperimentArgument,
     overlap: Annotated[
         bool,
-        typer.Option(help="also run the experiment with features and settings chosen on the scored bars: a whole run"),
+        typer.Option(help="also the whole experiment, chosen on the scored bars; its trials count as looks at them"),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
