@@ -142,6 +142,7 @@ class ModelCard(Report):
 
     content: str
     card: dict[str, Any]
+    plan_sha256: str = ""
 
 
 class ReleaseRecord(Report):

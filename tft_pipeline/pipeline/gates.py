@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from tft_pipeline.domain.findings import LeakageAudit, OosPerformance
+from tft_pipeline.domain.findings import DriftRecord, LatencyBenchmark, LeakageAudit, ModelCard, OosPerformance
 from tft_pipeline.domain.leakage_periods import OVERLAP_DECLARED
 from tft_pipeline.domain.reports import FoldPlanReport
 from tft_pipeline.pipeline.graph import ExperimentGraph
@@ -62,5 +62,37 @@ def refuse_outdated_verdict(graph: ExperimentGraph, performance: OosPerformance,
         raise dg.Failure(
             "since oos_performance was made the production period was looked at, or other trials were started on the research "
             "bars: its verdict is out of date; materialise oos_performance and what follows again",
+            allow_retries=False,
+        )
+
+
+def refuse_card_of_another_plan(card: ModelCard, plan: FoldPlanReport) -> None:
+    """Stop unless the card describes this plan's folds: a release would carry, or a page show, another model's verdict.
+
+    Raises:
+        dagster.Failure: it does not.
+    """
+    if card.plan_sha256 != plan.content_sha256():
+        raise dg.Failure(
+            "the model card describes the folds of another plan: materialise model_card again", allow_retries=False
+        )
+
+
+def refuse_another_model(weights: str, latency: LatencyBenchmark, drift: DriftRecord, plan: FoldPlanReport) -> None:
+    """Stop unless latency and drift are those of the newest fold's model.
+
+    Args:
+        weights: hash of that model's weights.
+    Raises:
+        dagster.Failure: one is of another.
+    """
+    newest = plan.specs[-1].key
+    if latency.weights_sha256 != weights:
+        raise dg.Failure(
+            f"latency_benchmark timed another model than that of {newest}: materialise it again", allow_retries=False
+        )
+    if drift.fold != newest:
+        raise dg.Failure(
+            f"drift_report compares with fold {drift.fold}, the newest is {newest}: materialise it again",
             allow_retries=False,
         )

@@ -41,6 +41,8 @@ def record_trials(ledger: Path, entry: dict[str, Any]) -> None:
 def competing_trials(ledger: Path, scope: Scope) -> dict[str, dict[str, float | None]]:
     """Distinct trials that were scored on bars of a scope, by experiment; one that several ran counts for the first.
 
+    A trial on bars of another length counts, and has no Sharpe ratio here: an hour's ratio is not a day's.
+
     Raises:
         ValueError: the ledger holds a line that is not an entry.
     """
@@ -49,7 +51,8 @@ def competing_trials(ledger: Path, scope: Scope) -> dict[str, dict[str, float | 
     for entry in _read(ledger):
         if not Scope.of(entry, "an entry").competes_with(scope):
             continue
-        new = {key: ratio for key, ratio in entry["trials"].items() if key not in seen}
+        comparable = entry["interval"] == scope.interval
+        new = {key: ratio if comparable else None for key, ratio in entry["trials"].items() if key not in seen}
         seen |= new.keys()
         if new:
             found.setdefault(entry["experiment"], {}).update(new)

@@ -1,18 +1,25 @@
 """Looks at the production period and trials on the research bars enter the verdict, whoever made them and whenever."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from tft_pipeline.domain.findings import LeakageAudit, OosPerformance
+from tft_pipeline.domain.findings import DriftRecord, LatencyBenchmark, LeakageAudit, ModelCard, OosPerformance
 from tft_pipeline.domain.leakage_periods import OVERLAP_DECLARED
 from tft_pipeline.domain.reports import FoldPlanReport
 from tft_pipeline.pipeline.commands import materialise_asset
-from tft_pipeline.pipeline.gates import refuse_leaks, undeclared_leaks
+from tft_pipeline.pipeline.gates import (
+    refuse_another_model,
+    refuse_card_of_another_plan,
+    refuse_leaks,
+    undeclared_leaks,
+)
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.staleness import Staleness
+from tft_pipeline.storage.artifacts import write_artifact
 from tft_pipeline_tests.conftest import Workbench
 
 
@@ -71,8 +78,9 @@ def test_a_look_is_written_down_before_its_picture_can_be_seen(finished: Workben
 def test_a_verdict_is_out_of_date_once_somebody_else_looked_and_its_card_is_refused(finished: Workbench) -> None:
     a_look_of_another(finished)
     assert needs_run(finished)
-    (failed,) = again(finished, "model_card")["failed"]
-    assert "the production period was looked at" in failed["reason"]
+    for asset in ("model_card", "report"):
+        (failed,) = again(finished, asset)["failed"]
+        assert "the production period was looked at" in failed["reason"]
     assert not again(finished, "oos_performance")["failed"]
     record = performance(finished)
     assert record.looks == 2
@@ -126,6 +134,40 @@ def test_a_leak_or_an_audit_of_another_plan_stops_what_is_materialised_alone(fin
         refuse_leaks(finished.graph, leak, made)
     with pytest.raises(dg.Failure, match="folds of another plan"):
         refuse_leaks(finished.graph, held.model_copy(update={"plan_sha256": "x"}), made)
+
+
+def test_a_leak_stored_by_an_earlier_run_stops_card_report_and_release_in_later_ones(finished: Workbench) -> None:
+    path = finished.artifact("leakage_audit") / REPORT_FILE
+    audit = LeakageAudit.model_validate_json(path.read_text())
+    leak = ({**audit.rows[0], "passed": False, "state": "leak", "detail": "at noon"}, *audit.rows[1:])
+    found = audit.model_copy(update={"rows": leak, "passed": False})
+
+    def fill(folder: Path) -> None:
+        (folder / REPORT_FILE).write_text(found.model_dump_json())
+
+    write_artifact(finished.layout.artifact("small", "leakage_audit"), fill)
+    before = finished.versions()
+    for asset in ("model_card", "report", "release"):
+        (failed,) = again(finished, asset)["failed"]
+        assert "the leakage audit found inputs_do_not_see_later_bars: at noon" in failed["reason"]
+    assert finished.versions() == before
+
+
+def test_a_card_latency_or_drift_of_another_model_is_refused(finished: Workbench) -> None:
+    def stored(asset: str, kind: type) -> Any:
+        return kind.model_validate_json((finished.artifact(asset) / REPORT_FILE).read_text())
+
+    made, card = plan(finished), stored("model_card", ModelCard)
+    latency, drift = stored("latency_benchmark", LatencyBenchmark), stored("drift_report", DriftRecord)
+    refuse_card_of_another_plan(card, made)
+    refuse_another_model(latency.weights_sha256, latency, drift, made)
+    other = made.model_copy(update={"purge": 6})
+    with pytest.raises(dg.Failure, match="describes the folds of another plan"):
+        refuse_card_of_another_plan(card, other)
+    with pytest.raises(dg.Failure, match="timed another model"):
+        refuse_another_model("other", latency, drift, made)
+    with pytest.raises(dg.Failure, match="compares with fold f1999-01-01"):
+        refuse_another_model(latency.weights_sha256, latency, drift.model_copy(update={"fold": "f1999-01-01"}), made)
 
 
 def test_only_the_declared_overlap_and_nothing_beside_it_is_let_through() -> None:

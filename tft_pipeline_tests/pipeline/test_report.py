@@ -2,97 +2,25 @@
 
 import base64
 import hashlib
-import html as stdlib_html
 import json
 import re
-import socket
-from dataclasses import dataclass, field, replace
-from html.parser import HTMLParser
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from mlflow import MlflowClient
 
 from tft_pipeline.domain.findings import PurgeComparison, ResearchPaths
-from tft_pipeline.pipeline.commands import materialise_asset
-from tft_pipeline.pipeline.io_managers import PAGE_FILE, PageIOManager
 from tft_pipeline.pipeline.report.build import build_report, report_page
-from tft_pipeline.pipeline.report.charts import MOST_POINTS, Chart, label, thinned
-from tft_pipeline.pipeline.report.markup import DASH, MINUS, THIN_SPACE, decimal, html, percent, tag
-from tft_pipeline.pipeline.report.page import HtmlPage, Section, document
+from tft_pipeline.pipeline.report.charts import MOST_POINTS, thinned
+from tft_pipeline.pipeline.report.markup import DASH, MINUS, THIN_SPACE
 from tft_pipeline.pipeline.report.records import ReportRecords
 from tft_pipeline.pipeline.report.sections.equity import equity_section
-from tft_pipeline.pipeline.report.sections.verdict import sentence
-from tft_pipeline.pipeline.tracking import attach_file, mirror_waiting
-from tft_pipeline.storage.artifacts import sha256_file
-from tft_pipeline_tests.conftest import Workbench
-from tft_pipeline_tests.report_records import SNAPSHOT, made_records, minute_stamps
+from tft_pipeline_tests.report_page import SECTIONS, Parsed
+from tft_pipeline_tests.report_records import made_records, minute_stamps
 
-SECTIONS = [
-    "Verdict",
-    "Equity against baselines",
-    "Folds",
-    "Statistics with intervals",
-    "Validation against out of sample",
-    "VSN weights and stability",
-    "Tuning and research paths",
-    "Costs and symbols",
-    "Leakage audit",
-    "Latency, drift and ensemble",
-    "Looks at the production period",
-    "Configuration and hashes",
-]
 HOSTILE = "<script>alert(1)</script><b>&\"'</b><!-- {{x}} %{y}"
-
-
-@dataclass
-class Parsed(HTMLParser):
-    """What a browser would make of the page: elements in order with their attributes and own text."""
-
-    page: str
-    elements: list[tuple[str, dict[str, str | None], list[str]]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self._open: list[int] = []
-        self.feed(self.page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs), []))
-        if tag not in ("meta", "link", "br", "img"):
-            self._open.append(len(self.elements) - 1)
-
-    def handle_endtag(self, tag: str) -> None:
-        while self._open and self.elements[self._open.pop()][0] != tag:
-            pass
-
-    def handle_data(self, data: str) -> None:
-        for k in self._open:
-            self.elements[k][2].append(data)
-
-    def of(self, tag: str) -> list[tuple[dict[str, str | None], str]]:
-        """Attributes and text of every element of a name."""
-        return [(attributes, "".join(text)) for name, attributes, text in self.elements if name == tag]
-
-    @property
-    def charts(self) -> list[dict[str, Any]]:
-        """The figures as data."""
-        (found,) = [text for attributes, text in self.of("script") if attributes.get("id") == "charts"]
-        return list(json.loads(found))
-
-    @property
-    def seen(self) -> str:
-        """All text between elements but scripts and styles."""
-        (main,) = self.of("main")
-        return main[1]
 
 
 @pytest.fixture(scope="module")
@@ -358,22 +286,6 @@ def test_accuracy_stands_beside_its_break_even_and_an_interval_on_bars(page: Par
         assert words in page.seen.replace(" ", " ")
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("long_only has the higher ratio", "long_only has the higher ratio."),
-        ("ridge, trained on the same folds", "ridge, trained on the same folds."),
-        ("lightgbm: better", "lightgbm: better."),
-        ("position.cost_bps is 5!", "position.cost_bps is 5!"),
-        ("no baseline is better.", "No baseline is better."),
-        ("small.", "Small."),
-        ("", ""),
-    ],
-)
-def test_a_sentence_begins_with_a_capital_unless_a_name_begins_it(text: str, shown: str) -> None:
-    assert sentence(text) == shown
-
-
 def test_times_and_latencies_do_not_change_the_identity_and_findings_do(records: ReportRecords) -> None:
     slower = records.latency.model_copy(update={"latency_ms": {**records.latency.latency_ms, "p95": 9.0}})
     card = records.card.model_copy(update={"card": {**records.card.card, "created_at": "2030-01-01T00:00:00+00:00"}})
@@ -387,117 +299,3 @@ def test_times_and_latencies_do_not_change_the_identity_and_findings_do(records:
     moved = records.portfolio.with_columns(pl.col("net") + 1e-9)
     assert report_page(replace(records, portfolio=moved)).content_sha256() != first.content_sha256()
     assert report_page(records).text == first.text
-
-
-def test_data_of_a_chart_cannot_end_its_script() -> None:
-    figure = {"data": [{"name": "</script><script>alert(1)</script><!--"}], "layout": {}}
-    chart = Chart(anchor="c", title="t", figure=figure, height=100)
-    section = Section(anchor="a", title="A", finding="", parts=(chart,))
-    page = Parsed(document(title="t", lead=tag("p"), sections=[section]))
-    assert len(page.of("script")) == 3
-    assert page.charts[0]["data"] == figure["data"]
-
-
-def test_two_elements_of_one_anchor_are_refused() -> None:
-    twice = Section(anchor="a", title="A", finding="", parts=())
-    with pytest.raises(ValueError, match="stand twice"):
-        document(title="t", lead=tag("p"), sections=[twice, twice])
-
-
-@given(st.text())
-def test_text_comes_back_from_markup_and_labels_as_it_was(text: str) -> None:
-    assert stdlib_html.unescape(html(text)) == stdlib_html.unescape(stdlib_html.escape(text))
-    assert not set(html(text)) & set("<>\"'")
-    assert not set(label(text)) & set("<>")
-    if "&" not in text:
-        assert stdlib_html.unescape(label(text)) == text
-
-
-@given(st.floats(-1e6, 1e6), st.integers(0, 6))
-def test_a_written_number_is_within_half_of_its_last_digit(value: float, digits: int) -> None:
-    text = decimal(value, digits).replace(MINUS, "-")
-    assert float(text) == pytest.approx(value, abs=0.5000001 * 10.0**-digits + 1e-9)
-    assert text.lstrip("-") == text or float(text) < 0.0
-    assert float(percent(value, digits).replace(MINUS, "-").rstrip(f"%{THIN_SPACE}")) == pytest.approx(
-        100.0 * value, abs=0.5000001 * 10.0**-digits + 1e-6
-    )
-
-
-def store(home: Workbench, text: str) -> dg.ExecuteInProcessResult:
-    """Store a page as the asset does."""
-
-    @dg.asset(key=["small", "report"], io_manager_key="pages")
-    def report() -> HtmlPage:
-        return HtmlPage(
-            text=text, content="c", subject=f"report {SNAPSHOT}", figures={"psr": 0.5}, tags={"verdict": "NO-GO"}
-        )
-
-    manager = PageIOManager(home=str(home.layout.home))
-    return dg.materialize([report], resources={"pages": manager}, instance=dg.DagsterInstance.ephemeral())
-
-
-def attached(home: Workbench, name: str) -> list[str]:
-    """SHA-256 of the pages in MLflow's runs of a name."""
-    client = MlflowClient(tracking_uri=f"sqlite:///{home.layout.mlflow_database}")
-    experiment = client.get_experiment_by_name("small")
-    assert experiment is not None
-    runs = [run for run in client.search_runs([experiment.experiment_id]) if run.info.run_name == name]
-    # the copied database names the folder of the run it was copied from
-    return [sha256_file(Path(unquote(urlsplit(run.info.artifact_uri).path)) / PAGE_FILE) for run in runs]
-
-
-def test_a_page_is_stored_as_a_version_behind_a_lasting_link_and_attached_to_mlflow(
-    finished: Workbench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (event,) = store(finished, "<p>one</p>").asset_materializations_for_node("small__report")
-    path = event.metadata["report"].value
-    page = finished.artifact("report") / PAGE_FILE
-    assert str(path).endswith("report/current/report.html")
-    assert page.read_text() == "<p>one</p>"
-    assert event.metadata["open"].value == f"file://{path}"
-    assert attached(finished, f"report {SNAPSHOT}") == [sha256_file(page)]
-
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        port = closed.getsockname()[1]
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    assert store(finished, "<p>two</p>").success
-    assert (finished.layout.artifact("small", "report") / "current" / PAGE_FILE).read_text() == "<p>two</p>"
-    assert page.read_text() == "<p>one</p>"
-    assert len(list(finished.layout.tracking("small").glob("file-*.jsonl"))) == 1
-
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert mirror_waiting(finished.layout, "small") is None
-    assert len(attached(finished, f"report {SNAPSHOT}")) == 2
-
-
-def test_a_waiting_page_whose_version_was_removed_holds_nothing_up(
-    finished: Workbench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = finished.layout.experiment("small") / "page.html"
-    told = {"name": "gone", "run_id": "12345678", "metrics": {}, "tags": {}}
-    with pytest.raises(FileNotFoundError, match=r"page\.html"):
-        attach_file(finished.layout, "small", page, **told)  # type: ignore[arg-type]
-    page.write_text("x")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "no-such-scheme://nowhere")
-    assert attach_file(finished.layout, "small", page, **told) is not None  # type: ignore[arg-type]
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    page.unlink()
-    assert mirror_waiting(finished.layout, "small") is None
-    assert attached(finished, "gone") == []
-
-
-def test_a_finished_run_has_a_page_of_its_own_records(finished: Workbench) -> None:
-    result = materialise_asset(finished.file, "report", partition=None, downstream=False, report=print)
-    assert not result["failed"]
-    page = Parsed((finished.artifact("report") / PAGE_FILE).read_text())
-    assert [text for _, text in page.of("h2")] == [f"{k} {name}" for k, name in enumerate(SECTIONS, start=1)]
-    performance = json.loads((finished.artifact("oos_performance") / "report.json").read_text())
-    stored = [
-        a["data-value"] for a, _ in page.of("span") if a.get("data-figure") == "oos_performance.net.sharpe_annual"
-    ]
-    assert stored == [repr(performance["net"]["sharpe_annual"])]
-    assert sha256_file(finished.artifact("report") / PAGE_FILE) in attached(
-        finished, f"report {performance['snapshot_id']}"
-    )

@@ -61,7 +61,7 @@ def test_a_study_that_was_deleted_and_begun_anew_is_not_forgotten(ledger):
 def test_bars_of_other_years_do_not_compete_and_another_bar_length_does(ledger):
     record_trials(ledger, entry("1", "pq", "late", first="2015-01-02", last="2020-01-01"))
     record_trials(ledger, entry("1", "r", "hourly") | {"interval": "1h"})
-    assert counts(ledger) == {"hourly": 1}
+    assert competing_trials(ledger, SCOPE) == {"hourly": {"r": None}}  # counted; an hour's ratio is not a day's
 
 
 def test_known_trials_are_not_written_again(ledger):

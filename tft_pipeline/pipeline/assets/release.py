@@ -24,7 +24,12 @@ from tft_pipeline.domain.reports import (
 )
 from tft_pipeline.pipeline.assets.evaluation import all_production_folds, newest_fold
 from tft_pipeline.pipeline.automation import on_all_folds
-from tft_pipeline.pipeline.gates import refuse_leaks, refuse_outdated_verdict
+from tft_pipeline.pipeline.gates import (
+    refuse_another_model,
+    refuse_card_of_another_plan,
+    refuse_leaks,
+    refuse_outdated_verdict,
+)
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.outputs import content_output
 from tft_pipeline.pipeline.partitions import planned_folds
@@ -60,7 +65,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         },
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("3", *CARD_SECTIONS),
+        code_version=graph.code_version("4", *CARD_SECTIONS),
         automation_condition=on_all_folds(),
     )
     def model_card(
@@ -81,6 +86,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         refuse_leaks(graph, audit, plan)
         refuse_outdated_verdict(graph, performance, plan)
         used = planned_folds(plan, folds)
+        refuse_another_model(weights_sha256(newest_fold(plan, folds).fitted), latency, drift, plan)
         card = build_card(
             experiment=graph.experiment,
             created_at=utc_now(),
@@ -107,7 +113,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             if row["sharpe_annual"] is not None
         }
         return content_output(
-            ModelCard(content=content, card=card),
+            ModelCard(content=content, card=card, plan_sha256=plan.content_sha256()),
             {
                 "verdict": card["verdict"],
                 "reasons": dg.MetadataValue.md("\n".join(f"* {reason}" for reason in card["reasons"]) or "none"),
@@ -126,7 +132,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         },
         io_manager_key="reports",
         group_name=group,
-        code_version="1",
+        code_version="2",
         automation_condition=on_all_folds(),
     )
     def release(
@@ -138,6 +144,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     ) -> dg.Output[ReleaseRecord]:
         """The newest fold's bundle with its card behind the `current` link; one record. NO-GO is released as a candidate."""
         refuse_leaks(graph, audit, plan)
+        refuse_card_of_another_plan(card, plan)
         fold = newest_fold(plan, folds)
         bundle = read_artifact(graph.layout.artifact(graph.name, "production_fold", fold.key))
         created_at = utc_now()

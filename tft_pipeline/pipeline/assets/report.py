@@ -18,6 +18,7 @@ from tft_pipeline.domain.findings import (
 )
 from tft_pipeline.domain.reports import ExplorationFold, FoldPlanReport, Report, SelectedFeatures, TunedHyperparameters
 from tft_pipeline.pipeline.automation import on_all_folds
+from tft_pipeline.pipeline.gates import refuse_card_of_another_plan, refuse_leaks, refuse_outdated_verdict
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.outputs import content_output
@@ -60,7 +61,7 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         deps=[] if experiment.research_paths is None else [graph.key("research_paths")],
         io_manager_key="pages",
         group_name=f"{graph.name}_7_release",
-        code_version=graph.code_version("2", *type(experiment).model_fields),
+        code_version=graph.code_version("3", *type(experiment).model_fields),
         automation_condition=on_all_folds(),
         kinds={"plotly", "html"},
     )
@@ -80,6 +81,9 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         card: ModelCard,
     ) -> dg.Output:
         """The verdict, its reasons and everything behind them as one HTML page that loads nothing; one page."""
+        refuse_leaks(graph, audit, plan)
+        refuse_outdated_verdict(graph, performance, plan)
+        refuse_card_of_another_plan(card, plan)
         records = ReportRecords(
             experiment=experiment,
             manifest=snapshot.manifest,
