@@ -103,6 +103,11 @@ ROWS = (
     ),
     Row(what="peak training memory", sizes="V = 276, B = 64", commands=(Command("memory.py"),), targets=(8.0,)),
     Row(what="two folds at once", sizes="2 processes", commands=(Command("folds.py"),), targets=(1.8,)),
+    Row(
+        what="rolling features, 42 of the catalogue, against polars",
+        sizes="20 / 1,000 symbols",
+        commands=_sweep("features.py", "--symbols", "20", "1000"),
+    ),
     Row(what="windows from features", sizes="73 features", commands=(Command("windows.py"),)),
     Row(
         what="cost at the largest size of scaling.py",

@@ -50,7 +50,7 @@ def sample_panel() -> Panel:
         horizon=HORIZON,
         volatility_span=VOLATILITY_SPAN,
         bars_per_year=BARS_PER_YEAR,
-        market_symbol=MARKET,
+        untraded=(MARKET,),
     )
     return build_panel(features, targets, names=chosen.names, min_history=chosen.max_lookback)
 

@@ -22,12 +22,17 @@ def _options() -> None:
 def run(
     experiment: ExperimentArgument,
     resume: Annotated[bool, typer.Option(help="run only what is missing or outdated")] = False,
+    until: Annotated[str | None, typer.Option(help="stop after this asset, such as tuned_hyperparameters")] = None,
+    background: Annotated[bool, typer.Option(help="return at once; the run outlives the terminal")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run the whole graph of an experiment, from raw bars to a released model."""
-    from tft_pipeline.pipeline.commands import run_experiment
+    from tft_pipeline.pipeline.commands import run_experiment, run_in_background
 
-    _finish(run_experiment(experiment, resume=resume, report=_progress), as_json)
+    if background:
+        _finish(run_in_background(experiment, resume=resume, until=until), as_json)
+    else:
+        _finish(run_experiment(experiment, resume=resume, until=until, report=_progress), as_json)
 
 
 @app.command()

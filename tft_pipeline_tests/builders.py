@@ -76,7 +76,7 @@ def toy_panel(bars: pl.DataFrame, experiment: Experiment, names: Sequence[str] =
         horizon=experiment.target.horizon,
         volatility_span=experiment.target.volatility_span,
         bars_per_year=experiment.data.bars_per_year,
-        market_symbol=experiment.data.market_symbol,
+        untraded=experiment.data.untraded,
     )
     return build_panel(toy_features(bars), targets, names=names, min_history=MIN_HISTORY)
 

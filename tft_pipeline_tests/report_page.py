@@ -17,6 +17,7 @@ SECTIONS = [
     "Leakage audit",
     "Latency, drift and ensemble",
     "Looks at the production period",
+    "Resources and timeline",
     "Configuration and hashes",
 ]
 

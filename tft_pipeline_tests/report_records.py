@@ -46,6 +46,32 @@ GUARDS: tuple[tuple[str, bool | None], ...] = (
 )
 
 
+RESOURCES: dict[str, Any] = {
+    "timeline": [
+        {
+            "phase": "Phase 2: exploration",
+            "n_steps": 4,
+            "started_at": "2026-02-10T06:19:00.125+00:00",
+            "ended_at": "2026-02-10T12:19:00.125+00:00",
+            "elapsed_s": 21600.0,
+            "work_s": 40000.0,
+            "cpu_s": 39000.0,
+            "peak_rss_mib": 1234.5,
+            "peak_gpu_mib": None,
+            "disk_mib": 0.25,
+        }
+    ],
+    "system": [
+        {"resource": "RAM, peak of a step", "used_low": 900.0, "used_high": 1234.5, "capacity": 24576.0, "unit": "MiB",
+         "share": 0.05},
+        {"resource": "CPU", "used_low": 1.81, "used_high": 1.81, "capacity": 2, "unit": "cores", "share": 0.905},
+        {"resource": "GPU memory, peak of a step", "used_low": None, "used_high": None, "capacity": None, "unit": "MiB",
+         "share": None},
+    ],
+    "machine": {"ram_mib": 24576.0, "n_cores": 2},
+}  # fmt: skip
+
+
 def made_records(
     *,
     n_bars: int = 160,
@@ -82,7 +108,10 @@ def made_records(
         "verdict": "NO-GO",
         "reasons": reasons,
         "created_at": "2024-05-06T08:00:00+00:00",
-        "train": {"folds": [{"id": spec.key, "weights_sha256": f"{k:064x}"} for k, spec in enumerate(specs)]},
+        "train": {
+            "folds": [{"id": spec.key, "weights_sha256": f"{k:064x}"} for k, spec in enumerate(specs)],
+            "resources": RESOURCES,
+        },
         "environment": {"python": "3.11.9", "packages": {"torch": "2.13.0"}, "code_commit": "a" * 40},
     }
     return ReportRecords(

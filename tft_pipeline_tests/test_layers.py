@@ -132,12 +132,17 @@ def names_say_what_is_inside(module: str, tree: ast.Module) -> list[str]:
 
 
 def signatures_are_spelt_out(module: str, tree: ast.Module) -> list[str]:
-    """No **kwargs in a signature: a misspelt argument must fail where it is written."""
+    """No **kwargs in a signature: a misspelt argument must fail where it is written.
+
+    A decorator's wrapper passes on what it wraps: it may take the `P.kwargs` of a ParamSpec, which is that signature.
+    """
     functions = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
     return [
         f"line {node.lineno} takes **{node.args.kwarg.arg}"
         for node in ast.walk(tree)
-        if isinstance(node, functions) and node.args.kwarg is not None
+        if isinstance(node, functions)
+        and node.args.kwarg is not None
+        and ast.unparse(node.args.kwarg.annotation or ast.Constant(None)) != "P.kwargs"
     ]
 
 
@@ -196,6 +201,7 @@ def test_the_rules_look_at_every_layer() -> None:
         (signatures_are_spelt_out, "domain.folds", "def f(a, **kwargs): ..."),
         (signatures_are_spelt_out, "domain.folds", "class A:\n    async def f(self, **options): ..."),
         (signatures_are_spelt_out, "domain.folds", "f = lambda **k: k"),
+        (signatures_are_spelt_out, "domain.folds", "def f(**kwargs: int): ..."),
     ],
 )
 def test_a_broken_rule_is_found(rule: Rule, module: str, source: str) -> None:

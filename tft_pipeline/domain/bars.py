@@ -10,9 +10,13 @@ from typing import Any
 
 import polars as pl
 
+from tft_pipeline.domain.publications import newest_published
+
 REQUIRED = ("timestamp", "symbol", "close")
 PRICES = ("open", "high", "low", "close")
 RESERVED = (*REQUIRED, "open", "high", "low", "volume", "available_at")
+RESERVED_PREFIX = "minute_"
+"""Columns that begin so are raw aggregates of minute bars (`minutes`), never a feature of the user's own."""
 TIMESTAMP = pl.Datetime("us", "UTC")
 
 
@@ -21,8 +25,8 @@ class BarsError(ValueError):
 
 
 def user_columns(columns: Sequence[str]) -> tuple[str, ...]:
-    """The source's own feature columns: all that are not reserved, in their order."""
-    return tuple(name for name in columns if name not in RESERVED)
+    """The user's own feature columns, of the source or of tables: all that are not reserved, in their order."""
+    return tuple(name for name in columns if name not in RESERVED and not name.startswith(RESERVED_PREFIX))
 
 
 def normalise_bars(
@@ -46,17 +50,23 @@ def normalise_bars(
         start, end: first and last date kept, UTC.
         min_bars: fewest bars a symbol may bring within the period.
     Raises:
-        BarsError: a missing column, no rows, naive or mixed time zones, a duplicate (timestamp, symbol), a non-finite or
-            non-positive price, a negative volume, a feature that is not a number, an empty period, too few bars.
+        BarsError: a missing column, no rows, a column named like a minute aggregate, naive or mixed time zones, a duplicate
+            (timestamp, symbol), a non-finite or non-positive price, a negative volume, a feature that is not a number, an
+            empty period, too few bars.
     """
     missing = [name for name in REQUIRED if name not in frame.columns]
     if missing:
         raise BarsError(f"columns {missing} are missing; bars need {list(REQUIRED)}; rename yours: {frame.columns}")
     if frame.is_empty():
         raise BarsError(f"the source has columns {frame.columns} and no rows; put the bars there")
-    frame = frame.with_columns(_utc(frame["timestamp"], timezone), frame["symbol"].cast(pl.String))
+    taken = [name for name in frame.columns if name.startswith(RESERVED_PREFIX)]
+    if taken:
+        raise BarsError(
+            f"columns {taken} begin with {RESERVED_PREFIX!r}, the name of aggregates that data.minute_source makes: rename them"
+        )
+    frame = frame.with_columns(utc_column(frame["timestamp"], timezone), frame["symbol"].cast(pl.String))
     if "available_at" in frame.columns:
-        frame = frame.with_columns(_utc(frame["available_at"], timezone))
+        frame = frame.with_columns(utc_column(frame["available_at"], timezone))
     for name in ("timestamp", "symbol"):
         if nulls := frame[name].null_count():
             raise BarsError(f"{name} is null in {nulls} of {frame.height} rows: a bar needs its key; remove these rows")
@@ -118,23 +128,7 @@ def publish_in_time(bars: pl.DataFrame) -> pl.DataFrame:
     if not features:
         _refuse_untimely_prices(first)
         return first
-    usable = pl.max_horizontal("timestamp", "available_at")
-    published = bars.sort(usable, "timestamp", "available_at")
-    # what arrives after a newer bar's value is out of date on arrival
-    published = published.filter(pl.col("timestamp") >= pl.col("timestamp").cum_max().over("symbol"))
-    published = published.select("symbol", usable.alias("timestamp"), *features)
-    published = published.unique(["symbol", "timestamp"], keep="last", maintain_order=True)
-    joined = (
-        first.drop(features)
-        .sort("timestamp")
-        .join_asof(
-            published,
-            on="timestamp",
-            by="symbol",
-            strategy="backward",
-            check_sortedness=False,
-        )
-    )
+    joined = newest_published(first.drop(features), bars, features)
     return joined.select(bars.columns).sort("symbol", "timestamp")
 
 
@@ -193,7 +187,12 @@ def quality(bars: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def _utc(column: pl.Series, timezone: str | None) -> pl.Series:
+def utc_column(column: pl.Series, timezone: str | None) -> pl.Series:
+    """Times as UTC microseconds: dates, ISO 8601 text or datetimes; naive ones are placed in `timezone`.
+
+    Raises:
+        BarsError: another type, text that is no time, mixed time zones, naive times without `timezone`.
+    """
     if column.dtype == pl.Date:
         column = column.cast(pl.Datetime("us"))
     if column.dtype == pl.String:

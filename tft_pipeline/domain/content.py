@@ -5,6 +5,7 @@ Not here: hashes of files (`storage.artifacts`), which guard against damage.
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,19 @@ def frame_sha256(frame: pl.DataFrame) -> str:
     Raises:
         TypeError: a column of a nested, categorical or other type without canonical bytes.
     """
+    return columns_sha256(frame.iter_columns())
+
+
+def columns_sha256(columns: Iterable[pl.Series]) -> str:
+    """`frame_sha256` of a frame that is handed over column by column, in its order.
+
+    Raises:
+        TypeError: as there.
+    """
     digest = hashlib.sha256()
-    for name in frame.columns:
-        column = frame[name].rechunk()
-        digest.update(f"{name}\0{column.dtype}\0{len(column)}\0".encode())
+    for series in columns:
+        column = series.rechunk()
+        digest.update(f"{column.name}\0{column.dtype}\0{len(column)}\0".encode())
         nulls = column.is_null().to_numpy()
         digest.update(np.packbits(nulls).tobytes())
         digest.update(_values_bytes(column))

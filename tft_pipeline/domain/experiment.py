@@ -128,6 +128,11 @@ class Experiment(Section):
             section, _, name = key.partition(".")
             if key not in tunable_keys():
                 raise ValueError(f"tuning.space: {key!r} is not tunable; choose from {', '.join(tunable_keys())}")
+            if key in ("network.n_context", "network.static_symbol") and self.network.family != "tft":
+                raise ValueError(
+                    f"tuning.space: {key} is searched and network.family is {self.network.family}, which has no such input: "
+                    "trials with it could only be pruned; drop it or set network.family to tft"
+                )
             if key in idle:
                 raise ValueError(
                     f"tuning.space: {key} changes nothing, because {idle[key]}: trials would repeat each other; drop it"

@@ -1,5 +1,6 @@
 """What a snapshot says of itself. Not here: writing it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,19 +9,30 @@ import polars as pl
 from tft_pipeline.domain.bars import quality
 from tft_pipeline.domain.content import frame_sha256, json_sha256
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def snapshot_manifest(
-    bars: pl.DataFrame, *, created_at: datetime, interval: str, source: dict[str, Any], environment: dict[str, Any]
+    bars: pl.DataFrame,
+    *,
+    created_at: datetime,
+    interval: str,
+    source: dict[str, Any],
+    minute_source: dict[str, Any] | None = None,
+    tables: Sequence[dict[str, Any]] = (),
+    environment: dict[str, Any],
 ) -> dict[str, Any]:
     """The manifest; its id is made of the time the snapshot was taken and of its content.
 
+    What minutes and tables brought is columns of the bars, and so part of the content and of the identity.
+
     Args:
-        bars: normalised bars.
+        bars: normalised bars with all that was joined to them.
         created_at: UTC.
         interval: length of a bar.
-        source: name and hash of what was read, without machine paths.
+        source: name, rows, files and hash of the bars that were read, without machine paths.
+        minute_source: the same of the minute bars, and what was used of them (`JoinedMinutes.about`).
+        tables: the same of each table (`JoinedTable.about`).
         environment: versions of code and writers.
     """
     content = frame_sha256(bars)
@@ -45,6 +57,8 @@ def snapshot_manifest(
         "tz": "UTC",
         "interval": interval,
         "source": source,
+        "minute_source": minute_source,
+        "tables": list(tables),
         "environment": environment,
         "quality": quality(bars),
     }

@@ -47,6 +47,7 @@ def build_card(
     latency: LatencyBenchmark,
     drift: DriftRecord,
     ensemble: EnsembleWeights,
+    resources: dict[str, Any],
     environment: dict[str, Any],
 ) -> dict[str, Any]:
     """The card.
@@ -54,6 +55,7 @@ def build_card(
     Args:
         folds: by key, oldest first: best_epoch, validation_loss, n_train_labels, weights_sha256, seconds, n_parameters,
             train_rows, seed.
+        resources: timeline, system (one row a phase, one a resource; `domain.timeline`) and machine.
     """
     newest, spec = folds[plan.specs[-1].key], plan.specs[-1]
     reasons = [*performance.reasons, *_operational_reasons(latency, drift)]
@@ -78,7 +80,7 @@ def build_card(
             "range": {"start": spec.dates["train"]["first"], "end": spec.dates["validation"]["last"]},
             "rows": newest["train_rows"],
             "class_balance": newest["class_balance"],
-            "symbols": [name for name in manifest["symbols"] if name != experiment.data.market_symbol],
+            "symbols": [name for name in manifest["symbols"] if name not in experiment.data.untraded],
             "rows_per_symbol": manifest["quality"]["rows_per_symbol"],
             "interval": manifest["interval"],
             "target": {
@@ -117,6 +119,7 @@ def build_card(
                 "nogueira": selected.nogueira,
                 "kendall_w": selected.kendall_w,
             },
+            "resources": resources,
             "duration_s": sum(row["seconds"] for row in folds.values()) + tuned.seconds,
         },
         "metrics": {

@@ -17,22 +17,38 @@ class ExplorationSection(Section):
     folds: FoldsSection
     epochs: PositiveInt
     seeds: Annotated[int, Field(ge=3)] = Field(default=3, description="fits a fold; weights are their mean")
-    shadow_features: Annotated[int, Field(ge=2)] = Field(default=6, description="time-permuted copies trained along")
+    shadow_features: Annotated[int, Field(ge=2)] = Field(
+        default=20,
+        description="time-permuted copies trained along; q / (1 - q) of them hold pruning.shadow_quantile q, 19 for 0.95",
+    )
+    permutations: Annotated[int, Field(ge=0)] = Field(
+        default=1,
+        description="block permutations a feature on the validation bars of each fold's first seed: the importance that "
+        "weights are held against; 0: none",
+    )
 
 
 class PruningSection(Section):
     """Phase 3: which features stay."""
 
     threshold: Literal["shadow"] | PositiveFloat = Field(default="shadow", description="weight a fold must exceed")
-    shadow_quantile: Share = Field(default=0.95, description="quantile of the shadow weights that is the threshold")
+    shadow_quantile: Share = Field(
+        default=0.95,
+        description="share of useless features that is to stay below the threshold; the largest shadow where they are too few",
+    )
     min_stability: Share = Field(default=0.25, description="share of folds in which a feature must pass")
     max_features: PositiveInt = Field(default=73)
-    min_features: PositiveInt = Field(default=5, description="filled up by weight when fewer pass")
+    min_features: PositiveInt = Field(
+        default=5, description="filled up by weight when fewer pass; those count as kept, and their reason says so"
+    )
 
     @model_validator(mode="after")
     def _limits_are_ordered(self) -> Self:
         if self.min_features > self.max_features:
-            raise ValueError(f"min_features {self.min_features} > max_features {self.max_features}")
+            raise ValueError(
+                f"min_features {self.min_features} > max_features {self.max_features}: no number of features is both; lower "
+                "min_features or raise max_features"
+            )
         return self
 
 
@@ -41,15 +57,83 @@ class TuningSection(Section):
 
     folds: FoldsSection
     epochs: PositiveInt
-    n_trials: PositiveInt
+    n_trials: PositiveInt = Field(description="trials after which the search ends; there is no time limit")
     parallel_trials: PositiveInt = Field(
         default=2, description="trials asked for together; part of the result, not of the machine"
     )
-    startup_trials: PositiveInt = Field(default=5, description="trials before the median pruner may act")
-    warmup_folds: PositiveInt = Field(default=2, description="folds of a trial before the median pruner may act")
+    startup_trials: PositiveInt = Field(
+        default=5,
+        description="trials drawn at random before the sampler learns, and completed before the median prunes",
+    )
+    pruner: Literal["median", "wilcoxon", "hyperband"] = Field(
+        default="median",
+        description="median: running mean over folds against that of finished trials; wilcoxon: fold by fold against the best "
+        "trial; hyperband: few epochs first, more for the better ones",
+    )
+    warmup_folds: PositiveInt = Field(default=2, description="folds of a trial before median or wilcoxon may prune it")
+    wilcoxon_p: Annotated[float, Field(gt=0.0, le=0.5)] = Field(
+        default=0.1, description="p-value of the signed-rank test below which wilcoxon prunes"
+    )
+    min_epochs: PositiveInt = Field(default=1, description="smallest budget of hyperband, below tuning.epochs")
+    reduction_factor: Annotated[int, Field(ge=2)] = Field(
+        default=3, description="hyperband: one budget to the next, and how few trials reach it"
+    )
     space: Annotated[dict[str, Knob], Field(min_length=1)] = Field(
         description="dotted key of network, training or position"
     )
+
+    @model_validator(mode="after")
+    def _every_limit_belongs_to_the_pruner(self) -> Self:
+        users = {
+            "warmup_folds": ("median", "wilcoxon"),
+            "wilcoxon_p": ("wilcoxon",),
+            "min_epochs": ("hyperband",),
+            "reduction_factor": ("hyperband",),
+        }
+        for key, pruners in users.items():
+            value, default = getattr(self, key), type(self).model_fields[key].default
+            if self.pruner not in pruners and value != default:
+                raise ValueError(
+                    f"{key} is {value} and pruner is {self.pruner}: the key changes nothing there; drop it or set pruner to "
+                    f"{' or '.join(pruners)}"
+                )
+        if self.pruner == "hyperband" and self.min_epochs >= self.epochs:
+            raise ValueError(
+                f"min_epochs {self.min_epochs} >= epochs {self.epochs}: hyperband has one budget only and prunes nothing; "
+                "lower min_epochs or raise epochs"
+            )
+        if self.folds.max_folds is not None:
+            self.refuse_too_few_folds(self.folds.max_folds)
+        return self
+
+    def refuse_too_few_folds(self, n_folds: int) -> None:
+        """A signed-rank test of n folds that are all worse has p = 2^-n: on few folds it never falls below the limit.
+
+        Raises:
+            ValueError: the pruner is wilcoxon and could never prune before the last fold.
+        """
+        if self.pruner != "wilcoxon":
+            return
+        least = 4
+        while 0.5 ** (least - 1) >= self.wilcoxon_p or least - 2 < self.warmup_folds:
+            least += 1
+        if n_folds < least:
+            raise ValueError(
+                f"pruner is wilcoxon with {n_folds} folds: at wilcoxon_p {self.wilcoxon_p:g} and warmup_folds "
+                f"{self.warmup_folds} it can stop no trial before its last fold on fewer than {least}; allow more folds, raise "
+                "wilcoxon_p, lower warmup_folds or take the median"
+            )
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """Epochs of each pass over the folds: `epochs` alone, or hyperband's from `min_epochs` up to it."""
+        if self.pruner != "hyperband":
+            return (self.epochs,)
+        found, budget = [], self.min_epochs
+        while budget < self.epochs:
+            found.append(budget)
+            budget *= self.reduction_factor
+        return (*found, self.epochs)
 
 
 class ProductionSection(Section):

@@ -85,11 +85,11 @@ def prefilter(
             dropped[f] = found
     left = [f for f in range(len(names)) if f not in dropped]
     if left:
-        z = _standardise(x[:, left])
+        z = _standardise(x, left)
         collinear = _collinear(z, [names[f] for f in left], max_correlation)
         dropped |= {left[i]: drop for i, drop in collinear.items()}
         still = [i for i in range(len(left)) if i not in collinear]
-        deficient, unchecked = _rank_deficient(z[:, still], [names[left[i]] for i in still])
+        deficient, unchecked = _rank_deficient(z, still, [names[left[i]] for i in still])
         dropped |= {left[still[i]]: drop for i, drop in deficient.items()}
     kept = tuple(name for f, name in enumerate(names) if f not in dropped)
     if not kept:
@@ -109,7 +109,7 @@ def _matrix(
         if names is not None:
             raise ValueError("names given beside a mapping that has its own: pass one of them")
         names = tuple(values)
-        x = np.stack([np.asarray(column, dtype=np.float64) for column in values.values()], axis=1)
+        x = np.stack([np.asarray(column) for column in values.values()], axis=1)
     else:
         names = () if names is None else tuple(names)
         x = np.asarray(values)
@@ -117,10 +117,11 @@ def _matrix(
         raise ValueError(
             f"values {x.shape} with {len(set(names))} different names: expected (rows, features), not empty"
         )
-    return np.asarray(x, dtype=np.float64, order="F"), names
+    return x, names
 
 
 def _degenerate(name: str, column: np.ndarray, *, max_missing: float, min_unique: int) -> Dropped | None:
+    column = column.astype(np.float64)
     infinite = int(np.isinf(column).sum())
     if infinite:
         return Dropped(feature=name, reason="infinite", value=infinite, limit=0.0)
@@ -134,12 +135,17 @@ def _degenerate(name: str, column: np.ndarray, *, max_missing: float, min_unique
     return None
 
 
-def _standardise(x: np.ndarray) -> np.ndarray:
-    """(rows, F) float64, mean 0 and deviation 1 over the values present; NaN stays."""
-    z = np.array(x, dtype=np.float64, order="F")
-    for f in range(z.shape[1]):
-        present = z[:, f][~np.isnan(z[:, f])]
-        z[:, f] = (z[:, f] - present.mean()) / present.std()
+def _standardise(x: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+    """(rows, len(columns)) float64, mean 0 and deviation 1 over the values present; NaN stays.
+
+    The one copy of the values in double precision that phase 1 makes: 182 MB for 80,000 rows of 285 features.
+    """
+    z = np.empty((len(x), len(columns)), dtype=np.float64, order="F")
+    for i, f in enumerate(columns):
+        z[:, i] = x[:, f]
+        present = z[:, i][~np.isnan(z[:, i])]
+        z[:, i] -= present.mean()
+        z[:, i] /= present.std()
     return z
 
 
@@ -210,18 +216,20 @@ def _triangle(z: np.ndarray, complete: np.ndarray, columns: list[int]) -> np.nda
     return r[1:, 1:]
 
 
-def _rank_deficient(z: np.ndarray, names: Sequence[str]) -> tuple[dict[int, Dropped], list[int]]:
-    """Drops by position, and positions left unchecked."""
-    present = ~np.isnan(z)
+def _rank_deficient(z: np.ndarray, places: Sequence[int], names: Sequence[str]) -> tuple[dict[int, Dropped], list[int]]:
+    """Drops by position in `places`, and positions left unchecked; z is read at the columns `places`."""
+    present = np.empty((len(z), len(places)), dtype=bool, order="F")
+    for i, place in enumerate(places):
+        present[:, i] = ~np.isnan(z[:, place])
     by_missing = np.argsort(-present.sum(axis=0), kind="stable")
     checked = len(by_missing)
-    complete = present.all(axis=1)
+    complete = np.asarray(present.all(axis=1))
     while checked > 1 and complete.sum() < max(ROWS_PER_FEATURE * checked, MIN_OVERLAP):
         checked -= 1
-        complete = present[:, by_missing[:checked]].all(axis=1)
+        complete = np.asarray(present[:, by_missing[:checked]].all(axis=1))
     columns = sorted(by_missing[:checked].tolist())
     unchecked = sorted(by_missing[checked:].tolist())
-    triangle = _triangle(z, complete, columns)
+    triangle = _triangle(z, complete, [places[i] for i in columns])
     length = np.linalg.norm(triangle, axis=0)
     flat = length <= 1e-12 * np.sqrt(max(int(complete.sum()), 1))  # constant there: says nothing about rank
     triangle = triangle / np.where(flat, 1.0, length)

@@ -33,7 +33,12 @@ class Report(BaseModel):
 
 
 class FeatureRow(Report):
-    """One built feature."""
+    """One built feature.
+
+    Attributes:
+        units: what the numbers mean.
+        lag: bars after its own bar before the value is used; 0: known at the close of its bar.
+    """
 
     name: str
     group: str
@@ -41,6 +46,8 @@ class FeatureRow(Report):
     lookback: int
     inputs: tuple[str, ...]
     version: str
+    units: str = ""
+    lag: int = 0
 
 
 class FeatureCatalogue(Report):
@@ -58,13 +65,18 @@ class FeatureCatalogue(Report):
 
 
 class PrefilteredFeatures(Report):
-    """Phase 1: what was kept, and each drop with its reason."""
+    """Phase 1: what was kept, and each drop with its reason.
+
+    Attributes:
+        rank_unchecked: kept features that were too often missing to be tried as a combination of others.
+    """
 
     kept: tuple[str, ...]
     dropped: tuple[dict[str, Any], ...]
     first: str
     last: str
     n_rows: int
+    rank_unchecked: tuple[str, ...] = ()
 
 
 class FoldSpec(Report):
@@ -149,7 +161,14 @@ class FoldPlanReport(Report):
 
 
 class ExplorationFold(Report):
-    """Phase 2, one fold: Variable Selection Network weights, mean over seeds, validation bars and symbols."""
+    """Phase 2, one fold: Variable Selection Network weights, mean over seeds, validation bars and symbols.
+
+    Attributes:
+        shadow_weights: by the shadow's name; all seeds train with the same shadows.
+        importance: rise of the first seed's validation loss with the feature permuted in blocks of bars; empty where
+            `exploration.permutations` is 0.
+        n_permutations: what `importance` is the mean of.
+    """
 
     volatile: ClassVar[frozenset[str]] = frozenset({"seconds"})
 
@@ -163,10 +182,23 @@ class ExplorationFold(Report):
     test_sharpes_annual: tuple[float | None, ...]
     missing: dict[str, int]
     seconds: float
+    importance: dict[str, float] = {}
+    n_permutations: int = 0
 
 
 class SelectedFeatures(Report):
-    """Phase 3: the features that stay, the two tables, and how stable the choice is."""
+    """Phase 3: the features that stay, the two tables, and how stable the choice is.
+
+    Attributes:
+        rows: one a feature, by weight: see `selection.FeatureRow`.
+        groups: one a group: see `selection.GroupRow`.
+        thresholds: by fold.
+        summary: initial, after_prefilter, selected, filled_up, reduction, method.
+        shadow_level: share of useless features that stay below a fold's threshold; None with a fixed threshold.
+        agreement: of weights with permutation importance, see `agreement.Agreement`; `by_fold` by key.
+        undefined: why a figure is None, by name.
+        dropped: phase 1's drops, each with its partner and the feature that stands for it.
+    """
 
     features: tuple[str, ...]
     rows: tuple[dict[str, Any], ...]
@@ -175,10 +207,23 @@ class SelectedFeatures(Report):
     nogueira: dict[str, Any] | None
     kendall_w: float | None
     research_last: str | None = None
+    summary: dict[str, Any] = {}
+    shadow_level: float | None = None
+    agreement: dict[str, Any] | None = None
+    undefined: dict[str, str] = {}
+    dropped: tuple[dict[str, Any], ...] = ()
 
 
 class TrialRow(Report):
-    """One Optuna trial."""
+    """One Optuna trial that has ended.
+
+    Attributes:
+        state: complete, pruned or fail.
+        sharpe_annual: mean over the folds; of completed trials only.
+        fold_sharpes, returns: of the folds that were scored, in order; a pruned trial keeps those it had.
+        note: why it was pruned or failed.
+        replaces: trial whose parameters this one tries again.
+    """
 
     number: int
     state: str
@@ -186,6 +231,8 @@ class TrialRow(Report):
     sharpe_annual: float | None
     fold_sharpes: tuple[float, ...]
     returns: tuple[float, ...]
+    note: str = ""
+    replaces: int | None = None
 
     @property
     def identity(self) -> str:
@@ -201,7 +248,12 @@ class TrialRow(Report):
 
 
 class TunedHyperparameters(Report):
-    """Phase 4: the chosen sections and every trial that was started."""
+    """Phase 4: the chosen sections and every trial that was started.
+
+    Attributes:
+        importances: share of the spread of the completed trials' Sharpe ratios that each searched key explains (fANOVA); empty
+            with a reason where that is not known.
+    """
 
     volatile: ClassVar[frozenset[str]] = frozenset({"seconds"})
 
@@ -218,3 +270,5 @@ class TunedHyperparameters(Report):
     seconds: float
     research_first: str | None = None
     research_last: str | None = None
+    importances: dict[str, float] = {}
+    importances_reason: str = ""

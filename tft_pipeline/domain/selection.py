@@ -1,36 +1,48 @@
-"""Which features stay: Variable Selection Network weights over folds against shadow features. Not here: how
-weights are learnt.
+"""Which features stay: Variable Selection Network weights over folds against shadow features. Not here: how weights are learnt,
+how far folds agree (`agreement`), the record that is stored (`pruning`).
 
-Axes: M folds, d features, k shadow features (time-permuted copies that cannot help).
+Axes: M folds, K seeds, d features, k shadow features (time-permuted copies that cannot help).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import norm, rankdata, spearmanr
 
+from tft_pipeline.domain.agreement import Agreement, Stability, fold_agreement, kendall_w, nogueira_stability
+from tft_pipeline.domain.uncertainty import fold_means, seed_spread
 
-@dataclass(frozen=True)
-class Stability:
-    """Nogueira's index of the sets chosen in each fold: 1 when always the same, about 0 when drawn at random."""
-
-    phi: float
-    lower: float
-    upper: float
+FILLED_UP = "below threshold, kept to reach min_features"
+"""Reason of a feature that is kept and did not earn it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureRow:
-    """One feature: rank by weight (1 the largest), mean weight over folds, share of folds above the threshold."""
+    """One feature: rank by weight (1 the largest), mean weight over folds, share of folds above the threshold.
+
+    Attributes:
+        standard_error, low, high: of the mean weight over folds, see `uncertainty.fold_means`: a lower bound, for folds share
+            training bars; None with one fold.
+        seed_spread: deviation over the seeds of a fold; None where the weights by seed are not given.
+        importance, importance_error: mean rise of the validation loss with the feature permuted, and its standard error over
+            folds; None where it was not measured.
+    """
 
     rank: int
     feature: str
+    group: str
     weight: float
     stability: float
     kept: bool
     reason: str
+    standard_error: float | None = None
+    low: float | None = None
+    high: float | None = None
+    seed_spread: float | None = None
+    importance: float | None = None
+    importance_error: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,18 +66,24 @@ class Selection:
         rows: All features by rank.
         groups: Most kept first, then by name.
         thresholds: (M,) weight a feature had to exceed in each fold.
+        shadow_level: Share of useless features that stay below a fold's threshold, see `shadow_rank`; None with a fixed one.
         nogueira: Of the sets above the threshold in each fold; None when undefined (one fold, or no or every
             feature in all folds).
         kendall_w: Agreement of the folds' rankings, 0 none, 1 full; None with one fold or without two different
             weights.
+        agreement: Of weights with importance; None where that was not measured, or with fewer than 3 features.
+        undefined: Why each of the three is None, where it is.
     """
 
     kept: tuple[str, ...]
     rows: tuple[FeatureRow, ...]
     groups: tuple[GroupRow, ...]
     thresholds: tuple[float, ...]
+    shadow_level: float | None
     nogueira: Stability | None
     kendall_w: float | None
+    agreement: Agreement | None
+    undefined: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -82,15 +100,17 @@ def select_features(
     min_stability: float = 0.25,
     max_features: int,
     min_features: int = 5,
+    by_seed: np.ndarray | None = None,
+    importance: np.ndarray | None = None,
 ) -> Selection:
     """Keep features that beat the shadows, often enough.
 
-        threshold_m = quantile(shadow_m, shadow_quantile), or a fixed number
+        threshold_m = the shadow weight of rank `shadow_rank`(k, shadow_quantile) in fold m, or a fixed number
         weight_f    = mean_m weights_mf;   stability_f = share of folds with weights_mf > threshold_m
         kept        : weight_f > mean_m threshold_m  and  stability_f >= min_stability; the first max_features by weight
 
     When fewer than `min_features` pass, the largest weights fill up and their reason says so: a study on noise
-    goes on, and shows that it is noise.
+    goes on, and shows that it is noise. Those filled up count as kept everywhere, in groups and sets too.
 
     Args:
         weights: (M, d) weights on real validation windows.
@@ -98,6 +118,8 @@ def select_features(
         names: (d,) features; order breaks ties of weight.
         threshold: "shadow", or a weight.
         min_features: 0 to insist on the threshold.
+        by_seed: (M, K, d) of which `weights` are the means over K; described, not judged.
+        importance: (M, d) of permutation; described, not judged.
     Raises:
         ValueError: shapes that do not fit, a weight that is negative or not finite, limits out of order, nothing
             passing while min_features is 0.
@@ -111,7 +133,8 @@ def select_features(
         )
     thresholds = _thresholds(weights, shadow, threshold, shadow_quantile)
     above = weights > thresholds[:, None]
-    weight, stability, limit = weights.mean(axis=0), above.mean(axis=0), float(thresholds.mean())
+    over = fold_means(weights)
+    weight, stability, limit = over.mean, above.mean(axis=0), float(thresholds.mean())
     order = np.argsort(-weight, kind="stable")
     passing = [f for f in order if weight[f] > limit and stability[f] >= min_stability]
     kept = set(passing[:max_features])
@@ -125,33 +148,63 @@ def select_features(
     kept.update(fill)
     reasons = {f: "above threshold" for f in passing[:max_features]}
     reasons |= {f: f"beyond max_features {max_features}" for f in passing[max_features:]}
-    reasons |= {f: "below threshold, kept to reach min_features" for f in fill}
+    reasons |= {f: FILLED_UP for f in fill}
     for f in order:
         if f not in reasons and weight[f] <= limit:
             reasons[f] = f"weight {weight[f]:.4g} is not above the threshold {limit:.4g}"
         elif f not in reasons:
             reasons[f] = f"stability {stability[f]:.0%} is below {min_stability:.0%}"
+    spread = None if by_seed is None else seed_spread(_fitting(by_seed, "by_seed", weights))
+    gains = None if importance is None else fold_means(_fitting(importance, "importance", weights))
     rows = tuple(
         FeatureRow(
             rank=rank,
             feature=names[f],
+            group=names[f].split("_", 1)[0],
             weight=float(weight[f]),
             stability=float(stability[f]),
             kept=f in kept,
             reason=reasons[f],
+            standard_error=_at(over.standard_error, f),
+            low=None if over.low is None else max(float(over.low[f]), 0.0),
+            high=_at(over.high, f),
+            seed_spread=_at(spread, f),
+            importance=None if gains is None else float(gains.mean[f]),
+            importance_error=None if gains is None else _at(gains.standard_error, f),
         )
         for rank, f in enumerate(order, start=1)
     )
-    chosen_share = above.mean()
-    rankable = len(weights) > 1 and all(np.ptp(fold) > 0.0 for fold in weights)
+    undefined = _undefined(weights, above, importance)
     return Selection(
         kept=tuple(row.feature for row in rows if row.kept),
         rows=rows,
         groups=_groups(rows),
         thresholds=tuple(float(t) for t in thresholds),
-        nogueira=nogueira_stability(above) if len(weights) > 1 and 0.0 < chosen_share < 1.0 else None,
-        kendall_w=kendall_w(weights) if rankable else None,
+        shadow_level=shadow_rank(shadow.shape[1], shadow_quantile)[1] if threshold == "shadow" else None,
+        nogueira=None if "nogueira" in undefined else nogueira_stability(above),
+        kendall_w=None if "kendall_w" in undefined else kendall_w(weights),
+        agreement=None if importance is None or "agreement" in undefined else fold_agreement(weights, importance),
+        undefined=undefined,
     )
+
+
+def shadow_rank(n_shadows: int, quantile: float) -> tuple[int, float]:
+    """Which of the sorted shadow weights is the threshold, counted from 1, and the level it holds.
+
+        r = min(ceil((k + 1) q), k), at least 1;   level = r / (k + 1)
+
+    A useless feature is exchangeable with the shadows, so its rank among k + 1 is uniform and it exceeds the r-th of them with
+    probability 1 - level. The interpolated quantile of 20 values would be exceeded by 9 % where 5 % are meant. With fewer than
+    q / (1 - q) shadows the largest of them is all there is, and the level stays below q: 19 are needed for 0.95.
+
+    Raises:
+        ValueError: no shadows.
+    Source: the rank of a split conformal quantile, Lei et al. (2018), JASA 113(523).
+    """
+    if n_shadows < 1:
+        raise ValueError("threshold 'shadow' without shadow features: train some along or give a number")
+    rank = min(max(math.ceil((n_shadows + 1) * quantile - 1e-9), 1), n_shadows)
+    return rank, rank / (n_shadows + 1)
 
 
 def _check(weights: np.ndarray, shadow: np.ndarray, names: Sequence[str]) -> None:
@@ -160,10 +213,46 @@ def _check(weights: np.ndarray, shadow: np.ndarray, names: Sequence[str]) -> Non
     if shadow.ndim != 2 or shadow.shape[0] != weights.shape[0]:
         raise ValueError(f"shadow {shadow.shape}: expected (folds, shadows) with {weights.shape[0]} folds")
     for kind, values in (("weight", weights), ("shadow weight", shadow)):
-        if not (np.isfinite(values) & (values >= 0.0)).all():
+        wrong = np.argwhere(~(np.isfinite(values) & (values >= 0.0)))
+        if len(wrong):
+            fold, place = (int(index) for index in wrong[0])
+            name = names[place] if kind == "weight" else f"shadow {place}"
             raise ValueError(
-                f"a {kind} is negative or not finite: a fold without weights must be repeated, not averaged"
+                f"{len(wrong)} {kind}s are negative or not finite, first {values[fold, place]} of {name} in fold {fold + 1} of "
+                f"{len(values)}: a fold without weights must be repeated, not averaged"
             )
+
+
+def _fitting(values: np.ndarray, kind: str, weights: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, dtype=np.float64)
+    if values.shape != (
+        weights.shape if kind == "importance" else (len(weights), *values.shape[1:2], weights.shape[1])
+    ):
+        raise ValueError(f"{kind} {values.shape} beside weights {weights.shape}: they are of other folds or features")
+    return values
+
+
+def _at(values: np.ndarray | None, f: int) -> float | None:
+    return None if values is None else float(values[f])
+
+
+def _undefined(weights: np.ndarray, above: np.ndarray, importance: np.ndarray | None) -> dict[str, str]:
+    """Why a figure does not exist, by name."""
+    found: dict[str, str] = {}
+    if len(weights) < 2:
+        found = dict.fromkeys(
+            ("nogueira", "kendall_w", "standard_error"), "one fold: there is nothing to compare it with"
+        )
+    else:
+        if not above.any() or above.all():
+            found["nogueira"] = f"{'every' if above.all() else 'no'} feature is above the threshold in all folds"
+        if any(np.ptp(fold) == 0.0 for fold in weights):
+            found["kendall_w"] = "all weights of a fold are equal: it has no ranking"
+    if importance is None:
+        found["agreement"] = "permutation importance was not measured in all folds (exploration.permutations)"
+    elif weights.shape[1] < 3:
+        found["agreement"] = f"{weights.shape[1]} features: a ranking needs 3"
+    return found
 
 
 def _thresholds(
@@ -171,9 +260,8 @@ def _thresholds(
 ) -> np.ndarray:
     """(M,) weight to exceed in each fold."""
     if threshold == "shadow":
-        if shadow.shape[1] < 1:
-            raise ValueError("threshold 'shadow' without shadow features: train some along or give a number")
-        return np.asarray(np.quantile(shadow, shadow_quantile, axis=1))
+        rank, _ = shadow_rank(shadow.shape[1], shadow_quantile)
+        return np.asarray(np.sort(shadow, axis=1)[:, rank - 1])
     if isinstance(threshold, str) or not (np.isfinite(threshold) and threshold >= 0.0):
         raise ValueError(f"threshold {threshold!r} is neither 'shadow' nor a weight")
     return np.full(weights.shape[0], float(threshold))
@@ -193,73 +281,3 @@ def _groups(rows: Sequence[FeatureRow]) -> tuple[GroupRow, ...]:
         for group, members in grouped.items()
     ]
     return tuple(sorted(table, key=lambda row: (-row.kept, row.group)))
-
-
-def nogueira_stability(chosen: np.ndarray, *, confidence: float = 0.95) -> Stability:
-    """Stability of M feature sets, corrected for chance, with its asymptotic interval.
-
-        Phi   = 1 - mean_f[ M/(M-1) p_f (1 - p_f) ] / [ (k/d)(1 - k/d) ]
-        phi_i = ( mean_f z_if p_f - k_i k/d^2 + Phi/2 (2 k_i k/d^2 - k_i/d - k/d + 1) ) / [ (k/d)(1 - k/d) ]
-        var   = 4/M^2 sum_i (phi_i - mean phi)^2
-
-    p_f is the share of sets with feature f, k_i the size of set i, k their mean, d the number of features.
-
-    Args:
-        chosen: (M, d) bool.
-    Raises:
-        ValueError: fewer than 2 sets; all sets empty or all full, where the index is 0/0.
-    Source: Nogueira, Sechidis & Brown (2018), JMLR 18(174).
-    """
-    z = np.asarray(chosen, dtype=np.float64)
-    if z.ndim != 2 or len(z) < 2:
-        raise ValueError(f"chosen {z.shape}: expected (sets, features) with at least 2 sets to compare")
-    n_sets = len(z)
-    p, share = z.mean(axis=0), z.mean()
-    if share in (0.0, 1.0):
-        raise ValueError("every set is empty or every set is full: stability is undefined, move the threshold")
-    chance = share * (1.0 - share)
-    phi = 1.0 - n_sets / (n_sets - 1) * (p * (1.0 - p)).mean() / chance
-    own = z.mean(axis=1)
-    each = ((z * p).mean(axis=1) - own * share + phi / 2.0 * (2.0 * own * share - own - share + 1.0)) / chance
-    error = 2.0 / n_sets * np.sqrt(((each - each.mean()) ** 2).sum())
-    half = float(norm.ppf((1.0 + confidence) / 2.0)) * error
-    return Stability(phi=float(phi), lower=float(phi - half), upper=float(phi + half))
-
-
-def kendall_w(weights: np.ndarray) -> float:
-    """Concordance of M rankings of d features, corrected for ties: W = 12 S / (M^2 (d^3 - d) - M sum T).
-
-    S is the sum of squares of the rank sums about their mean, T = sum (t^3 - t) over ties in a ranking.
-
-    Args:
-        weights: (M, d).
-    Raises:
-        ValueError: fewer than 2 rankings or features, a ranking that is all ties.
-    Source: Kendall & Babington Smith (1939), Annals of Mathematical Statistics 10(3).
-    """
-    w = np.asarray(weights, dtype=np.float64)
-    if w.ndim != 2 or min(w.shape) < 2:
-        raise ValueError(f"weights {w.shape}: expected (rankings, features), at least 2 of each")
-    if (np.ptp(w, axis=1) == 0.0).any():
-        raise ValueError("a ranking is all ties: it agrees with nothing, leave that fold out")
-    m, d = w.shape
-    sums = rankdata(w, axis=1).sum(axis=0)
-    squares = ((sums - sums.mean()) ** 2).sum()
-    ties = sum(float((count**3 - count).sum()) for count in (np.unique(row, return_counts=True)[1] for row in w))
-    return float(12.0 * squares / (m * m * (d**3 - d) - m * ties))
-
-
-def rank_agreement(weight: np.ndarray, importance: np.ndarray) -> float:
-    """Spearman's rank correlation of selection weights with block-permutation importance, one value a feature each.
-
-    Raises:
-        ValueError: rows of different length, fewer than 3 features, a row without two different values.
-    """
-    w, i = np.asarray(weight, dtype=np.float64), np.asarray(importance, dtype=np.float64)
-    if w.ndim != 1 or w.shape != i.shape or w.size < 3:
-        raise ValueError(
-            f"weight {w.shape} and importance {i.shape}: expected one value for each of at least 3 features"
-        )
-    if np.ptp(w) == 0.0 or np.ptp(i) == 0.0:
-        raise ValueError("all weights or all importances are equal: there is no ranking to correlate")
-    return float(spearmanr(w, i).statistic)

@@ -1,5 +1,6 @@
 """Labels of the bars: what each decision earns and predicts. Not here: features, scaling of inputs, portfolios."""
 
+from collections.abc import Collection
 from typing import Any
 
 import polars as pl
@@ -13,7 +14,7 @@ STILLNESS = 1e-2
 
 
 def build_targets(
-    bars: pl.DataFrame, *, horizon: int, volatility_span: int, bars_per_year: float, market_symbol: str | None
+    bars: pl.DataFrame, *, horizon: int, volatility_span: int, bars_per_year: float, untraded: Collection[str]
 ) -> pl.DataFrame:
     """Targets of every bar of every traded symbol.
 
@@ -37,11 +38,12 @@ def build_targets(
         horizon: h, bars.
         volatility_span: span and fewest returns of the EWM standard deviation (adjusted, bias corrected).
         bars_per_year: annualises.
-        market_symbol: index that is context only and gets no target.
+        untraded: symbols that are context only, the market index and cross markets: they get no target, and their bars
+            are not on the calendar.
     Returns:
         `TARGET_COLUMNS`, one row a symbol and bar; null where the future or the history is missing.
     """
-    traded = bars if market_symbol is None else bars.filter(pl.col("symbol") != market_symbol)
+    traded = bars.filter(~pl.col("symbol").is_in(list(untraded)))
     returns = (pl.col("close") / pl.col("close").shift(1) - 1.0).over("symbol")
     framed = traded.select("timestamp", "symbol", "close", bar=pl.col("timestamp").rank("dense").cast(pl.Int64))
     framed = framed.with_columns(past_return=returns)

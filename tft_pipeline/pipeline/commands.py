@@ -10,7 +10,8 @@ import dagster as dg
 
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.findings import OosPerformance, ReleaseRecord
-from tft_pipeline.pipeline.driver import Driver, PipelineFailedError
+from tft_pipeline.pipeline.background import start_in_background
+from tft_pipeline.pipeline.driver import PATHS, STEPS, Driver, PipelineFailedError
 from tft_pipeline.pipeline.factory import build_definitions
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import PAGE_FILE, REPORT_FILE
@@ -24,22 +25,43 @@ ON_REQUEST = frozenset({"purge_comparison"})
 """Assets that only a person starts: they fit every fold again, and nothing depends on them."""
 
 
-def run_experiment(path: Path, *, resume: bool, report: Progress) -> dict[str, Any]:
+def run_experiment(path: Path, *, resume: bool, until: str | None = None, report: Progress) -> dict[str, Any]:
     """Run everything; answers the verdict, the Sharpe ratio with its error and where things are.
 
+    Args:
+        until: last asset to compute; the answer then names it in place of a verdict.
     Raises:
-        ConfigurationError: the experiment file does not validate.
+        ConfigurationError: the experiment file does not validate, or `until` is not an asset of it.
     """
     graph = _graph(path)
+    _check_until(graph, until)
     claim_name(graph.layout.experiment(graph.name), graph.file.path)
     with open_instance(graph.layout) as instance:
         definitions = build_definitions([graph.file], graph.layout)
-        driver = Driver(graph=graph, definitions=definitions, instance=instance, report=report, resume=resume)
+        driver = Driver(
+            graph=graph, definitions=definitions, instance=instance, report=report, resume=resume, until=until
+        )
         try:
             driver.run()
         except PipelineFailedError as error:
             return _failure(error.failed, error.resume)
-    return summary(graph)
+    if until is None or until == STEPS[-1]:
+        return summary(graph)
+    go_on = f"tft run {shlex.quote(str(graph.file.path))} --resume"
+    return {"experiment": graph.name, "computed_until": until, "go_on": go_on, "failed": []}
+
+
+def run_in_background(path: Path, *, resume: bool, until: str | None) -> dict[str, Any]:
+    """Start `run_experiment` as a process that outlives this one; answers its pid and its log.
+
+    Raises:
+        ConfigurationError: as `run_experiment`; a run of the experiment is already going in the background.
+    """
+    graph = _graph(path)
+    _check_until(graph, until)
+    arguments = ["run", str(graph.file.path), *(["--resume"] if resume else []), *(["--until", until] if until else [])]
+    started = start_in_background(graph.layout.background(graph.name), arguments)
+    return {"experiment": graph.name, "pid": started["pid"], "log": started["log"], "failed": []}
 
 
 def materialise_asset(
@@ -110,6 +132,12 @@ def summary(graph: ExperimentGraph) -> dict[str, Any]:
         "release": release.path,
         "failed": [],
     }
+
+
+def _check_until(graph: ExperimentGraph, until: str | None) -> None:
+    steps = [name for name in STEPS if name not in PATHS or graph.experiment.research_paths is not None]
+    if until is not None and until not in steps:
+        raise ConfigurationError(f"--until {until!r} is not an asset of {graph.name}; choose from {', '.join(steps)}")
 
 
 def _graph(path: Path) -> ExperimentGraph:

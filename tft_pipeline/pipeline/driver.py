@@ -7,7 +7,7 @@ launches one run after the other instead. Every nested run appears in the UI bel
 import json
 import shlex
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -25,12 +25,23 @@ from tft_pipeline.pipeline.staleness import Staleness
 from tft_pipeline.storage.artifacts import read_artifact
 from tft_pipeline.storage.layout import Layout
 
-PREPARE = ("snapshot", "feature_catalogue", "features", "targets", "prefiltered_features", "exploration_plan")
-CHOOSE = ("selected_features", "tuned_hyperparameters")
+FOLDS = {"exploration_fold": EXPLORATION, "production_fold": PRODUCTION}
+"""Partitioned assets and the phase whose plan names their folds."""
 PATHS = ("research_paths",)
 """Only where the experiment asks for it; nothing depends on it."""
-PLAN = ("production_plan",)
-CONCLUDE = (
+STEPS = (
+    "snapshot",
+    "feature_catalogue",
+    "features",
+    "targets",
+    "prefiltered_features",
+    "exploration_plan",
+    "exploration_fold",
+    "selected_features",
+    "tuned_hyperparameters",
+    *PATHS,
+    "production_plan",
+    "production_fold",
     "leakage_audit",
     "oos_portfolio",
     "oos_performance",
@@ -41,6 +52,7 @@ CONCLUDE = (
     "report",
     "release",
 )
+"""Every asset in the order it is computed."""
 
 
 class PipelineFailedError(RuntimeError):
@@ -65,6 +77,7 @@ class Driver:
         report: told a line of progress after every run.
         resume: skip what is current, and run only what is missing or outdated.
         parent_run_id: tag of every nested run.
+        until: last asset to compute, one of `STEPS`; None is everything.
     """
 
     graph: ExperimentGraph
@@ -73,38 +86,37 @@ class Driver:
     report: Callable[[str], None]
     resume: bool = False
     parent_run_id: str | None = None
+    until: str | None = None
 
     @property
     def resume_command(self) -> str:
         """What a person types to go on after a failure."""
-        return f"tft run {shlex.quote(str(self.graph.file.path))} --resume"
+        until = "" if self.until is None else f" --until {self.until}"
+        return f"tft run {shlex.quote(str(self.graph.file.path))} --resume{until}"
 
     def run(self) -> None:
-        """All stages in order.
+        """All steps in order, to the one named by `until`.
 
         Raises:
-            PipelineFailedError: a stage failed; stages after it did not start.
+            PipelineFailedError: a step failed; those after it did not start.
         """
-        self._stage(PREPARE)
-        self._folds(EXPLORATION)
-        self._stage(CHOOSE)
-        if self.graph.experiment.research_paths is not None:
-            self._stage(PATHS)
-        self._stage(PLAN)
-        self._folds(PRODUCTION)
-        self._stage(CONCLUDE)
+        skipped = () if self.graph.experiment.research_paths is not None else PATHS
+        for asset in STEPS[: len(STEPS) if self.until is None else STEPS.index(self.until) + 1]:
+            if asset in FOLDS:
+                self._folds(FOLDS[asset])
+            elif asset not in skipped:
+                self._step(asset)
 
-    def _stage(self, assets: Iterable[str]) -> None:
+    def _step(self, asset: str) -> None:
         staleness = Staleness(self.graph, self.definitions, self.instance)
-        for asset in assets:
-            key = self.graph.key(asset)
-            if self.resume and not staleness.needs_run(asset):
-                self.report(f"{asset}: current")
-                continue
-            outcome = materialise(self.definitions, self.instance, [key], parent_run_id=self.parent_run_id)
-            self._tell(outcome)
-            if not outcome.ok:
-                raise PipelineFailedError([outcome], self.resume_command)
+        key = self.graph.key(asset)
+        if self.resume and not staleness.needs_run(asset):
+            self.report(f"{asset}: current")
+            return
+        outcome = materialise(self.definitions, self.instance, [key], parent_run_id=self.parent_run_id)
+        self._tell(outcome)
+        if not outcome.ok:
+            raise PipelineFailedError([outcome], self.resume_command)
 
     def _folds(self, phase: str) -> None:
         key = self.graph.key(f"{phase}_fold")

@@ -16,6 +16,7 @@ from tft_pipeline.pipeline.report.page import HtmlPage
 from tft_pipeline.pipeline.tracking import attach_file
 from tft_pipeline.storage.artifacts import CURRENT, Artifact, ArtifactMissingError, read_artifact, write_artifact
 from tft_pipeline.storage.fold_bundles import FoldBundle, read_fold_bundle, write_fold_bundle
+from tft_pipeline.storage.frames import FrameFile
 from tft_pipeline.storage.layout import Layout
 from tft_pipeline.storage.snapshots import Snapshot, read_snapshot, write_snapshot
 
@@ -95,11 +96,16 @@ class _ArtifactIOManager(dg.ConfigurableIOManager):
 
 
 class FrameIOManager(_ArtifactIOManager):
-    """polars frames as Parquet."""
+    """polars frames as Parquet; one that was too large to hold comes as a file and is moved into place."""
 
-    def _store(self, root: Path, value: pl.DataFrame) -> tuple[Artifact, dict[str, Any]]:
-        artifact = write_artifact(root, lambda folder: value.write_parquet(folder / FRAME_FILE))
-        return artifact, _describe(value)
+    def _store(self, root: Path, value: pl.DataFrame | FrameFile) -> tuple[Artifact, dict[str, Any]]:
+        def fill(folder: Path) -> None:
+            if isinstance(value, FrameFile):
+                value.path.replace(folder / FRAME_FILE)
+            else:
+                value.write_parquet(folder / FRAME_FILE)
+
+        return write_artifact(root, fill), _describe(value)
 
     def _load(self, artifact: Artifact, kind: Any) -> pl.DataFrame | pl.LazyFrame:
         path = artifact.path(FRAME_FILE)
@@ -202,7 +208,7 @@ class FoldSpecIOManager(dg.ConfigurableIOManager):
             ) from error
 
 
-def _describe(frame: pl.DataFrame) -> dict[str, Any]:
+def _describe(frame: pl.DataFrame | FrameFile) -> dict[str, Any]:
     columns = [dg.TableColumn(name, str(dtype)) for name, dtype in frame.schema.items()]
     return {"dagster/row_count": frame.height, "dagster/column_schema": dg.TableSchema(columns=columns)}
 

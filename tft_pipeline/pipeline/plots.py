@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PART_COLOURS = {"train": "#4c72b0", "validation": "#dd8452", "test": "#55a868"}
+KEPT, NOT_KEPT, LIMIT = "#4c72b0", "#b5bcc4", "#c44e52"
+LONGEST_NAME = 34
 LINE_COLOURS = ("#222222", "#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3")
 
 
@@ -100,3 +102,85 @@ def histogram_picture(
             axes.legend(fontsize=8)
 
     return picture(draw, title=title)
+
+
+def interval_picture(
+    rows: Sequence[Mapping[str, Any]], *, title: str, label: str, line: float | None = None
+) -> dg.MarkdownMetadataValue:
+    """Horizontal bars with their intervals, as ordered, kept ones in colour.
+
+    Args:
+        rows: name, value, low and high (None without an interval), kept.
+    """
+
+    def draw(axes: "Axes") -> None:
+        for kept, colour, name in ((True, KEPT, "kept"), (False, NOT_KEPT, "not kept")):
+            mine = [(y, row) for y, row in enumerate(rows) if row["kept"] is kept]
+            if mine:
+                axes.barh([y for y, _ in mine], [row["value"] for _, row in mine], color=colour, height=0.7, label=name)
+        known = [(y, row) for y, row in enumerate(rows) if row["low"] is not None]
+        axes.hlines(
+            [y for y, _ in known],
+            [row["low"] for _, row in known],
+            [row["high"] for _, row in known],
+            color="#222222",
+            linewidth=1.0,
+        )
+        axes.set_yticks(range(len(rows)), [_short(row["name"]) for row in rows], fontsize=7)
+        axes.invert_yaxis()
+        axes.set_xlabel(label, fontsize=8)
+        if line is not None:
+            axes.axvline(line, color=LIMIT, linewidth=1.0, linestyle="--", label=f"threshold {line:.3g}")
+        axes.legend(fontsize=8, loc="lower right")
+
+    return picture(draw, title=title, height=1.0 + 0.2 * max(len(rows), 4))
+
+
+def stability_picture(
+    rows: Sequence[Mapping[str, Any]], *, title: str, least: float, line: float
+) -> dg.MarkdownMetadataValue:
+    """Share of folds above the threshold against mean weight, kept and not kept; both limits dashed.
+
+    Args:
+        rows: weight, stability, kept.
+    """
+
+    def draw(axes: "Axes") -> None:
+        for kept, colour, mark, name in ((True, KEPT, "o", "kept"), (False, NOT_KEPT, "x", "not kept")):
+            mine = [row for row in rows if row["kept"] is kept]
+            axes.scatter(
+                [row["weight"] for row in mine],
+                [100.0 * row["stability"] for row in mine],
+                color=colour,
+                marker=mark,
+                s=26,
+                label=f"{name} ({len(mine)})",
+            )
+        axes.axhline(100.0 * least, color=LIMIT, linewidth=1.0, linestyle="--", label="limits")
+        axes.axvline(line, color=LIMIT, linewidth=1.0, linestyle="--")
+        axes.set_xscale("log")
+        axes.set_xlabel("mean VSN weight, share of 1, log scale", fontsize=8)
+        axes.set_ylabel("folds above the threshold, %", fontsize=8)
+        axes.legend(fontsize=8, loc="upper left")
+
+    return picture(draw, title=title, height=4.0)
+
+
+def heat_picture(
+    values: Sequence[Sequence[float]], names: Sequence[str], columns: Sequence[str], *, title: str, label: str
+) -> dg.MarkdownMetadataValue:
+    """A grid of colours, one row a name."""
+
+    def draw(axes: "Axes") -> None:
+        image = axes.imshow(values, aspect="auto", cmap="Blues", vmin=0.0)
+        axes.set_yticks(range(len(names)), [_short(name) for name in names], fontsize=7)
+        axes.set_xticks(range(len(columns)), columns, fontsize=7, rotation=30, ha="right")
+        bar = axes.figure.colorbar(image, ax=axes, fraction=0.03)
+        bar.set_label(label, fontsize=8)
+        bar.ax.tick_params(labelsize=7)
+
+    return picture(draw, title=title, height=1.4 + 0.17 * max(len(names), 4))
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from tft_pipeline.domain.experiment import ConfigurationError, Experiment, parse_experiment
+from tft_pipeline.domain.sections import DataSection
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,32 @@ class ExperimentFile:
     path: Path
     experiment: Experiment
     source: Path
+
+    @property
+    def minute_source(self) -> Path | None:
+        """Absolute path of the minute bars, where there are any."""
+        named = self.experiment.data.minute_source
+        return None if named is None else self._resolved(named)
+
+    @property
+    def tables(self) -> tuple[Path, ...]:
+        """Absolute paths of `data.tables`, in their order."""
+        return tuple(self._resolved(table.source) for table in self.experiment.data.tables)
+
+    def absolute_data(self) -> DataSection:
+        """The data section with absolute sources, for a copy of the experiment that lies in another folder."""
+        data, minutes = self.experiment.data, self.minute_source
+        tables = zip(data.tables, self.tables, strict=True)
+        return data.model_copy(
+            update={
+                "source": str(self.source),
+                "minute_source": None if minutes is None else str(minutes),
+                "tables": tuple(table.model_copy(update={"source": str(path)}) for table, path in tables),
+            }
+        )
+
+    def _resolved(self, named: str) -> Path:
+        return (self.path.parent / named).resolve()
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -59,6 +59,18 @@ class Layout:
         """File that steers a running study."""
         return self.experiment(name) / "tuning" / "control.json"
 
+    def tuning_control_log(self, name: str) -> Path:
+        """Every change of what that file says."""
+        return self.experiment(name) / "tuning" / "control_log.jsonl"
+
+    def usage(self, name: str) -> Path:
+        """Append-only record of what each computed asset and fold took."""
+        return self.experiment(name) / "usage.jsonl"
+
+    def background(self, name: str) -> Path:
+        """Logs of runs in the background, and which of them is the newest."""
+        return self.experiment(name) / "background"
+
     def tracking(self, name: str) -> Path:
         """Local journal of fold metrics, mirrored to MLflow."""
         return self.experiment(name) / "tracking"

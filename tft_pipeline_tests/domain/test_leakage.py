@@ -22,7 +22,7 @@ def bars(n: int = 150, seed: int = 0) -> pl.DataFrame:
 
 
 def outcomes_of(frame: pl.DataFrame, horizon: int = 1) -> pl.DataFrame:
-    made = build_targets(frame, horizon=horizon, volatility_span=10, bars_per_year=252, market_symbol=None)
+    made = build_targets(frame, horizon=horizon, volatility_span=10, bars_per_year=252, untraded=())
     return made.select("timestamp", "symbol", "next_return", "volatility", "label")
 
 

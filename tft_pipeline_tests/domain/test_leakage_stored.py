@@ -25,7 +25,7 @@ BARS = ragged_bars(seed=1).sort("symbol", "timestamp")
 
 def targets() -> pl.DataFrame:
     span = small().target.volatility_span
-    return build_targets(BARS, horizon=1, volatility_span=span, bars_per_year=252, market_symbol=None)
+    return build_targets(BARS, horizon=1, volatility_span=span, bars_per_year=252, untraded=())
 
 
 def plan() -> FoldPlanReport:

@@ -167,6 +167,7 @@ def card(
             detail={},
         ),
         ensemble=EnsembleWeights(weights={"tft": 1.0}, available={"tft": True}, metrics={}, folds=(), calibration={}),
+        resources={"timeline": [{"phase": "Snapshot"}], "system": [], "machine": {}},
         environment={"python": "3"},
     )
 

@@ -15,9 +15,7 @@ ARRAYS = ("values", "observed", "next_return", "volatility", "label", "close")
 
 def frames(bars: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     bars = bars.sort("symbol", "timestamp")
-    return toy_features(bars), build_targets(
-        bars, horizon=1, volatility_span=20, bars_per_year=252.0, market_symbol=None
-    )
+    return toy_features(bars), build_targets(bars, horizon=1, volatility_span=20, bars_per_year=252.0, untraded=())
 
 
 def test_every_value_of_the_long_frames_stands_at_its_symbol_and_bar_and_nothing_else_does():

@@ -5,13 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tft_pipeline.domain.selection import kendall_w, nogueira_stability, rank_agreement, select_features
-from tft_pipeline_tests.oracles.selection import (
-    chance_corrected_overlap,
-    equal_size_overlap,
-    interval_width_by_derivative,
-    mean_rank_correlation,
-)
+from tft_pipeline.domain.agreement import kendall_w, nogueira_stability
+from tft_pipeline.domain.selection import FILLED_UP, select_features, shadow_rank
 
 NAMES = ("vix_level", "px_ret_1", "px_ret_5", "noise_a", "noise_b", "late_bloom")
 WEIGHTS = np.array(
@@ -28,7 +23,8 @@ SHADOW = np.tile([0.01, 0.02, 0.03], (5, 1))
 
 def test_rank_weight_stability_and_reason_of_every_feature():
     found = select_features(WEIGHTS, SHADOW, NAMES, max_features=73, min_features=0)
-    assert found.thresholds == pytest.approx([np.quantile([0.01, 0.02, 0.03], 0.95)] * 5)
+    assert found.thresholds == pytest.approx([0.03] * 5)
+    assert found.shadow_level == 0.75
     assert found.kept == ("vix_level", "px_ret_1", "px_ret_5")
     table = {row.feature: row for row in found.rows}
     assert [row.rank for row in found.rows] == [1, 2, 3, 4, 5, 6]
@@ -64,7 +60,7 @@ def test_noise_is_filled_up_to_the_minimum_and_says_so():
     found = select_features(weights, np.full((4, 3), 0.5), [f"n_{i}" for i in range(8)], max_features=6)
     assert len(found.kept) == 5
     reasons = {row.reason for row in found.rows if row.kept}
-    assert reasons == {"below threshold, kept to reach min_features"}
+    assert reasons == {FILLED_UP} == {"below threshold, kept to reach min_features"}
     assert found.kept == tuple(row.feature for row in found.rows[:5])
     assert found.nogueira is None
 
@@ -113,83 +109,115 @@ def test_agreement_measures_are_those_of_the_sets_and_rankings():
     assert single.kendall_w is None
 
 
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10_000), folds=st.integers(2, 9), share=st.floats(0.2, 0.8))
-def test_nogueira_equals_the_chance_corrected_variance_of_membership(seed, folds, share):
-    chosen = np.random.default_rng(seed).random((folds, 30)) < share
-    assert nogueira_stability(chosen).phi == pytest.approx(chance_corrected_overlap(chosen))
-
-
-def test_nogueira_equals_kuncheva_for_sets_of_one_size():
-    rng = np.random.default_rng(1)
-    chosen = np.zeros((6, 20), dtype=bool)
-    for row in chosen:
-        row[rng.choice(20, 7, replace=False)] = True
-    assert nogueira_stability(chosen).phi == pytest.approx(equal_size_overlap(chosen))
-
-
-def test_equal_sets_are_fully_stable_and_random_ones_not_at_all():
-    same = nogueira_stability(np.tile(np.arange(10) < 4, (5, 1)))
-    assert (same.phi, same.lower, same.upper) == pytest.approx((1.0, 1.0, 1.0))
-    rng = np.random.default_rng(2)
-    assert abs(nogueira_stability(rng.random((50, 200)) < 0.3).phi) < 0.02
-
-
-def test_the_stability_interval_covers_the_true_value_of_a_known_process():
-    rng = np.random.default_rng(3)
-    chance = np.concatenate([np.full(10, 0.9), np.full(40, 0.1)])
-    # of infinitely many sets: 1 - mean p(1-p) / (share (1-share))
-    truth = 1.0 - np.mean(chance * (1 - chance)) / (chance.mean() * (1 - chance.mean()))
-    inside = 0
-    for _ in range(300):
-        found = nogueira_stability(rng.random((40, 50)) < chance)
-        inside += found.lower <= truth <= found.upper
-    assert 0.90 < inside / 300 < 0.985
-
-
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10_000), folds=st.integers(2, 7))
-def test_kendalls_w_equals_the_mean_rank_correlation(seed, folds):
-    weights = np.random.default_rng(seed).random((folds, 12))
-    assert kendall_w(weights) == pytest.approx(mean_rank_correlation(weights))
-
-
-def test_the_stability_interval_is_as_wide_as_its_numeric_derivative_says_for_sets_of_many_sizes():
-    rng = np.random.default_rng(4)
-    chance = rng.uniform(0.02, 0.98, 60)
-    chosen = rng.random((400, 60)) < chance * rng.uniform(0.1, 1.0, (400, 1))
-    found = nogueira_stability(chosen)
-    assert (found.upper - found.lower) / 2 == pytest.approx(interval_width_by_derivative(chosen), rel=0.01)
-
-
-def test_kendalls_w_is_one_for_equal_rankings_with_ties_too():
-    assert kendall_w(np.tile([0.1, 0.1, 0.3, 0.5], (3, 1))) == pytest.approx(1.0)
-
-
-def test_rank_agreement_reads_order_only():
-    assert rank_agreement(np.array([1.0, 2.0, 3.0]), np.array([10.0, 20.0, 1e6])) == pytest.approx(1.0)
-    assert rank_agreement(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 2.0, 4.0, 3.0])) == pytest.approx(0.8)
-
-
 def test_weights_and_limits_that_make_no_sense_are_refused():
     good = {"max_features": 5, "min_features": 1}
     with pytest.raises(ValueError, match="expected \\(folds, features\\)"):
         select_features(WEIGHTS, SHADOW, NAMES[:3], **good)
     with pytest.raises(ValueError, match="with 5 folds"):
         select_features(WEIGHTS, SHADOW[:3], NAMES, **good)
-    with pytest.raises(ValueError, match="negative or not finite"):
-        select_features(np.where(WEIGHTS > 0.3, np.nan, WEIGHTS), SHADOW, NAMES, **good)
+    nan = np.where(WEIGHTS > 0.89, np.nan, WEIGHTS)
+    with pytest.raises(ValueError, match="not finite, first nan of late_bloom in fold 3 of 5: .* must be repeated"):
+        select_features(nan, SHADOW, NAMES, **good)
+    with pytest.raises(ValueError, match="first -1.0 of shadow 2 in fold 1 of 5"):
+        select_features(WEIGHTS, np.where(SHADOW == 0.03, -1.0, SHADOW), NAMES, **good)
+    with pytest.raises(ValueError, match="importance .* other folds or features"):
+        select_features(WEIGHTS, SHADOW, NAMES, importance=WEIGHTS[:2], **good)
+    with pytest.raises(ValueError, match="by_seed .* other folds or features"):
+        select_features(WEIGHTS, SHADOW, NAMES, by_seed=WEIGHTS, **good)
     with pytest.raises(ValueError, match="min_features 9"):
         select_features(WEIGHTS, SHADOW, NAMES, max_features=5, min_features=9)
     with pytest.raises(ValueError, match="without shadow features"):
         select_features(WEIGHTS, np.zeros((5, 0)), NAMES, **good)
     with pytest.raises(ValueError, match="neither 'shadow' nor a weight"):
         select_features(WEIGHTS, SHADOW, NAMES, threshold=-1.0, **good)
-    with pytest.raises(ValueError, match="at least 2 sets"):
-        nogueira_stability(np.ones((1, 4), dtype=bool))
-    with pytest.raises(ValueError, match="stability is undefined"):
-        nogueira_stability(np.zeros((3, 4), dtype=bool))
-    with pytest.raises(ValueError, match="all ties"):
-        kendall_w(np.ones((2, 4)))
-    with pytest.raises(ValueError, match="no ranking"):
-        rank_agreement(np.ones(4), np.arange(4.0))
+
+
+def exchanged(rng, d, k):
+    """Weights of d useless features and k shadows in one fold, skewed as softmax weights are."""
+    drawn = rng.lognormal(0.0, 0.8, d + k)
+    return drawn[:d], drawn[d:]
+
+
+@pytest.mark.parametrize(("n_shadows", "quantile"), [(20, 0.95), (19, 0.95), (40, 0.95), (6, 0.95), (20, 0.8)])
+def test_a_useless_feature_exceeds_the_threshold_as_often_as_the_level_says(n_shadows, quantile):
+    """The interpolated quantile of 20 shadows is exceeded by 9 % of useless features, not by 5 %."""
+    rng = np.random.default_rng(n_shadows)
+    rank, level = shadow_rank(n_shadows, quantile)
+    assert rank <= n_shadows
+    over = interpolated = 0
+    for _ in range(4_000):
+        real, shadow = exchanged(rng, 5, n_shadows)
+        over += (real > np.sort(shadow)[rank - 1]).sum()
+        interpolated += (real > np.quantile(shadow, quantile)).sum()
+    assert over / 20_000 == pytest.approx(1.0 - level, abs=0.008)
+    if n_shadows * (1.0 - quantile) >= 0.95:
+        assert level >= quantile - 1e-9
+    if (n_shadows, quantile) == (20, 0.95):
+        assert interpolated / 20_000 > 0.08
+
+
+@given(k=st.integers(1, 200), quantile=st.floats(0.0, 1.0))
+def test_the_threshold_is_the_lowest_shadow_that_holds_the_quantile(k, quantile):
+    rank, level = shadow_rank(k, quantile)
+    assert 1 <= rank <= k
+    assert level == rank / (k + 1)
+    if quantile <= k / (k + 1):
+        assert level >= quantile - 1e-8
+        assert rank == 1 or (rank - 1) / (k + 1) < quantile
+    else:
+        assert rank == k
+    with pytest.raises(ValueError, match="without shadow features"):
+        shadow_rank(0, quantile)
+
+
+def test_the_rows_say_how_far_each_weight_is_known():
+    rng = np.random.default_rng(0)
+    by_seed = WEIGHTS[:, None, :] * (1.0 + rng.uniform(-0.1, 0.1, (5, 3, 6)))
+    by_seed += (WEIGHTS - by_seed.mean(axis=1))[:, None, :]
+    gains = rng.normal(0.0, 0.1, (5, 6)) + np.array([1.0, 0.5, 0.3, 0.0, 0.0, 0.0])
+    found = select_features(WEIGHTS, SHADOW, NAMES, max_features=5, by_seed=by_seed, importance=gains)
+    bare = select_features(WEIGHTS, SHADOW, NAMES, max_features=5)
+    assert found.kept == bare.kept
+    for row, plain in zip(found.rows, bare.rows, strict=True):
+        f = NAMES.index(row.feature)
+        assert row.standard_error == plain.standard_error == pytest.approx(WEIGHTS[:, f].std(ddof=1) / np.sqrt(5))
+        assert 0.0 <= row.low <= row.weight <= row.high
+        assert row.seed_spread == pytest.approx(np.sqrt(by_seed[:, :, f].var(axis=1, ddof=1).mean()))
+        assert row.importance == pytest.approx(gains[:, f].mean())
+        assert row.importance_error == pytest.approx(gains[:, f].std(ddof=1) / np.sqrt(5))
+        assert (plain.seed_spread, plain.importance, plain.importance_error) == (None, None, None)
+        assert row.group == row.feature.split("_")[0]
+    assert found.undefined == {}
+    assert found.agreement.mean > 0.4
+    assert "permutation importance was not measured" in bare.undefined["agreement"]
+
+
+def test_one_fold_chooses_and_says_what_it_cannot_tell():
+    found = select_features(WEIGHTS[:1], SHADOW[:1], NAMES, max_features=5, min_features=0)
+    assert found.kept == ("vix_level", "px_ret_1", "px_ret_5")
+    assert {row.stability for row in found.rows} == {0.0, 1.0}
+    assert {row.standard_error for row in found.rows} == {row.low for row in found.rows} == {None}
+    assert found.undefined["nogueira"] == found.undefined["kendall_w"] == found.undefined["standard_error"]
+    assert "one fold" in found.undefined["nogueira"]
+
+
+def test_one_feature_may_be_all_that_is_kept_and_many_shadows_judge_few_features():
+    found = select_features(WEIGHTS, SHADOW, NAMES, max_features=1, min_features=1)
+    assert found.kept == ("vix_level",)
+    shadow = np.random.default_rng(0).uniform(0.0, 0.03, (5, 200))
+    many = select_features(WEIGHTS, shadow, NAMES, max_features=5, min_features=0)
+    assert many.kept == ("vix_level", "px_ret_1", "px_ret_5")
+    assert many.shadow_level == 191 / 201
+
+
+def test_why_a_figure_is_missing_is_said():
+    noise = np.random.default_rng(0).uniform(0.01, 0.02, (4, 8))
+    names = [f"n_{i}" for i in range(8)]
+    none = select_features(noise, np.full((4, 3), 0.5), names, max_features=6)
+    assert none.undefined["nogueira"] == "no feature is above the threshold in all folds"
+    every = select_features(noise, np.zeros((4, 3)), names, max_features=6)
+    assert every.undefined["nogueira"] == "every feature is above the threshold in all folds"
+    flat = select_features(np.vstack([noise[:3], np.full((1, 8), 0.1)]), np.zeros((4, 3)), names, max_features=6)
+    assert "no ranking" in flat.undefined["kendall_w"]
+    two = select_features(noise[:, :2], np.zeros((4, 3)), names[:2], max_features=6, importance=noise[:, :2])
+    assert two.undefined["agreement"] == "2 features: a ranking needs 3"

@@ -13,13 +13,13 @@ from tft_pipeline_tests.conftest import business_days, random_bars
 from tft_pipeline_tests.oracles.targets import targets as slow_targets
 
 
-def targets(bars: pl.DataFrame, *, horizon: int = 1, span: int = 5, market: str | None = None) -> pl.DataFrame:
+def targets(bars: pl.DataFrame, *, horizon: int = 1, span: int = 5, untraded: tuple[str, ...] = ()) -> pl.DataFrame:
     return build_targets(
         bars.sort("symbol", "timestamp"),
         horizon=horizon,
         volatility_span=span,
         bars_per_year=252.0,
-        market_symbol=market,
+        untraded=untraded,
     )
 
 
@@ -128,14 +128,16 @@ def test_a_return_is_known_again_one_bar_after_a_pause_and_the_jump_enters_the_v
     assert volatility(jumped) > 10 * volatility(bars)
 
 
-def test_the_index_gets_no_target_and_its_own_bars_do_not_count_as_the_calendar():
+@pytest.mark.parametrize("context", [("INDEX",), ("INDEX", "BTC-USD")])
+def test_context_symbols_get_no_target_and_their_own_bars_do_not_count_as_the_calendar(context):
     bars = random_bars(60)
     stamps = business_days(60)
-    extra = pl.DataFrame(
-        {"timestamp": [*stamps, *(s.replace(hour=12) for s in stamps)], "symbol": "INDEX", "close": 10.0}
-    )
-    with_index = targets(pl.concat([bars, extra]), market="INDEX")
-    assert with_index.equals(targets(bars))
+    extra = [
+        pl.DataFrame({"timestamp": [*stamps, *(s.replace(hour=12) for s in stamps)], "symbol": name, "close": 10.0})
+        for name in context
+    ]
+    assert targets(pl.concat([bars, *extra]), untraded=context).equals(targets(bars))
+    assert not targets(pl.concat([bars, *extra]), untraded=context[:-1]).equals(targets(bars))
 
 
 def test_a_price_that_does_not_move_has_neither_volatility_nor_label():

@@ -59,7 +59,7 @@ def report(files: Path, asset: str) -> dict[str, Any]:
 def oracle_sharpe() -> float:
     """Gross annual Sharpe ratio over the production period of holding the planted signal, clipped to one."""
     bars = planted(pl.read_parquet(SAMPLE))
-    targets = build_targets(bars, horizon=1, volatility_span=60, bars_per_year=252, market_symbol=MARKET)
+    targets = build_targets(bars, horizon=1, volatility_span=60, bars_per_year=252, untraded=(MARKET,))
     signal = bars.filter(pl.col("symbol") != MARKET).select("timestamp", "symbol", pl.col("planted_signal"))
     panel = build_panel(signal, targets, names=["planted_signal"], min_history=1)
     first = next(k for k, stamp in enumerate(panel.calendar) if stamp.year >= 2010)

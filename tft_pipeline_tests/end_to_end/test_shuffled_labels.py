@@ -44,7 +44,7 @@ def panel() -> Panel:
     bars = bars.filter(pl.col("timestamp") >= ticks[-BARS])
     chosen = resolve_features(bars.columns, groups=(), names=small().features.names, has_market=False)
     features = build_features(bars, chosen, market_symbol=None, bars_per_year=252)
-    targets = build_targets(bars, horizon=1, volatility_span=60, bars_per_year=252, market_symbol=None)
+    targets = build_targets(bars, horizon=1, volatility_span=60, bars_per_year=252, untraded=())
     return build_panel(features, targets, names=chosen.names, min_history=chosen.max_lookback)
 
 

@@ -1,6 +1,5 @@
 import json
 import os
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+import yaml
 
 from tft_pipeline.domain.experiment import Experiment
 from tft_pipeline.domain.folds import Fold
@@ -16,11 +16,13 @@ from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.planning import research_folds
 from tft_pipeline.domain.reports import TrialRow, TunedHyperparameters
 from tft_pipeline.domain.sharpe import annualise, sharpe_ratio
-from tft_pipeline.model import tuning
-from tft_pipeline.model.tuning import NoTrialCompletedError, Study, read_control, tune
+from tft_pipeline.model import tuning_fits
+from tft_pipeline.model.tuning import NoTrialCompletedError, importances, tune
+from tft_pipeline.model.tuning_storage import Study
 from tft_pipeline_tests.builders import small, toy_panel
 from tft_pipeline_tests.conftest import random_bars
 
+ROOT = Path(__file__).resolve().parents[2]
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD", "EEE", "FFF")
 SPACE = {
     "training.learning_rate": {"low": 0.001, "high": 0.02, "log": True},
@@ -45,7 +47,13 @@ class Bench:
         self.experiment: Experiment = small(SETTINGS | settings)
         self.panel: Panel = toy_panel(random_bars(400, SYMBOLS), self.experiment)
         self.folds: tuple[Fold, ...] = research_folds(self.panel, self.experiment, self.experiment.tuning.folds)
-        self.study = Study(database=folder / "study.db", name=name, control=folder / "control.json")
+        self.study = Study(
+            name=name,
+            database=folder / "study.db",
+            control=folder / "control.json",
+            control_log=folder / "control_log.jsonl",
+            poll_seconds=0.01,
+        )
         self.lines: list[str] = []
 
     def run(self, report: Callable[[str], None] | None = None) -> TunedHyperparameters:
@@ -83,8 +91,8 @@ def test_processes_find_what_one_thread_finds(finished, tmp_path, monkeypatch):
     monkeypatch.setenv("TFT_WORKERS", "2")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     pools = []
-    whole = tuning.process_pool
-    monkeypatch.setattr(tuning, "process_pool", lambda *arguments: pools.append(arguments[0]) or whole(*arguments))
+    whole = tuning_fits.process_pool
+    monkeypatch.setattr(tuning_fits, "process_pool", lambda *arguments: pools.append(arguments[0]) or whole(*arguments))
     assert fresh(tmp_path).run().content_sha256() == finished[1].content_sha256()
     assert pools == [2]
 
@@ -183,29 +191,13 @@ def test_a_study_that_was_cut_off_keeps_its_finished_trials_and_retries_the_runn
         bench.run(cut_off_after("trial 2:"))
     resumed = bench.run()
     assert [trial.state for trial in resumed.trials] == ["complete"] * 3 + ["fail"] + ["complete"]
-    assert resumed.trials[4].params == resumed.trials[3].params
+    assert resumed.trials[3].note == "was interrupted (CutOffError); its parameters are tried once more"
+    assert (resumed.trials[4].params, resumed.trials[4].replaces) == (resumed.trials[3].params, 3)
     assert resumed.n_trials_started == 5
-    assert "trial 3 was cut off; its parameters are tried once more" in bench.lines
     uninterrupted = fresh(tmp_path / "other").run()
     assert resumed.trials[:3] == uninterrupted.trials[:3]
     again = uninterrupted.trials[3]
     assert (resumed.trials[4].params, resumed.trials[4].returns) == (again.params, again.returns)
-
-
-def test_a_retried_trial_that_is_cut_off_again_is_given_up(tmp_path):
-    bench = fresh(tmp_path, n_trials=2)
-    with pytest.raises(CutOffError):
-        bench.run(cut_off_after("trial 0:"))
-    storage = optuna.storages.RDBStorage(f"sqlite:///{bench.study.database}")
-    study = optuna.load_study(study_name=bench.study.name, storage=storage)
-    tuning._sweep_cut_off_trials(study, bench.lines.append)
-    retried = study.ask()
-    for name in SPACE:
-        retried.suggest_float(name, SPACE[name]["low"], SPACE[name]["high"], log=SPACE[name].get("log", False))
-    assert retried.user_attrs == {"retried": 1}
-    tuned = bench.run()
-    assert [trial.state for trial in tuned.trials] == ["complete", "fail", "fail"]
-    assert bench.lines.count("trial 2 was cut off; its parameters are given up") == 1
 
 
 def test_after_every_round_all_trials_so_far_are_told_so_that_a_killed_search_is_remembered(tmp_path):
@@ -221,16 +213,100 @@ def test_after_every_round_all_trials_so_far_are_told_so_that_a_killed_search_is
     assert {trial.identity for trial in elsewhere.run().trials} == identities
 
 
-def test_a_combination_that_is_not_valid_is_a_failed_trial_with_its_reason(tmp_path):
+def test_a_combination_that_is_not_possible_is_pruned_with_its_reason_and_costs_no_fit(tmp_path):
     bench = fresh(tmp_path, space={"network.heads": {"choices": [2, 3]}}, n_trials=6)
     tuned = bench.run()
     states = {(trial.params["network.heads"], trial.state) for trial in tuned.trials}
-    assert states == {(2, "complete"), (3, "fail")}
+    assert states == {(2, "complete"), (3, "pruned")}
     assert tuned.network.heads == 2
     assert tuned.n_trials_started == 6
-    assert any("FAILED" in line and "heads 3 does not divide hidden 8" in line for line in bench.lines)
+    assert any("pruned before its first fit" in line for line in bench.lines)
+    refused = next(trial for trial in tuned.trials if trial.state == "pruned")
+    assert "impossible" in refused.note
+    assert "heads 3 does not divide hidden 8" in refused.note
+    assert (refused.sharpe_annual, refused.returns) == (None, ())
+
+
+def test_parameters_that_break_the_fit_are_a_failed_trial_with_its_reason(tmp_path):
+    tuned = fresh(tmp_path, space={"training.learning_rate": {"choices": [0.01, 1e30]}}, n_trials=4).run()
+    states = {(trial.params["training.learning_rate"], trial.state) for trial in tuned.trials}
+    assert states == {(0.01, "complete"), (1e30, "fail")}
     failed = next(trial for trial in tuned.trials if trial.state == "fail")
-    assert (failed.sharpe_annual, failed.returns) == (None, ())
+    assert "Error" in failed.note
+
+
+def test_what_each_key_explains_is_recorded_and_sums_to_one(finished):
+    shares = finished[1].importances
+    assert set(shares) == set(SPACE)
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert finished[1].importances_reason == ""
+
+
+def test_a_key_that_decides_everything_explains_everything_and_one_trial_explains_nothing():
+    section = small({"tuning.space": SPACE}).tuning
+    rng = np.random.default_rng(0)
+    rows = [
+        TrialRow(
+            number=k,
+            state="complete",
+            params={"training.learning_rate": float(10 ** rng.uniform(-3, -1.7)), "position.position_smooth": smooth},
+            sharpe_annual=3.0 * smooth,
+            fold_sharpes=(),
+            returns=(),
+        )
+        for k, smooth in enumerate(rng.uniform(0.0, 0.9, 40))
+    ]
+    shares = importances(tuple(rows), section, seed=0)
+    assert shares["position.position_smooth"] > 0.9
+    assert shares == importances(tuple(rows), section, seed=0)
+    with pytest.raises(ValueError, match=r"1 distinct Sharpe ratio\(s\) among completed trials"):
+        importances(tuple(rows[:1]), section, seed=0)
+
+
+def test_the_whole_table_of_the_notes_can_be_searched(tmp_path):
+    table = yaml.safe_load((ROOT / "experiments" / "daily.yaml").read_text())["tuning"]["space"]
+    assert set(table) == {
+        "network.hidden",
+        "network.heads",
+        "network.lstm_layers",
+        "network.dropout",
+        "network.n_context",
+        "training.lookback",
+        "training.learning_rate",
+        "training.batch_blocks",
+        "training.mle_weight",
+        "training.loss_mode",
+        "position.position_smooth",
+    }
+    assert all(
+        hidden % heads == 0
+        for hidden in table["network.hidden"]["choices"]
+        for heads in table["network.heads"]["choices"]
+    )
+    smaller = {
+        **table,
+        "network.hidden": {"choices": [8, 16]},
+        "network.heads": {"choices": [2, 4]},
+        "network.n_context": {"choices": [0, 2]},
+        "training.lookback": {"choices": [12, 16]},
+    }
+    tuned = fresh(tmp_path, space=smaller, n_trials=6, **{"folds.max_folds": 1}).run()
+    assert [trial.state for trial in tuned.trials] == ["complete"] * 6
+    for key in ("network.heads", "network.n_context", "training.loss_mode", "training.lookback"):
+        assert len({trial.params[key] for trial in tuned.trials}) > 1
+
+
+def test_hyperband_trains_again_with_more_epochs_and_keeps_the_fullest_budget(tmp_path):
+    bench = fresh(tmp_path, pruner="hyperband", epochs=3, min_epochs=1, n_trials=1)
+    tuned = bench.run()
+    plain = fresh(tmp_path / "plain", epochs=3, n_trials=1).run()
+    few = fresh(tmp_path / "few", epochs=1, n_trials=1).run()
+    assert tuned.trials[0].returns == plain.trials[0].returns != few.trials[0].returns
+    storage = optuna.storages.RDBStorage(f"sqlite:///{bench.study.database}")
+    (trial,) = optuna.load_study(study_name=bench.study.name, storage=storage).get_trials()
+    assert trial.intermediate_values == pytest.approx(
+        {1: few.trials[0].sharpe_annual, 3: plain.trials[0].sharpe_annual}
+    )
 
 
 def test_a_study_without_a_completed_trial_raises_with_the_errors(tmp_path):
@@ -263,85 +339,3 @@ def test_a_trial_below_the_median_of_the_finished_ones_is_pruned_and_keeps_what_
         medians = np.median([np.mean(other.fold_sharpes[:2]) for other in earlier])
         assert np.mean(trial.fold_sharpes) < medians
     assert tuned.n_trials_started == 8
-
-
-def test_stop_before_the_first_trial_leaves_nothing_to_choose(tmp_path):
-    bench = fresh(tmp_path)
-    bench.control(stop=True)
-    with pytest.raises(NoTrialCompletedError, match=r"no trial of 0 completed; errors: none"):
-        bench.run()
-    assert "control.json stops the study" in bench.lines
-
-
-def test_stop_while_it_runs_ends_after_the_round(tmp_path):
-    bench = fresh(tmp_path)
-
-    def stop_at_once(line: str) -> None:
-        bench.lines.append(line)
-        bench.control(stop=True)
-
-    tuned = bench.run(stop_at_once)
-    assert [trial.state for trial in tuned.trials] == ["complete"] * 2
-
-
-def test_a_deadline_that_has_passed_stops_a_study_and_one_to_come_does_not(tmp_path):
-    bench = fresh(tmp_path, n_trials=1)
-    bench.control(deadline=time.time() - 1)
-    with pytest.raises(NoTrialCompletedError):
-        bench.run()
-    bench.control(deadline=time.time() + 3600)
-    assert len(bench.run().trials) == 1
-
-
-def test_a_paused_study_goes_on_when_the_file_says_so(tmp_path, monkeypatch):
-    bench = fresh(tmp_path, n_trials=1)
-    bench.control(pause=True)
-    naps = []
-
-    def nap(seconds: float) -> None:
-        naps.append(seconds)
-        if len(naps) == 3:
-            bench.control(pause=False)
-
-    monkeypatch.setattr(tuning.time, "sleep", nap)
-    assert len(bench.run().trials) == 1
-    assert len(naps) == 3
-    assert [line for line in bench.lines if "paused" in line] == [
-        f"paused by {bench.study.control}; set pause to false to go on"
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "match"),
-    [
-        ("{", "is not JSON"),
-        ("[1]", "holds list; expected an object"),
-        ('{"max_trails": 3}', "max_trails = 3 is not understood; keys are"),
-        ('{"max_trials": "3"}', "max_trials = '3'"),
-        ('{"max_trials": 2.5}', r"max_trials = 2\.5"),
-        ('{"max_trials": true}', "max_trials = True"),
-        ('{"deadline": false}', "deadline = False"),
-        ('{"stop": 1}', "stop = 1"),
-        ('{"pause": "no"}', "pause = 'no'"),
-    ],
-)
-def test_a_control_file_that_is_not_understood_is_refused_by_key_and_value(tmp_path, text, match):
-    path = tmp_path / "control.json"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=match) as caught:
-        read_control(path)
-    assert str(path) in str(caught.value)
-
-
-def test_a_study_whose_control_file_is_not_understood_runs_no_trial(tmp_path):
-    bench = fresh(tmp_path)
-    bench.control(halt=True)
-    with pytest.raises(ValueError, match="halt = True is not understood"):
-        bench.run()
-
-
-def test_an_absent_control_file_sets_nothing_and_every_key_is_read(tmp_path):
-    assert read_control(tmp_path / "absent.json") == {}
-    settings = {"max_trials": 3, "deadline": 1.5, "pause": False, "stop": True}
-    (tmp_path / "control.json").write_text(json.dumps(settings))
-    assert read_control(tmp_path / "control.json") == settings

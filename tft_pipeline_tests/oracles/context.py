@@ -25,7 +25,7 @@ def alarms(returns: list[float]) -> list[int]:
             t = (value - np.mean(segment)) / (np.std(segment, ddof=1) * math.sqrt(1 + 1 / n))
             z = math.copysign((8 * n - 7) / (8 * n - 5) * math.sqrt((n - 1) * math.log(1 + t * t / (n - 1))), t)
             z = max(-2.5, min(2.5, z))
-            v = (math.sqrt(abs(z)) - 0.8221789586) / 0.3491506034
+            v = (math.sqrt(abs(z)) - 0.8221789586) / 0.3491508567
             sums = [max(0.0, total + move - 0.5) for total, move in zip(sums, (z, -z, v, -v), strict=True)]
         segment.append(value)
         if max(sums) > 4.0:

@@ -1,6 +1,7 @@
 """Bars as plain lists, and the loops the feature oracles share: means, deviations, weighted sums."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -19,6 +20,7 @@ class OracleBars:
     high: list[Value] = field(default_factory=list)
     low: list[Value] = field(default_factory=list)
     volume: list[Value] = field(default_factory=list)
+    others: dict[str, list[Value]] = field(default_factory=dict)
 
     def row_at(self, time: datetime) -> int | None:
         return _rows_by_time(self).get(time)
@@ -103,3 +105,29 @@ def pearson(pairs: list[tuple[float, float]]) -> Value:
     if min(sxx, syy) <= len(pairs) * FLAT**2:
         return None
     return math.fsum((x - mx) * (y - my) for x, y in pairs) / math.sqrt(sxx * syy)
+
+
+def weighted(values: list[Value], span: int) -> list[Value]:
+    """EWM means of span `span` with explicit weights that sum to one, from `span` known values on."""
+    keep = [(1 - 2 / (span + 1)) ** age for age in range(len(values))]
+    known: list[float] = []
+    out: list[Value] = []
+    for value in values:
+        known += [] if value is None else [value]
+        n = len(known)
+        enough = value is not None and n >= span
+        out.append(
+            math.fsum(w * v for w, v in zip(keep, reversed(known), strict=False)) / math.fsum(keep[:n])
+            if enough
+            else None
+        )
+    return out
+
+
+Formula = Callable[..., Value]
+Oracle = Callable[["OraclePanel", str, int], Value]
+
+
+def own(formula: Formula, **given: object) -> Oracle:
+    """An oracle over the bars of the symbol asked for."""
+    return lambda panel, symbol, row: formula(panel, panel.symbols[symbol], row, **given)

@@ -1,15 +1,28 @@
 """Panels for the feature tests: clean, ragged and hostile ones, all from a seed."""
 
+import zlib
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
 
+from tft_pipeline.domain.minutes import MINUTE_COLUMNS
 from tft_pipeline_tests.oracles.feature_bars import OracleBars, OraclePanel
 
 INDEX = "INDEX"
 BARS_PER_YEAR = 252.0
 RAGGED_BARS = 420
+SIGNED = {
+    "minute_return",
+    "minute_skew",
+    "minute_first_half_hour",
+    "minute_last_half_hour",
+    "minute_vwap_gap",
+    "minute_signed_volume",
+    "minute_order_imbalance",
+    "minute_autocorrelation",
+}
+"""Raw columns of minutes that are negative half of the time."""
 START = datetime(2019, 11, 26, 20, 15, tzinfo=UTC)
 
 
@@ -31,8 +44,18 @@ def bars_of(symbol: str, times: list[datetime], close: np.ndarray, rng: np.rando
             "low": np.minimum(opened, close) * np.exp(-np.abs(rng.normal(0.0, 0.005, n))),
             "close": close,
             "volume": np.round(np.exp(rng.normal(10.0, 1.0, n))),
+            **minute_columns(symbol, n),
         }
     )
+
+
+def minute_columns(symbol: str, n: int) -> dict[str, np.ndarray]:
+    """Made-up raw columns as minute bars bring them, positive or signed; they do not touch the draws of the prices."""
+    rng = np.random.default_rng(zlib.crc32(symbol.encode()))
+    return {
+        name: rng.normal(0.0, 0.3, n) if name in SIGNED else 1e-4 * np.exp(rng.normal(0.0, 0.5, n))
+        for name in MINUTE_COLUMNS
+    }
 
 
 def walk(rng: np.random.Generator, n: int, sigma: float = 0.01) -> np.ndarray:
@@ -77,6 +100,15 @@ def ragged_panel(*, seed: int = 1) -> pl.DataFrame:
             open=pl.when((pl.col("symbol") == "HOLES") & (row == 80)).then(None).otherwise("open"),
         )
         .with_columns(
+            pl.when((pl.col("symbol") == "FULL") & (row == 150))
+            .then(None)
+            .when((pl.col("symbol") == "HOLES") & (row == 80))
+            .then(0.0)
+            .otherwise(name)
+            .alias(name)
+            for name in MINUTE_COLUMNS
+        )
+        .with_columns(
             pl.when(pinned).then(pl.col("close")).otherwise(name).alias(name) for name in ("open", "high", "low")
         )
         .sort("symbol", "timestamp")
@@ -109,6 +141,7 @@ def as_oracle(bars: pl.DataFrame) -> OraclePanel:
     by_symbol = {}
     for (symbol,), part in bars.group_by("symbol", maintain_order=True):
         columns = {name: part[name].to_list() for name in ("open", "high", "low", "close", "volume")}
-        by_symbol[symbol] = OracleBars(times=part["timestamp"].to_list(), **columns)
+        others = {name: part[name].to_list() for name in MINUTE_COLUMNS}
+        by_symbol[symbol] = OracleBars(times=part["timestamp"].to_list(), **columns, others=others)
     market = by_symbol.pop(INDEX)
     return OraclePanel(symbols=by_symbol, market=market, bars_per_year=BARS_PER_YEAR)

@@ -18,7 +18,7 @@ from tft_pipeline.model.fit import fit_fold
 from tft_pipeline.model.inference import predict
 from tft_pipeline.pipeline.assets.purge import comparison_of, with_positions
 from tft_pipeline.pipeline.comparison import compare_purge, comparison_config
-from tft_pipeline.pipeline.driver import CHOOSE, CONCLUDE, PREPARE
+from tft_pipeline.pipeline.driver import STEPS
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.panels import fold_panel
 from tft_pipeline.pipeline.variants import LONGEST_NAME, Window, overlap_graph, without_purge
@@ -141,7 +141,7 @@ def test_nothing_starts_it_but_people(finished: Workbench) -> None:
     assets = finished.definitions.resolve_asset_graph()
     assert assets.get(finished.graph.key("purge_comparison")).automation_condition is None
     assert not assets.get(finished.graph.key("purge_comparison")).child_keys, "nothing waits for it"
-    assert "purge_comparison" not in {*PREPARE, *CHOOSE, *CONCLUDE}
+    assert "purge_comparison" not in STEPS
     assert ("purge_comparison", None) not in finished.materialisations()
 
 

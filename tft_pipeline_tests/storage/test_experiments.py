@@ -97,3 +97,28 @@ def test_two_files_of_one_name_are_refused(tmp_path):
         read_experiments([first, second])
     other = write(tmp_path / "c.yaml", name="other")
     assert [found.experiment.name for found in read_experiments([first, other])] == ["small", "other"]
+
+
+def test_minutes_and_tables_are_relative_to_the_file_too(tmp_path):
+    tables = [{"source": "../data/vix.csv", "prefix": "vix"}, {"source": str(tmp_path / "flows"), "prefix": "pvol"}]
+    path = write(tmp_path / "a" / "small.yaml", **{"data.minute_source": "minutes", "data.tables": tables})
+    found = read_experiment(path)
+    assert found.minute_source == tmp_path / "a" / "minutes"
+    assert found.tables == (tmp_path / "data" / "vix.csv", tmp_path / "flows")
+    plain = read_experiment(write(tmp_path / "a" / "plain.yaml"))
+    assert (plain.minute_source, plain.tables) == (None, ())
+
+
+def test_absolute_sources_make_the_data_section_fit_for_another_folder(tmp_path):
+    tables = [{"source": "vix.csv", "prefix": "vix", "max_age_days": 5.0}]
+    path = write(tmp_path / "a" / "small.yaml", **{"data.minute_source": "minutes", "data.tables": tables})
+    found = read_experiment(path)
+    data = found.absolute_data()
+    moved = write(tmp_path / "b" / "small.yaml", data=data.model_dump(mode="json"))
+    again = read_experiment(moved)
+    assert (again.source, again.minute_source, again.tables) == (found.source, found.minute_source, found.tables)
+    own = found.experiment.data
+    sources = {"source": own.source, "minute_source": own.minute_source, "tables": own.tables}
+    assert data.model_copy(update=sources) == own
+    assert data.tables[0].max_age_days == 5.0
+    assert read_experiment(write(tmp_path / "a" / "plain.yaml")).absolute_data().minute_source is None

@@ -1,9 +1,9 @@
-"""Group `cal`: what the date and time of a bar alone tell. UTC; no holiday table, no other bar is read.
+"""Group `cal`: what the date and time of a bar tell, and how long ago the bar before it was. UTC; no holiday table.
 
-On daily bars the minute of the day is constant; the prefilter drops it there.
+On daily bars the minute of the day is constant; the prefilter drops it there. More of the group: `calendar_turns`.
 """
 
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from tft_pipeline.domain.features.history import History
 from tft_pipeline.domain.features.windows import Array
 
 FIRST_WEEKDAYS = 3
+LONGEST_QUARTER = 92
 
 
 def weekday(history: History) -> NDArray[np.int64]:
@@ -33,8 +34,20 @@ def minute(history: History) -> NDArray[np.int64]:
     return minutes % 1440
 
 
-_CYCLES = {"weekday": (weekday, 7), "month": (month, 12), "minute": (minute, 1440)}
+def minute_of_hour(history: History) -> NDArray[np.int64]:
+    """0 ... 59."""
+    return minute(history) % 60
+
+
+_CYCLES = {
+    "weekday": (weekday, 7),
+    "month": (month, 12),
+    "minute": (minute, 1440),
+    "hour": (minute_of_hour, 60),
+}
 _WAVES = {"sin": np.sin, "cos": np.cos}
+_MONTHS = {"day": 1, "quarter": 3}
+_POSITIONS = {"weekday": "weekday", "month": "month", "minute": "minute of the day", "hour": "minute of the hour"}
 
 
 def cycle(history: History, *, of: str, wave: str) -> Array:
@@ -42,6 +55,24 @@ def cycle(history: History, *, of: str, wave: str) -> Array:
     position, period = _CYCLES[of]
     table: Array = _WAVES[wave](2.0 * np.pi * np.arange(period) / period)
     return table[position(history)]
+
+
+def day_cycle(history: History, *, months: int, wave: str) -> Array:
+    """sin or cos of 2 pi day / days of the calendar month, or of the quarter (`months` 3); its first day is 0."""
+    number = history.timestamps.astype("datetime64[M]").astype(np.int64) // months * months
+    start = number.astype("datetime64[M]").astype("datetime64[D]")
+    end = (number + months).astype("datetime64[M]").astype("datetime64[D]")
+    day = (history.timestamps.astype("datetime64[D]") - start).astype(np.int64)
+    length = (end - start).astype(np.int64)
+    return _day_table(wave)[length, day]
+
+
+@cache
+def _day_table(wave: str) -> Array:
+    """Row n, column d: the wave at 2 pi d / n."""
+    days, lengths = np.arange(LONGEST_QUARTER), np.arange(LONGEST_QUARTER + 1)
+    table: Array = _WAVES[wave](2.0 * np.pi * days[None, :] / np.maximum(lengths, 1)[:, None])
+    return table
 
 
 def turn_of_month(history: History) -> Array:
@@ -62,12 +93,25 @@ CALENDAR = (
     *(
         Feature(
             name=f"cal_{of}_{wave}",
-            formula=f"{wave}(2 pi {of} / {period})",
+            formula=f"{wave}(2 pi {_POSITIONS[of]} / {period})",
             lookback=1,
             inputs=(),
             source=PerSymbol(partial(cycle, of=of, wave=wave)),
+            units="sine of the cycle" if wave == "sin" else "cosine of the cycle",
         )
         for of, (_, period) in _CYCLES.items()
+        for wave in _WAVES
+    ),
+    *(
+        Feature(
+            name=f"cal_{of}_{wave}",
+            formula=f"{wave}(2 pi d / n), d days since the first of the {of.replace('day', 'month')}, n its days",
+            lookback=1,
+            inputs=(),
+            source=PerSymbol(partial(day_cycle, months=months, wave=wave)),
+            units="sine of the cycle" if wave == "sin" else "cosine of the cycle",
+        )
+        for of, months in _MONTHS.items()
         for wave in _WAVES
     ),
     Feature(
@@ -76,5 +120,6 @@ CALENDAR = (
         lookback=1,
         inputs=(),
         source=PerSymbol(turn_of_month),
+        units="0 or 1",
     ),
 )

@@ -1,24 +1,48 @@
-"""The list of all features, and which of them a given set of columns can carry."""
+"""The list of all features, and which of them a given set of columns can carry.
+
+The static catalogue is the same for everybody. The markets of `data.cross_markets` bring features of their own, with the
+prefixes chosen there; they are resolved together with it and stand behind it.
+"""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from tft_pipeline.domain.features.averages import AVERAGES
 from tft_pipeline.domain.features.breadth import BREADTH
 from tft_pipeline.domain.features.calendar import CALENDAR
+from tft_pipeline.domain.features.calendar_turns import CALENDAR_TURNS
+from tft_pipeline.domain.features.candles import CANDLES
+from tft_pipeline.domain.features.change_scores import CHANGE_SCORES
+from tft_pipeline.domain.features.cross_market import cross_market_features
 from tft_pipeline.domain.features.cross_section import CROSS_SECTION
+from tft_pipeline.domain.features.dependence import DEPENDENCE
+from tft_pipeline.domain.features.directional import DIRECTIONAL
 from tft_pipeline.domain.features.drawdown import DRAWDOWN
 from tft_pipeline.domain.features.feature import MARKET_CLOSE, Feature
+from tft_pipeline.domain.features.intraday import INTRADAY, MICROSTRUCTURE
+from tft_pipeline.domain.features.liquidity import LIQUIDITY
 from tft_pipeline.domain.features.market import MARKET
 from tft_pipeline.domain.features.momentum import MOMENTUM
+from tft_pipeline.domain.features.oscillators import OSCILLATORS
+from tft_pipeline.domain.features.persistence import PERSISTENCE
+from tft_pipeline.domain.features.pressure import PRESSURE
 from tft_pipeline.domain.features.ranges import RANGES
 from tft_pipeline.domain.features.raw import RAW
 from tft_pipeline.domain.features.relative import RELATIVE
 from tft_pipeline.domain.features.returns import RETURNS
+from tft_pipeline.domain.features.slope import SLOPE
+from tft_pipeline.domain.features.smoothed_momentum import SMOOTHED_MOMENTUM
+from tft_pipeline.domain.features.spreads import LIQUIDITY_SPREADS
+from tft_pipeline.domain.features.strength import STRENGTH
+from tft_pipeline.domain.features.tails import TAILS
 from tft_pipeline.domain.features.trend import TREND
+from tft_pipeline.domain.features.true_range import TRUE_RANGES
+from tft_pipeline.domain.features.variance_ratio import VARIANCE_RATIO
 from tft_pipeline.domain.features.volatility import VOLATILITY
 from tft_pipeline.domain.features.volume import VOLUME
+from tft_pipeline.domain.features.volume_flow import VOLUME_FLOW
 from tft_pipeline.domain.features.zscore import ZSCORE
 
 
@@ -48,8 +72,10 @@ def catalogue() -> tuple[Feature, ...]:
         ValueError: two features share a name.
     """
     features = (
-        *RETURNS, *TREND, *MOMENTUM, *VOLATILITY, *ZSCORE, *DRAWDOWN, *MARKET, *RELATIVE, *BREADTH, *CROSS_SECTION,
-        *CALENDAR, *VOLUME, *RANGES, *RAW,
+        *RETURNS, *TREND, *AVERAGES, *SLOPE, *MOMENTUM, *SMOOTHED_MOMENTUM, *PERSISTENCE, *VOLATILITY, *TAILS, *DEPENDENCE,
+        *ZSCORE, *DRAWDOWN, *VARIANCE_RATIO, *CHANGE_SCORES, *MARKET, *RELATIVE, *STRENGTH, *BREADTH, *CROSS_SECTION,
+        *CALENDAR, *CALENDAR_TURNS, *VOLUME, *VOLUME_FLOW, *RANGES, *TRUE_RANGES, *CANDLES,
+        *LIQUIDITY, *LIQUIDITY_SPREADS, *OSCILLATORS, *DIRECTIONAL, *PRESSURE, *INTRADAY, *MICROSTRUCTURE, *RAW,
     )  # fmt: skip
     twice = [name for name, count in Counter(feature.name for feature in features).items() if count > 1]
     if twice:
@@ -63,7 +89,12 @@ def feature_groups() -> tuple[str, ...]:
 
 
 def resolve_features(
-    columns: Collection[str], *, groups: Sequence[str] | None, names: Sequence[str] | None, has_market: bool
+    columns: Collection[str],
+    *,
+    groups: Sequence[str] | None,
+    names: Sequence[str] | None,
+    has_market: bool,
+    cross_markets: Mapping[str, str] | None = None,
 ) -> FeatureSet:
     """Choose the features by group and name and leave out those whose inputs are absent.
 
@@ -72,18 +103,24 @@ def resolve_features(
         groups: Groups to use; None is every group, an empty sequence none.
         names: Features to add by name, whatever their group; the only way to get the raw `close` and `volume`.
         has_market: Whether the bars hold a market index.
+        cross_markets: Prefix -> symbol of other markets that the bars hold; `cross_market_features` of each is on offer.
     Returns:
-        The union of both choices in catalogue order; what cannot be computed is in `skipped` with the reason.
+        The union of both choices in catalogue order, cross markets last; what cannot be computed is in `skipped` with the
+        reason.
     Raises:
-        ValueError: an unknown group or name; the message lists the valid ones.
+        ValueError: an unknown group or name; the message lists the valid ones. A prefix that is not free.
     """
-    known_groups, known_names = feature_groups(), tuple(feature.name for feature in catalogue())
+    foreign = tuple(
+        feature for prefix, symbol in (cross_markets or {}).items() for feature in cross_market_features(prefix, symbol)
+    )
+    on_offer = (*catalogue(), *foreign)
+    known_groups = tuple(dict.fromkeys((*feature_groups(), *(feature.group for feature in foreign))))
     _refuse_unknown("group", groups or (), known_groups)
-    _refuse_unknown("name", names or (), known_names)
+    _refuse_unknown("name", names or (), tuple(feature.name for feature in on_offer))
     chosen_groups, chosen_names = set(known_groups if groups is None else groups), set(names or ())
 
     used, skipped = [], []
-    for feature in catalogue():
+    for feature in on_offer:
         if feature.group not in chosen_groups and feature.name not in chosen_names:
             continue
         reason = _absent_inputs(feature, columns, has_market)

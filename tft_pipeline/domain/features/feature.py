@@ -25,6 +25,19 @@ class OfMarket:
 
 
 @dataclass(frozen=True, slots=True)
+class OfSymbol:
+    """A formula over the bars of one symbol that is not traded; every bar gets the newest value known at its timestamp.
+
+    The other market has a calendar of its own: its last bar that closed at or before the bar counts, unless it is older
+    than five times that symbol's usual spacing, the median of its last 21 spacings up to that last bar (of as many as
+    there are at first). Its first bar has no spacing yet and counts at its own timestamp only. See `joins`.
+    """
+
+    symbol: str
+    formula: Callable[[History], Array]
+
+
+@dataclass(frozen=True, slots=True)
 class AcrossSymbols:
     """A formula over all symbols of a bar: returns (calendar bars, symbols)."""
 
@@ -43,6 +56,8 @@ class Feature:
             a symbol (of the panel, for formulas over the index or over all symbols).
         inputs: Raw columns beside timestamp and symbol; "market_close" means the market index.
         source: The formula and where it looks from.
+        units: What the numbers mean: "sigma" (units of expected risk), "share", "annual volatility", "log return" ...
+        lag: Bars after its own bar before the value may be used; 0: known at the close of its bar.
         recursive: True when bars older than `lookback` still weigh in (EWM, running maximum). Otherwise the value is
             a function of the last `lookback` bars alone, to the bit.
         on_request: True when only its name brings it in, never its group.
@@ -53,7 +68,9 @@ class Feature:
     formula: str
     lookback: int
     inputs: tuple[str, ...]
-    source: PerSymbol | OfMarket | AcrossSymbols
+    source: PerSymbol | OfMarket | OfSymbol | AcrossSymbols
+    units: str = ""
+    lag: int = 0
     recursive: bool = False
     on_request: bool = False
     version: str = "1"

@@ -2,18 +2,23 @@
 
 Formulas receive these objects and arrays in time order, nothing else, so that no formula can reach another symbol's
 rows by accident and a late listing starts its windows at its own first row.
+
+What they hold and compute is read-only: inside `sharing`, statistics of it are computed once (`windows`).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tft_pipeline.domain.features.sharing import once, settled, sharing
 from tft_pipeline.domain.features.windows import Array, ewm_std, lag, positive_log
 
 SIGMA_SPAN = 60
+ONE_SYMBOL_BYTES = 64 * 2**20
+"""What is remembered of one symbol while a matrix over all symbols is filled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +26,8 @@ class History:
     """The bars of one symbol, oldest first; all arrays have one value a bar.
 
     `close` is complete and positive. The optional columns hold NaN where a value is missing or not finite.
-    `market_close` is the close of the market index on the same timestamp, NaN where the index has no bar.
+    `market_close` is the close of the market index on the same timestamp, NaN where the index has no bar. `others` are
+    the columns beside these that some feature names among its inputs.
     """
 
     timestamps: NDArray[np.datetime64]
@@ -32,14 +38,15 @@ class History:
     low: Array | None = None
     volume: Array | None = None
     market_close: Array | None = None
+    others: Mapping[str, Array] = field(default_factory=dict)
 
     def column(self, name: str) -> Array:
-        """An optional column by name.
+        """An optional column by name, one of `others` too.
 
         Raises:
             ValueError: the column is absent; features whose inputs are absent are skipped before they are computed.
         """
-        values: Array | None = getattr(self, name)
+        values: Array | None = self.others[name] if name in self.others else getattr(self, name, None)
         if values is None:
             raise ValueError(f"column {name!r} is absent from the bars: resolve the features on them first")
         return values
@@ -47,7 +54,7 @@ class History:
     @cached_property
     def log_close(self) -> Array:
         """ln(close)."""
-        return np.log(self.close)
+        return _settled(np.log(self.close))
 
     @cached_property
     def log_return(self) -> Array:
@@ -62,15 +69,34 @@ class History:
     @cached_property
     def market_log_close(self) -> Array:
         """ln(market close) on this symbol's own timestamps, NaN where the index has no bar."""
-        return positive_log(self.column("market_close"))
+        return _settled(positive_log(self.column("market_close")))
 
     def log_return_over(self, bars: int) -> Array:
         """ln(close_t / close_{t-bars}), in this symbol's own bars."""
-        return self.log_close - lag(self.log_close, bars)
+        return _change(self.log_close, bars)
 
     def market_log_return_over(self, bars: int) -> Array:
         """Log return of the index between the same two timestamps; NaN where the index misses either of them."""
-        return self.market_log_close - lag(self.market_log_close, bars)
+        return _change(self.market_log_close, bars)
+
+    def between(self, start: int, stop: int) -> "History":
+        """Its bars from row `start` up to row `stop`, as if there were no others."""
+        rows = slice(start, stop)
+
+        def cut(values: Array | None) -> Array | None:
+            return None if values is None else values[rows]
+
+        return History(
+            timestamps=self.timestamps[rows],
+            close=self.close[rows],
+            bars_per_year=self.bars_per_year,
+            open=cut(self.open),
+            high=cut(self.high),
+            low=cut(self.low),
+            volume=cut(self.volume),
+            market_close=cut(self.market_close),
+            others={name: values[rows] for name, values in self.others.items()},
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +104,7 @@ class CrossSection:
     """All symbols on the union of their timestamps: matrices are (bars, symbols), NaN where a symbol has no bar.
 
     Sums over symbols go column by column, absent symbols adding 0.0, so that a symbol listed later leaves the
-    rounding of earlier bars as it was.
+    rounding of earlier bars as it was. Inside `sharing` a matrix is filled once for all features that ask for it.
     """
 
     histories: tuple[History, ...]
@@ -86,7 +112,9 @@ class CrossSection:
     @cached_property
     def calendar(self) -> NDArray[np.datetime64]:
         """Every timestamp on which at least one symbol has a bar, ascending."""
-        return np.unique(np.concatenate([history.timestamps for history in self.histories]))
+        stamps = np.unique(np.concatenate([history.timestamps for history in self.histories]))
+        stamps.flags.writeable = False
+        return stamps
 
     @cached_property
     def rows(self) -> tuple[NDArray[np.intp], ...]:
@@ -94,10 +122,15 @@ class CrossSection:
         return tuple(np.searchsorted(self.calendar, history.timestamps) for history in self.histories)
 
     def matrix(self, formula: Callable[[History], Array]) -> Array:
-        """Evaluate a one-symbol formula for all symbols and lay the results side by side."""
+        """Evaluate a one-symbol formula for all symbols and lay the results side by side; read-only."""
+        # the calendar is one object a section, so it stands for its symbols
+        return once(("matrix", _identity(formula)), (self.calendar,), lambda: (self._filled(formula),))[0]
+
+    def _filled(self, formula: Callable[[History], Array]) -> Array:
         out = np.full((len(self.calendar), len(self.histories)), np.nan, order="F")
         for column, (history, rows) in enumerate(zip(self.histories, self.rows, strict=True)):
-            out[rows, column] = formula(history)
+            with sharing(ONE_SYMBOL_BYTES):
+                out[rows, column] = formula(history)
         return out
 
     def broadcast(self, values: Array) -> Array:
@@ -121,3 +154,19 @@ def mean_over_symbols(matrix: Array, *, symbols_needed: int = 2) -> Array:
     for column in matrix.T:
         total += np.where(np.isfinite(column), column, 0.0)
     return np.divide(total, count, out=np.full(len(matrix), np.nan), where=count >= symbols_needed)
+
+
+def _change(values: Array, bars: int) -> Array:
+    return once(("change", bars), (values,), lambda: (values - lag(values, bars),))[0]
+
+
+def _settled(values: Array) -> Array:
+    return settled((values,))[0]
+
+
+def _identity(formula: object) -> Hashable:
+    """Equal for two partials of one function with equal arguments, which are different objects."""
+    if isinstance(formula, partial):
+        named = tuple((name, _identity(value)) for name, value in sorted(formula.keywords.items()))
+        return formula.func, tuple(_identity(value) for value in formula.args), named
+    return formula

@@ -1,28 +1,38 @@
-"""Group `mom`: oscillators, the place inside the recent range, and runs of equal sign."""
+"""Group `mom`: the strength index, the place inside the recent range, and runs of equal sign.
+
+More of the group: `smoothed_momentum` (averages of averages), `persistence` (how steady a move is).
+"""
 
 from functools import partial
 
 import numpy as np
 
+from tft_pipeline.domain.features.closes import change, direction
 from tft_pipeline.domain.features.feature import Feature, PerSymbol
 from tft_pipeline.domain.features.history import History
 from tft_pipeline.domain.features.returns import per_sigma
+from tft_pipeline.domain.features.sharing import once
 from tft_pipeline.domain.features.windows import Array, lag, ratio, wilder_mean, window_max, window_mean, window_min
 
 RSI_BARS = 14
-STOCHASTIC_WINDOWS = (21, 63, 252)
+RSI_WINDOWS = (7, RSI_BARS, 28)
+STOCHASTIC_WINDOWS = (10, 21, 63, 126, 252)
 EXTREME_WINDOW = 252
-UP_SHARE_WINDOW = 21
+UP_SHARE_WINDOWS = (10, 21, 63, 252)
 
 
-def relative_strength_index(history: History) -> Array:
+def relative_strength_index(history: History, *, bars: int) -> Array:
     """RSI / 100 in [0, 1]: smoothed gains / (smoothed gains + smoothed losses); NaN while the price never moved.
 
-    Source: Wilder (1978), with his smoothing (the first 14 changes averaged, then 13/14 old + 1/14 new).
+    Source: Wilder (1978), with his smoothing: the first n changes averaged, then (n-1)/n old + 1/n new; his n is 14.
     """
-    change = history.close - lag(history.close, 1)
-    gains, losses = wilder_mean(np.maximum(change, 0.0), RSI_BARS), wilder_mean(np.maximum(-change, 0.0), RSI_BARS)
-    return ratio(gains, gains + losses)
+
+    def answer() -> tuple[Array, ...]:
+        moves = change(history)
+        gains, losses = wilder_mean(np.maximum(moves, 0.0), bars), wilder_mean(np.maximum(-moves, 0.0), bars)
+        return (ratio(gains, gains + losses),)
+
+    return once(("strength", bars), (history.close,), answer)[0]
 
 
 def range_position(history: History, *, bars: int) -> Array:
@@ -43,26 +53,34 @@ def distance_to_low(history: History, *, bars: int) -> Array:
 
 def up_share(history: History, *, bars: int) -> Array:
     """Share of the last `bars` one-bar changes that are above zero."""
-    change = history.close - lag(history.close, 1)
-    return window_mean(np.where(np.isnan(change), np.nan, (change > 0.0).astype(np.float64)), bars)
+    return window_mean(_rises(history), bars)
 
 
 def streak(history: History) -> Array:
     """Signed length of the current run of changes of one sign: +3 after three rises, 0 on an unchanged close."""
-    sign = np.sign(history.close - lag(history.close, 1))
+    sign = direction(history)
     row = np.arange(len(sign))
     starts = np.maximum.accumulate(np.where(sign != lag(sign, 1), row, 0))
     return sign * (row - starts + 1)
 
 
+def _rises(history: History) -> Array:
+    """1 where the close rose, else 0."""
+    return once(("rises",), (history.close,), lambda: (np.maximum(direction(history), 0.0),))[0]
+
+
 MOMENTUM = (
-    Feature(
-        name=f"mom_rsi_{RSI_BARS}",
-        formula="Wilder(max(dP, 0)) / (Wilder(max(dP, 0)) + Wilder(max(-dP, 0))), 14 bars, in [0, 1]",
-        lookback=RSI_BARS + 1,
-        inputs=("close",),
-        source=PerSymbol(relative_strength_index),
-        recursive=True,
+    *(
+        Feature(
+            name=f"mom_rsi_{bars}",
+            formula=f"Wilder(max(dP, 0)) / (Wilder(max(dP, 0)) + Wilder(max(-dP, 0))), {bars} bars, in [0, 1]",
+            lookback=bars + 1,
+            inputs=("close",),
+            source=PerSymbol(partial(relative_strength_index, bars=bars)),
+            units="share",
+            recursive=True,
+        )
+        for bars in RSI_WINDOWS
     ),
     *(
         Feature(
@@ -71,6 +89,7 @@ MOMENTUM = (
             lookback=bars,
             inputs=("close",),
             source=PerSymbol(partial(range_position, bars=bars)),
+            units="share",
         )
         for bars in STOCHASTIC_WINDOWS
     ),
@@ -80,6 +99,7 @@ MOMENTUM = (
         lookback=EXTREME_WINDOW,
         inputs=("close",),
         source=PerSymbol(partial(distance_to_high, bars=EXTREME_WINDOW)),
+        units="sigma",
         recursive=True,
     ),
     Feature(
@@ -88,14 +108,19 @@ MOMENTUM = (
         lookback=EXTREME_WINDOW,
         inputs=("close",),
         source=PerSymbol(partial(distance_to_low, bars=EXTREME_WINDOW)),
+        units="sigma",
         recursive=True,
     ),
-    Feature(
-        name=f"mom_up_share_{UP_SHARE_WINDOW}",
-        formula="share of the last 21 changes of P above 0",
-        lookback=UP_SHARE_WINDOW + 1,
-        inputs=("close",),
-        source=PerSymbol(partial(up_share, bars=UP_SHARE_WINDOW)),
+    *(
+        Feature(
+            name=f"mom_up_share_{bars}",
+            formula=f"share of the last {bars} changes of P above 0",
+            lookback=bars + 1,
+            inputs=("close",),
+            source=PerSymbol(partial(up_share, bars=bars)),
+            units="share",
+        )
+        for bars in UP_SHARE_WINDOWS
     ),
     Feature(
         name="mom_streak",
@@ -103,6 +128,7 @@ MOMENTUM = (
         lookback=2,
         inputs=("close",),
         source=PerSymbol(streak),
+        units="bars",
         recursive=True,
     ),
 )

@@ -1,30 +1,54 @@
-"""Groups `range` and `bar`: volatility from highs and lows, and what happened inside the last bar (OHLC columns)."""
+"""Group `range`, part one: volatility estimated from highs and lows, and the range against its own past.
+
+Not here: the true range and what sets ranges against closes (`true_range.py`).
+"""
 
 from functools import partial
 
 import numpy as np
 
+from tft_pipeline.domain.features.bar_series import (
+    HIGH_LOW,
+    OHLC,
+    log_body,
+    log_gap,
+    log_high,
+    log_low,
+    log_open,
+    log_range,
+    series,
+    squared_log_body,
+    squared_log_range,
+)
 from tft_pipeline.domain.features.feature import Feature, PerSymbol
-from tft_pipeline.domain.features.history import SIGMA_SPAN, History
-from tft_pipeline.domain.features.returns import per_sigma
-from tft_pipeline.domain.features.windows import Array, lag, positive_log, ratio, window_mean, window_std
+from tft_pipeline.domain.features.history import History
+from tft_pipeline.domain.features.windows import Array, ratio, window_mean, window_std, window_zscore
 
-WINDOW = 21
-_HIGH_LOW = ("high", "low")
-_OHLC = ("open", "high", "low", "close")
+WINDOWS = (5, 10, 21, 63, 126)
+RELATIVE_WINDOWS = (5, 21, 63)
+ZSCORE_WINDOWS = (21, 63)
+_BODY_WEIGHT = 2.0 * np.log(2.0) - 1.0
+_UNITS = "annual volatility"
 
 
 def parkinson(history: History, *, bars: int) -> Array:
     """sqrt(A * mean(ln(H/L)^2) / (4 ln 2)). Source: Parkinson (1980), J. Business 53(1)."""
-    span = _log_range(history)
-    return np.sqrt(window_mean(span * span, bars) * (history.bars_per_year / (4.0 * np.log(2.0))))
+    mean = window_mean(squared_log_range(history), bars)
+    return np.sqrt(mean * (history.bars_per_year / (4.0 * np.log(2.0))))
 
 
 def garman_klass(history: History, *, bars: int) -> Array:
     """sqrt(A * mean(ln(H/L)^2 / 2 - (2 ln 2 - 1) ln(C/O)^2)). Source: Garman & Klass (1980), J. Business 53(1)."""
-    span, body = _log_range(history), _log_body(history)
-    variance = window_mean(0.5 * span * span - (2.0 * np.log(2.0) - 1.0) * body * body, bars)
-    return _annual_root(history, variance)
+    span, body = (window_mean(squares(history), bars) for squares in (squared_log_range, squared_log_body))
+    return _annual_root(history, 0.5 * span - _BODY_WEIGHT * body)
+
+
+def rogers_satchell(history: History, *, bars: int) -> Array:
+    """sqrt(A * mean(ln(H/C) ln(H/O) + ln(L/C) ln(L/O))), whatever the drift.
+
+    Source: Rogers & Satchell (1991), Ann. Applied Probability 1(4).
+    """
+    return _annual_root(history, window_mean(rogers_satchell_term(history), bars))
 
 
 def yang_zhang(history: History, *, bars: int) -> Array:
@@ -34,46 +58,28 @@ def yang_zhang(history: History, *, bars: int) -> Array:
     ln(H/C) ln(H/O) + ln(L/C) ln(L/O) (Rogers & Satchell 1991). Source: Yang & Zhang (2000), J. Business 73(3).
     """
     k = 0.34 / (1.34 + (bars + 1) / (bars - 1))
-    opened, high, low = (positive_log(history.column(name)) for name in ("open", "high", "low"))
-    closed = history.log_close
-    rogers_satchell = (high - closed) * (high - opened) + (low - closed) * (low - opened)
-    overnight, body = window_std(_log_gap(history), bars), window_std(_log_body(history), bars)
-    variance = overnight * overnight + k * body * body + (1.0 - k) * window_mean(rogers_satchell, bars)
-    return _annual_root(history, variance)
+    overnight, body = window_std(log_gap(history), bars), window_std(log_body(history), bars)
+    inside = window_mean(rogers_satchell_term(history), bars)
+    return _annual_root(history, overnight * overnight + k * body * body + (1.0 - k) * inside)
 
 
 def relative_range(history: History, *, bars: int) -> Array:
     """ln(H/L) of this bar / its mean over the last `bars`; NaN when none of them had a range."""
-    span = _log_range(history)
+    span = log_range(history)
     return ratio(span, window_mean(span, bars))
 
 
-def intrabar_return(history: History) -> Array:
-    """ln(C/O) / sigma60."""
-    return per_sigma(history, _log_body(history), 1)
+def range_zscore(history: History, *, bars: int) -> Array:
+    """Z-score of ln(H/L) over the last `bars`."""
+    return window_zscore(log_range(history), bars)
 
 
-def overnight_return(history: History) -> Array:
-    """ln(O_t / C_{t-1}) / sigma60."""
-    return per_sigma(history, _log_gap(history), 1)
-
-
-def close_location(history: History) -> Array:
-    """(C - L) / (H - L) in [0, 1]; NaN on a bar without range."""
-    high, low = history.column("high"), history.column("low")
-    return ratio(history.close - low, high - low)
-
-
-def _log_range(history: History) -> Array:
-    return positive_log(history.column("high")) - positive_log(history.column("low"))
-
-
-def _log_body(history: History) -> Array:
-    return history.log_close - positive_log(history.column("open"))
-
-
-def _log_gap(history: History) -> Array:
-    return positive_log(history.column("open")) - lag(history.log_close, 1)
+@series(*OHLC)
+def rogers_satchell_term(history: History) -> Array:
+    """ln(H/C) ln(H/O) + ln(L/C) ln(L/O)."""
+    opened, high, low = log_open(history), log_high(history), log_low(history)
+    closed = history.log_close
+    return (high - closed) * (high - opened) + (low - closed) * (low - opened)
 
 
 def _annual_root(history: History, variance: Array) -> Array:
@@ -82,55 +88,71 @@ def _annual_root(history: History, variance: Array) -> Array:
 
 
 RANGES = (
-    Feature(
-        name=f"range_parkinson_{WINDOW}",
-        formula="sqrt(A * mean21(ln(H/L)^2) / (4 ln 2))",
-        lookback=WINDOW,
-        inputs=_HIGH_LOW,
-        source=PerSymbol(partial(parkinson, bars=WINDOW)),
+    *(
+        Feature(
+            name=f"range_parkinson_{bars}",
+            formula=f"sqrt(A * mean{bars}(ln(H/L)^2) / (4 ln 2))",
+            lookback=bars,
+            inputs=HIGH_LOW,
+            units=_UNITS,
+            source=PerSymbol(partial(parkinson, bars=bars)),
+        )
+        for bars in WINDOWS
     ),
-    Feature(
-        name=f"range_garman_klass_{WINDOW}",
-        formula="sqrt(A * mean21(ln(H/L)^2 / 2 - (2 ln 2 - 1) ln(C/O)^2))",
-        lookback=WINDOW,
-        inputs=_OHLC,
-        source=PerSymbol(partial(garman_klass, bars=WINDOW)),
+    *(
+        Feature(
+            name=f"range_garman_klass_{bars}",
+            formula=f"sqrt(A * mean{bars}(ln(H/L)^2 / 2 - (2 ln 2 - 1) ln(C/O)^2))",
+            lookback=bars,
+            inputs=OHLC,
+            units=_UNITS,
+            source=PerSymbol(partial(garman_klass, bars=bars)),
+        )
+        for bars in WINDOWS
     ),
-    Feature(
-        name=f"range_yang_zhang_{WINDOW}",
-        formula="sqrt(A * (var21(ln(O/C_t-1)) + k var21(ln(C/O)) + (1-k) mean21(RS))), k = 0.34 / (1.34 + 22/20)",
-        lookback=WINDOW + 1,
-        inputs=_OHLC,
-        source=PerSymbol(partial(yang_zhang, bars=WINDOW)),
+    *(
+        Feature(
+            name=f"range_rogers_satchell_{bars}",
+            formula=f"sqrt(A * mean{bars}(RS)), RS = ln(H/C) ln(H/O) + ln(L/C) ln(L/O)",
+            lookback=bars,
+            inputs=OHLC,
+            units=_UNITS,
+            source=PerSymbol(partial(rogers_satchell, bars=bars)),
+        )
+        for bars in WINDOWS
     ),
-    Feature(
-        name=f"range_relative_{WINDOW}",
-        formula="ln(H/L) / mean21(ln(H/L))",
-        lookback=WINDOW,
-        inputs=_HIGH_LOW,
-        source=PerSymbol(partial(relative_range, bars=WINDOW)),
+    *(
+        Feature(
+            name=f"range_yang_zhang_{bars}",
+            formula=f"sqrt(A * (var{bars}(ln(O/C_t-1)) + k var{bars}(ln(C/O)) + (1-k) mean{bars}(RS))), "
+            f"k = 0.34 / (1.34 + {bars + 1}/{bars - 1}), RS = ln(H/C) ln(H/O) + ln(L/C) ln(L/O)",
+            lookback=bars + 1,
+            inputs=OHLC,
+            units=_UNITS,
+            source=PerSymbol(partial(yang_zhang, bars=bars)),
+        )
+        for bars in WINDOWS
     ),
-    Feature(
-        name="bar_intrabar",
-        formula="ln(C/O) / sigma60",
-        lookback=SIGMA_SPAN + 1,
-        inputs=("open", "close"),
-        source=PerSymbol(intrabar_return),
-        recursive=True,
+    *(
+        Feature(
+            name=f"range_relative_{bars}",
+            formula=f"ln(H/L) / mean{bars}(ln(H/L))",
+            lookback=bars,
+            inputs=HIGH_LOW,
+            units="multiple of the mean range",
+            source=PerSymbol(partial(relative_range, bars=bars)),
+        )
+        for bars in RELATIVE_WINDOWS
     ),
-    Feature(
-        name="bar_overnight",
-        formula="ln(O_t / C_t-1) / sigma60",
-        lookback=SIGMA_SPAN + 1,
-        inputs=("open", "close"),
-        source=PerSymbol(overnight_return),
-        recursive=True,
-    ),
-    Feature(
-        name="bar_close_location",
-        formula="(C - L) / (H - L)",
-        lookback=1,
-        inputs=("high", "low", "close"),
-        source=PerSymbol(close_location),
+    *(
+        Feature(
+            name=f"range_z_{bars}",
+            formula=f"z-score over {bars} of ln(H/L)",
+            lookback=bars,
+            inputs=HIGH_LOW,
+            units="standard deviations",
+            source=PerSymbol(partial(range_zscore, bars=bars)),
+        )
+        for bars in ZSCORE_WINDOWS
     ),
 )

@@ -18,8 +18,9 @@ RAW = tuple(
         formula=f"{name} as it came",
         lookback=1,
         inputs=(name,),
+        units=units,
         source=PerSymbol(partial(raw_column, name=name)),
         on_request=True,
     )
-    for name in ("close", "volume")
+    for name, units in (("close", "price"), ("volume", "units traded"))
 )

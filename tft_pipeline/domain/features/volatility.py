@@ -1,9 +1,13 @@
-"""Group `vol`: how large returns have been, how that changes, and the shape of their distribution."""
+"""Group `vol`: how large returns have been and how that changes, and the plain measures of their distribution.
+
+More of the group: `tails` (which side, how extreme, jumps), `dependence` (what a return tells about the next).
+"""
 
 from functools import partial
 
 import numpy as np
 
+from tft_pipeline.domain.features.closes import of_closes, previous_return
 from tft_pipeline.domain.features.feature import Feature, PerSymbol
 from tft_pipeline.domain.features.history import History
 from tft_pipeline.domain.features.windows import (
@@ -20,12 +24,14 @@ from tft_pipeline.domain.features.windows import (
 )
 
 WINDOWS = (5, 10, 21, 63, 126, 252)
-EWM_SPANS = (20, 60)
-RATIOS = ((5, 63), (21, 252))
+EWM_SPANS = (10, 20, 60, 125)
+RATIOS = ((5, 21), (5, 63), (21, 252), (63, 252))
+CHANGES = (5, 21, 63)
 DOWNSIDE_WINDOW = 63
 VOL_OF_VOL_WINDOW = 63
 VOL_OF_VOL_BASE = 21
-SHAPE_WINDOW = 63
+SHAPE_WINDOWS = (21, 63, 252)
+KURTOSIS_WINDOWS = (63, 252)
 AUTOCORRELATION_WINDOWS = (21, 63)
 
 
@@ -41,8 +47,13 @@ def exponential(history: History, *, span: int) -> Array:
 
 def log_ratio(history: History, *, short: int, long: int) -> Array:
     """ln(realised over `short` / realised over `long`); NaN when either is zero."""
-    short_std, long_std = window_std(history.log_return, short), window_std(history.log_return, long)
-    return positive_log(ratio(np.where(short_std > SPREAD_FLOOR, short_std, np.nan), long_std, floor=SPREAD_FLOOR))
+    return _log_of_ratio(window_std(history.log_return, short), window_std(history.log_return, long))
+
+
+def log_change(history: History, *, bars: int) -> Array:
+    """ln(realised over the last `bars` / realised over the `bars` before them); NaN when either is zero."""
+    now = window_std(history.log_return, bars)
+    return _log_of_ratio(now, lag(now, bars))
 
 
 def downside(history: History, *, bars: int) -> Array:
@@ -53,8 +64,8 @@ def downside(history: History, *, bars: int) -> Array:
 
 def vol_of_vol(history: History, *, base: int, bars: int) -> Array:
     """Standard deviation over `bars` of the `base`-bar volatility, as a share of its mean."""
-    volatility = window_std(history.log_return, base)
-    return ratio(window_std(volatility, bars), window_mean(volatility, bars), floor=SPREAD_FLOOR)
+    level = window_std(history.log_return, base)
+    return ratio(window_std(level, bars), window_mean(level, bars), floor=SPREAD_FLOOR)
 
 
 def skew(history: History, *, bars: int) -> Array:
@@ -75,7 +86,12 @@ def excess_kurtosis(history: History, *, bars: int) -> Array:
 def autocorrelation(history: History, *, bars: int) -> Array:
     """Pearson correlation of r_t with r_{t-1} over the last `bars` pairs."""
     returns = history.log_return
-    return window_correlation(returns, lag(returns, 1), bars, pairs_needed=bars)
+    return window_correlation(returns, previous_return(history), bars, pairs_needed=bars)
+
+
+def _log_of_ratio(top: Array, bottom: Array) -> Array:
+    """ln(top / bottom) of two standard deviations; NaN where either is zero but for rounding."""
+    return positive_log(ratio(np.where(top > SPREAD_FLOOR, top, np.nan), bottom, floor=SPREAD_FLOOR))
 
 
 VOLATILITY = (
@@ -86,6 +102,7 @@ VOLATILITY = (
             lookback=bars + 1,
             inputs=("close",),
             source=PerSymbol(partial(realised, bars=bars)),
+            units="annual volatility",
         )
         for bars in WINDOWS
     ),
@@ -96,6 +113,7 @@ VOLATILITY = (
             lookback=span + 1,
             inputs=("close",),
             source=PerSymbol(partial(exponential, span=span)),
+            units="annual volatility",
             recursive=True,
         )
         for span in EWM_SPANS
@@ -107,8 +125,19 @@ VOLATILITY = (
             lookback=long + 1,
             inputs=("close",),
             source=PerSymbol(partial(log_ratio, short=short, long=long)),
+            units="log ratio",
         )
         for short, long in RATIOS
+    ),
+    *(
+        of_closes(
+            f"vol_change_{bars}",
+            f"v = std{bars}(r); ln(v_t / v_t-{bars})",
+            lookback=2 * bars + 1,
+            units="log ratio",
+            of=partial(log_change, bars=bars),
+        )
+        for bars in CHANGES
     ),
     Feature(
         name=f"vol_downside_{DOWNSIDE_WINDOW}",
@@ -116,6 +145,7 @@ VOLATILITY = (
         lookback=DOWNSIDE_WINDOW + 1,
         inputs=("close",),
         source=PerSymbol(partial(downside, bars=DOWNSIDE_WINDOW)),
+        units="annual volatility",
     ),
     Feature(
         name=f"vol_of_vol_{VOL_OF_VOL_WINDOW}",
@@ -123,20 +153,29 @@ VOLATILITY = (
         lookback=VOL_OF_VOL_BASE + VOL_OF_VOL_WINDOW,
         inputs=("close",),
         source=PerSymbol(partial(vol_of_vol, base=VOL_OF_VOL_BASE, bars=VOL_OF_VOL_WINDOW)),
+        units="share of the volatility",
     ),
-    Feature(
-        name=f"vol_skew_{SHAPE_WINDOW}",
-        formula="m3 / m2^1.5 of the last 63 r",
-        lookback=SHAPE_WINDOW + 1,
-        inputs=("close",),
-        source=PerSymbol(partial(skew, bars=SHAPE_WINDOW)),
+    *(
+        Feature(
+            name=f"vol_skew_{bars}",
+            formula=f"m3 / m2^1.5 of the last {bars} r",
+            lookback=bars + 1,
+            inputs=("close",),
+            source=PerSymbol(partial(skew, bars=bars)),
+            units="skewness",
+        )
+        for bars in SHAPE_WINDOWS
     ),
-    Feature(
-        name=f"vol_kurtosis_{SHAPE_WINDOW}",
-        formula="m4 / m2^2 - 3 of the last 63 r",
-        lookback=SHAPE_WINDOW + 1,
-        inputs=("close",),
-        source=PerSymbol(partial(excess_kurtosis, bars=SHAPE_WINDOW)),
+    *(
+        Feature(
+            name=f"vol_kurtosis_{bars}",
+            formula=f"m4 / m2^2 - 3 of the last {bars} r",
+            lookback=bars + 1,
+            inputs=("close",),
+            source=PerSymbol(partial(excess_kurtosis, bars=bars)),
+            units="kurtosis above 3",
+        )
+        for bars in KURTOSIS_WINDOWS
     ),
     *(
         Feature(
@@ -145,6 +184,7 @@ VOLATILITY = (
             lookback=bars + 2,
             inputs=("close",),
             source=PerSymbol(partial(autocorrelation, bars=bars)),
+            units="correlation",
         )
         for bars in AUTOCORRELATION_WINDOWS
     ),

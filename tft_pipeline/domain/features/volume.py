@@ -1,60 +1,89 @@
-"""Group `vlm`: traded volume against its own past. Needs the `volume` column; units cancel."""
+"""Group `vlm`, part one: traded volume against its own past. Needs the `volume` column; units cancel.
+
+Not here: volume together with the price (`volume_flow.py`).
+"""
 
 from functools import partial
 
-import numpy as np
-
+from tft_pipeline.domain.features.bar_series import CLOSE_VOLUME, flag, log1p, log_volume, series, traded, value_traded
 from tft_pipeline.domain.features.feature import Feature, PerSymbol
 from tft_pipeline.domain.features.history import History
+from tft_pipeline.domain.features.window_lines import time_squares, window_line
 from tft_pipeline.domain.features.windows import (
     Array,
+    lag,
     positive_log,
     ratio,
+    window_max,
     window_mean,
+    window_std,
     window_sum,
     window_zscore,
 )
 
-ZSCORE_WINDOWS = (21, 63)
-TURNOVER_WINDOWS = (5, 63)
+ZSCORE_WINDOWS = (5, 10, 21, 63, 126, 252)
+TURNOVER_WINDOWS = ((1, 21), (5, 63), (21, 252))
 VALUE_WINDOW = 63
-FLOW_WINDOW = 21
-_INPUTS = ("close", "volume")
+TREND_WINDOWS = (21, 63)
+SPREAD_WINDOWS = (21, 63)
+CHANGE_WINDOW = 63
+TOP_WINDOW = 21
+IDLE_WINDOW = 63
+_VOLUME = ("volume",)
 
 
 def volume_zscore(history: History, *, bars: int) -> Array:
     """Z-score of ln(1 + volume) over the last `bars`."""
-    return window_zscore(_log1p(history.column("volume")), bars)
+    return window_zscore(log_volume(history), bars)
 
 
 def value_zscore(history: History, *, bars: int) -> Array:
     """Z-score of ln(1 + close * volume) over the last `bars`."""
-    return window_zscore(_log1p(history.close * history.column("volume")), bars)
+    return window_zscore(log1p(value_traded(history)), bars)
 
 
 def relative_turnover(history: History, *, short: int, long: int) -> Array:
     """ln(mean volume over `short` / mean volume over `long`); NaN when either is zero."""
-    volume = history.column("volume")
+    volume = traded(history)
     return positive_log(ratio(window_mean(volume, short), window_mean(volume, long)))
 
 
-def illiquidity(history: History, *, bars: int) -> Array:
-    """ln(sum |r| / sum(close * volume)) over `bars`; NaN when either sum is zero.
+def volume_trend(history: History, *, bars: int) -> Array:
+    """Slope a bar of the least-squares line through ln(1 + volume), times `bars`: the trend's change over the window."""
+    return window_line(log_volume(history), bars)[2] * (bars / time_squares(bars))
 
-    After Amihud (2002), J. Financial Markets 5(1), as a ratio of sums so that one bar without trade does not blank it.
+
+def variability(history: History, *, bars: int) -> Array:
+    """Standard deviation (ddof 1) / mean of volume over `bars`; NaN when nothing traded.
+
+    Source: Chordia, Subrahmanyam & Anshuman (2001), J. Financial Economics 59(1).
     """
-    value = history.close * history.column("volume")
-    return positive_log(ratio(window_sum(np.abs(history.log_return), bars), window_sum(value, bars)))
+    volume = traded(history)
+    return ratio(window_std(volume, bars), window_mean(volume, bars))
 
 
-def signed_flow(history: History, *, bars: int) -> Array:
-    """sum(sign(r) * volume) / sum(volume) over `bars`, in [-1, 1]; NaN when nothing traded."""
-    volume = history.column("volume")
-    return ratio(window_sum(np.sign(history.log_return) * volume, bars), window_sum(volume, bars))
+def change_volatility(history: History, *, bars: int) -> Array:
+    """Standard deviation (ddof 1) of the one-bar change of ln(1 + volume) over `bars`."""
+    return window_std(log_volume_change(history), bars)
 
 
-def _log1p(values: Array) -> Array:
-    return np.log1p(values, out=np.full(values.shape, np.nan), where=values >= 0.0)
+def largest_share(history: History, *, bars: int) -> Array:
+    """Largest volume / sum of volume over `bars`, in [1/bars, 1]; NaN when nothing traded."""
+    volume = traded(history)
+    return ratio(window_max(volume, bars), window_sum(volume, bars))
+
+
+def idle_share(history: History, *, bars: int) -> Array:
+    """Share of the last `bars` without volume."""
+    volume = traded(history)
+    return window_mean(flag(volume == 0.0, volume), bars)
+
+
+@series("volume")
+def log_volume_change(history: History) -> Array:
+    """ln(1 + volume_t) - ln(1 + volume_{t-1})."""
+    level = log_volume(history)
+    return level - lag(level, 1)
 
 
 VOLUME = (
@@ -63,7 +92,8 @@ VOLUME = (
             name=f"vlm_z_{bars}",
             formula=f"z-score over {bars} of ln(1 + volume)",
             lookback=bars,
-            inputs=("volume",),
+            inputs=_VOLUME,
+            units="standard deviations",
             source=PerSymbol(partial(volume_zscore, bars=bars)),
         )
         for bars in ZSCORE_WINDOWS
@@ -72,28 +102,65 @@ VOLUME = (
         name=f"vlm_value_z_{VALUE_WINDOW}",
         formula="z-score over 63 of ln(1 + P * volume)",
         lookback=VALUE_WINDOW,
-        inputs=_INPUTS,
+        inputs=CLOSE_VOLUME,
+        units="standard deviations",
         source=PerSymbol(partial(value_zscore, bars=VALUE_WINDOW)),
     ),
-    Feature(
-        name="vlm_turnover_{}_{}".format(*TURNOVER_WINDOWS),
-        formula="ln(mean5(volume) / mean63(volume))",
-        lookback=TURNOVER_WINDOWS[1],
-        inputs=("volume",),
-        source=PerSymbol(partial(relative_turnover, short=TURNOVER_WINDOWS[0], long=TURNOVER_WINDOWS[1])),
+    *(
+        Feature(
+            name=f"vlm_turnover_{short}_{long}",
+            formula=f"ln(mean{short}(volume) / mean{long}(volume))",
+            lookback=long,
+            inputs=_VOLUME,
+            units="log ratio",
+            source=PerSymbol(partial(relative_turnover, short=short, long=long)),
+        )
+        for short, long in TURNOVER_WINDOWS
+    ),
+    *(
+        Feature(
+            name=f"vlm_trend_{bars}",
+            formula=f"{bars} * slope a bar of the least-squares line through the last {bars} values of ln(1 + volume)",
+            lookback=bars,
+            inputs=_VOLUME,
+            units="log change over the window",
+            source=PerSymbol(partial(volume_trend, bars=bars)),
+        )
+        for bars in TREND_WINDOWS
+    ),
+    *(
+        Feature(
+            name=f"vlm_variability_{bars}",
+            formula=f"sd{bars}(volume) / mean{bars}(volume)",
+            lookback=bars,
+            inputs=_VOLUME,
+            units="multiple of the mean volume",
+            source=PerSymbol(partial(variability, bars=bars)),
+        )
+        for bars in SPREAD_WINDOWS
     ),
     Feature(
-        name=f"vlm_illiquidity_{FLOW_WINDOW}",
-        formula="ln(sum21 |r| / sum21(P * volume))",
-        lookback=FLOW_WINDOW + 1,
-        inputs=_INPUTS,
-        source=PerSymbol(partial(illiquidity, bars=FLOW_WINDOW)),
+        name=f"vlm_change_vol_{CHANGE_WINDOW}",
+        formula="sd63(ln((1 + volume_t) / (1 + volume_t-1)))",
+        lookback=CHANGE_WINDOW + 1,
+        inputs=_VOLUME,
+        units="log change a bar",
+        source=PerSymbol(partial(change_volatility, bars=CHANGE_WINDOW)),
     ),
     Feature(
-        name=f"vlm_flow_{FLOW_WINDOW}",
-        formula="sum21(sign(r) * volume) / sum21(volume)",
-        lookback=FLOW_WINDOW + 1,
-        inputs=_INPUTS,
-        source=PerSymbol(partial(signed_flow, bars=FLOW_WINDOW)),
+        name=f"vlm_concentration_{TOP_WINDOW}",
+        formula="max21(volume) / sum21(volume)",
+        lookback=TOP_WINDOW,
+        inputs=_VOLUME,
+        units="share",
+        source=PerSymbol(partial(largest_share, bars=TOP_WINDOW)),
+    ),
+    Feature(
+        name=f"vlm_idle_{IDLE_WINDOW}",
+        formula="share of the last 63 bars with volume 0",
+        lookback=IDLE_WINDOW,
+        inputs=_VOLUME,
+        units="share of bars",
+        source=PerSymbol(partial(idle_share, bars=IDLE_WINDOW)),
     ),
 )

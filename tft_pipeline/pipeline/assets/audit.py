@@ -28,6 +28,7 @@ from tft_pipeline.pipeline.guards import audit
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.partitions import planned_folds
 from tft_pipeline.pipeline.plots import picture
+from tft_pipeline.pipeline.usage import measured
 from tft_pipeline.storage.fold_bundles import FoldBundle
 from tft_pipeline.storage.snapshots import Snapshot
 from tft_pipeline.storage.sources import read_source, source_sha256
@@ -73,6 +74,7 @@ def audit_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         code_version=graph.code_version("2", *SECTIONS),
         automation_condition=on_all_folds(),
     )
+    @measured(graph, "leakage_audit")
     def leakage_audit(
         snapshot: Snapshot,
         catalogue: FeatureCatalogue,

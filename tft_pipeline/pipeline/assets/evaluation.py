@@ -20,6 +20,7 @@ from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.panels import panel_of
 from tft_pipeline.pipeline.partitions import planned_folds
 from tft_pipeline.pipeline.plots import bar_picture, histogram_picture, line_picture
+from tft_pipeline.pipeline.usage import measured
 from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
 
 LATENCY_FIGURES = ("mean_ms", "p50_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms", "p95_ci_ms")
@@ -52,6 +53,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         automation_condition=on_all_folds(),
         kinds={"polars", "parquet"},
     )
+    @measured(graph, "oos_portfolio")
     def oos_portfolio(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> dg.Output[pl.DataFrame]:
         """Out-of-sample portfolio returns, net of costs, with baselines on the same bars; one row a bar."""
         used = planned_folds(plan, folds)
@@ -94,6 +96,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         code_version=graph.code_version("3", "evaluation", "position", "data"),
         automation_condition=on_all_folds(),
     )
+    @measured(graph, "oos_performance")
     def oos_performance(
         plan: FoldPlanReport,
         folds: dict[str, FoldBundle],
@@ -133,6 +136,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         code_version=graph.code_version("1", "latency"),
         automation_condition=on_all_folds(),
     )
+    @measured(graph, "latency_benchmark")
     def latency_benchmark(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> dg.Output[LatencyBenchmark]:
         """Latency of one decision of the newest model, batch of one; one record."""
         from tft_pipeline.model.latency import benchmark_latency
@@ -183,6 +187,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         code_version=graph.code_version("1", "drift"),
         automation_condition=on_all_folds(),
     )
+    @measured(graph, "drift_report")
     def drift_report(
         plan: FoldPlanReport,
         folds: dict[str, FoldBundle],
@@ -214,6 +219,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         code_version=graph.code_version("1", "ensemble.l2"),
         automation_condition=on_all_folds(),
     )
+    @measured(graph, "ensemble_weights")
     def ensemble_weights(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> dg.Output[EnsembleWeights]:
         """Convex weights of the model and LightGBM, fitted on earlier folds and scored forward; one row a fold."""
         record = blend_probabilities(

@@ -1,15 +1,16 @@
 """Phases 2 and 3: short fits on all features to read their selection weights, then the choice of features."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import numpy as np
 import polars as pl
 
-from tft_pipeline.domain.planning import SliceChangedError, fold_specs, research_folds, with_shadow_features
+from tft_pipeline.domain.experiment import Experiment
+from tft_pipeline.domain.panel import Panel
+from tft_pipeline.domain.planning import SliceChangedError, fold_specs, research_folds
+from tft_pipeline.domain.pruning import pruned
 from tft_pipeline.domain.reports import (
     ExplorationFold,
     FeatureCatalogue,
@@ -18,16 +19,18 @@ from tft_pipeline.domain.reports import (
     PrefilteredFeatures,
     SelectedFeatures,
 )
-from tft_pipeline.domain.selection import select_features
-from tft_pipeline.domain.verdict import annual_sharpe_or_none
 from tft_pipeline.pipeline.automation import on_all_folds, on_content_change
 from tft_pipeline.pipeline.graph import EXPLORATION, ExperimentGraph
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.panels import fold_panel, panel_of
 from tft_pipeline.pipeline.partitions import group_of, planned_folds, publish_specs, spec_asset
-from tft_pipeline.pipeline.plots import bar_picture, fold_picture
+from tft_pipeline.pipeline.plots import fold_picture
+from tft_pipeline.pipeline.selection_metadata import fold_metadata, selection_metadata
 from tft_pipeline.pipeline.tracking import FoldJournal
 from tft_pipeline.storage.snapshots import Snapshot
+
+if TYPE_CHECKING:
+    from tft_pipeline.model.exploration import Explored
 
 SHOWN_SYMBOLS = 8
 """Symbols that a message names."""
@@ -70,19 +73,7 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
         )
         panel = panel_of(features, targets, catalogue, prefiltered.kept)
         try:
-            specs = fold_specs(
-                panel,
-                research_folds(panel, experiment, experiment.exploration.folds),
-                experiment,
-                network=experiment.network.model_copy(update={"family": "tft"}),  # the others have no weights to read
-                training=experiment.training,
-                position=experiment.position,
-                epochs=experiment.exploration.epochs,
-                n_seeds=experiment.exploration.seeds,
-                shadow_features=experiment.exploration.shadow_features,
-                min_history=catalogue.max_lookback,
-                production=False,
-            )
+            specs = exploration_specs(panel, experiment, min_history=catalogue.max_lookback)
         except ValueError as error:
             raise dg.Failure(f"exploration plan: {error}", allow_retries=False) from error
         plan = FoldPlanReport(
@@ -97,42 +88,24 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
         partitions_def=partitions,
         io_manager_key="reports",
         group_name=group,
-        code_version="2",
+        code_version=graph.code_version("3", "exploration.permutations"),
         automation_condition=on_content_change(),
         kinds={"pytorch"},
     )
     def exploration_fold(context: dg.AssetExecutionContext, spec: FoldSpec) -> dg.Output[ExplorationFold]:
         """Mean variable selection weight of each feature on the fold's validation windows; one row a feature."""
-        began = time.monotonic()
         try:
-            record = _weigh(graph, spec, context)
+            explored = _explore(graph, spec, context)
         except (ValueError, FloatingPointError, SliceChangedError) as error:
             raise dg.Failure(f"exploration fold {spec.key}: {error}", allow_retries=False) from error
-        record = record.model_copy(update={"seconds": time.monotonic() - began})
-        top = dict(sorted(record.weights.items(), key=lambda item: -item[1])[:20])
-        limit = max(record.shadow_weights.values())
-        return content_output(
-            record,
-            {
-                "spec_sha256": record.spec_sha256,
-                "weights": bar_picture(
-                    top,
-                    title=f"VSN weights, fold {spec.key} (line: largest shadow feature)",
-                    label="weight",
-                    line=limit,
-                ),
-                "validation_losses": list(record.validation_losses),
-                "test_sharpes_annual": [
-                    value if value is not None else "undefined" for value in record.test_sharpes_annual
-                ],
-                "seconds": record.seconds,
-            },
-        )
+        record = explored.record
+        return content_output(record, fold_metadata(record, explored.importance_seconds))
 
     @dg.asset(
         key=graph.key("selected_features"),
         ins={
             "plan": dg.AssetIn(graph.key("exploration_plan")),
+            "prefiltered": dg.AssetIn(graph.key("prefiltered_features")),
             "folds": dg.AssetIn(
                 graph.key("exploration_fold"),
                 partition_mapping=dg.AllPartitionMapping(),
@@ -141,25 +114,22 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
         },
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("2", "pruning"),
+        code_version=graph.code_version("3", "pruning"),
         automation_condition=on_all_folds(),
     )
-    def selected_features(plan: FoldPlanReport, folds: dict[str, ExplorationFold]) -> dg.Output[SelectedFeatures]:
+    def selected_features(
+        plan: FoldPlanReport, prefiltered: PrefilteredFeatures, folds: dict[str, ExplorationFold]
+    ) -> dg.Output[SelectedFeatures]:
         """Phase 3: features that beat their shadows often enough; one row a feature, ranked by weight."""
-        record = _select(graph, list(planned_folds(plan, folds).values()))
+        planned = list(planned_folds(plan, folds).values())
+        began = time.perf_counter()
+        try:
+            record = pruned(planned, prefiltered, experiment.pruning)
+        except ValueError as error:
+            raise dg.Failure(f"selected features: {error}", allow_retries=False) from error
+        seconds = time.perf_counter() - began
         record = record.model_copy(update={"research_last": plan.specs[-1].dates["test"]["last"]})
-        shown = {str(row["feature"]): float(row["weight"]) for row in record.rows[:25]}
-        return content_output(
-            record,
-            {
-                "n_selected": len(record.features),
-                "nogueira": record.nogueira and record.nogueira["phi"],
-                "kendall_w": record.kendall_w,
-                "features": table([dict(row) for row in record.rows]),
-                "groups": table([dict(row) for row in record.groups]),
-                "weights": bar_picture(shown, title="mean VSN weight over folds (first 25)", label="weight"),
-            },
-        )
+        return content_output(record, selection_metadata(record, planned, experiment.pruning, seconds))
 
     return [exploration_plan, spec, exploration_fold, selected_features]
 
@@ -176,6 +146,28 @@ def _refuse_unknown_fees(fees: Mapping[str, float], symbols: Sequence[str], cost
         f"{known}{more}): the symbol that is meant would be charged position.cost_bps, {cost_bps:g} bps; correct the name or "
         "remove the line",
         allow_retries=False,
+    )
+
+
+def exploration_specs(panel: Panel, experiment: Experiment, *, min_history: int) -> tuple[FoldSpec, ...]:
+    """Specs of phase 2's folds over the features that phase 1 kept.
+
+    Raises:
+        ValueError: see `research_folds`.
+    """
+    section = experiment.exploration
+    return fold_specs(
+        panel,
+        research_folds(panel, experiment, section.folds),
+        experiment,
+        network=experiment.network.model_copy(update={"family": "tft"}),  # the others have no weights to read
+        training=experiment.training,
+        position=experiment.position,
+        epochs=section.epochs,
+        n_seeds=section.seeds,
+        shadow_features=section.shadow_features,
+        min_history=min_history,
+        production=False,
     )
 
 
@@ -203,87 +195,26 @@ def plan_metadata(plan: FoldPlanReport) -> dict[str, object]:
     }
 
 
-def _weigh(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionContext) -> ExplorationFold:
-    from tft_pipeline.model.fit import fit_fold
-    from tft_pipeline.model.inference import predict
-    from tft_pipeline.model.scoring import net_returns
+def _explore(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionContext) -> "Explored":
+    from tft_pipeline.model.exploration import explore_fold
 
     panel = fold_panel(graph, spec)
     journal = FoldJournal(graph.layout, graph.name, EXPLORATION, spec, run_id=context.run.run_id)
-    by_seed: list[dict[str, float]] = []
-    best_epochs, losses, sharpes = [], [], []
-    missing: dict[str, int] = {}
-    for k, seed in enumerate(spec.seeds):
-        shadowed = with_shadow_features(panel, spec.shadow_features, spec.fold, seed=seed)
-        fitted = fit_fold(
-            shadowed,
-            spec.fold,
-            network=spec.network,
-            training=spec.training,
-            position=spec.position,
-            target_volatility=spec.target_volatility,
-            horizon=spec.horizon,
-            bars_per_year=spec.bars_per_year,
-            epochs=spec.epochs,
-            seed=seed,
-            on_epoch=_of_seed(journal, k),
-            checkpoint=graph.layout.training_state(graph.name, EXPLORATION, f"{spec.key}-{k}"),
-        )
-        weights = predict(fitted, shadowed, spec.fold.validation).vsn_weights
-        by_seed.append({_shadow_slot(name): float(w) for name, w in zip(shadowed.features, weights, strict=True)})
-        best = fitted.history[fitted.best_epoch]
-        best_epochs.append(fitted.best_epoch)
-        losses.append(float(best["validation_loss"]))
-        sharpes.append(annual_sharpe_or_none(net_returns(fitted, shadowed, spec.fold.test), spec.bars_per_year))
-        missing = {name: count for name, count in fitted.missing.items() if not name.startswith("shadow_")}
-        context.log.info(f"seed {seed}: best epoch {fitted.best_epoch}, validation loss {losses[-1]:.4f}")
-    unmirrored = journal.finish({f"best_epoch_{k}": epoch for k, epoch in enumerate(best_epochs)}, {})
+    explored = explore_fold(
+        panel,
+        spec,
+        permutations=graph.experiment.exploration.permutations,
+        on_epoch=lambda k, row: journal.epoch(_of_seed(row, k)),
+        checkpoint=lambda k: graph.layout.training_state(graph.name, EXPLORATION, f"{spec.key}-{k}"),
+        on_seed=context.log.info,
+    )
+    best = {f"best_epoch_{k}": float(epoch) for k, epoch in enumerate(explored.record.best_epochs)}
+    unmirrored = journal.finish(best, {})
     if unmirrored is not None:
         context.log.warning(f"MLflow did not take this fold ({unmirrored}); {journal.path} keeps it for the next one")
-    mean = {name: float(np.mean([row[name] for row in by_seed])) for name in by_seed[0]}
-    return ExplorationFold(
-        key=spec.key,
-        spec_sha256=spec.content_sha256(),
-        weights={name: weight for name, weight in mean.items() if not name.startswith("shadow_")},
-        shadow_weights={name: weight for name, weight in mean.items() if name.startswith("shadow_")},
-        weights_by_seed=tuple(by_seed),
-        best_epochs=tuple(best_epochs),
-        validation_losses=tuple(losses),
-        test_sharpes_annual=tuple(sharpes),
-        missing=missing,
-        seconds=0.0,
-    )
+    return explored
 
 
-def _of_seed(journal: FoldJournal, k: int) -> Callable[[dict[str, Any]], None]:
-    """The journal's epoch line with the k-th seed in the names of its metrics."""
-    return lambda row: journal.epoch({name if name == "epoch" else f"{name}_{k}": value for name, value in row.items()})
-
-
-def _shadow_slot(name: str) -> str:
-    """`shadow_3_ret_5` -> `shadow_3`: seeds permute other features, so a shadow is known by its slot."""
-    return "_".join(name.split("_")[:2]) if name.startswith("shadow_") else name
-
-
-def _select(graph: ExperimentGraph, folds: Sequence[ExplorationFold]) -> SelectedFeatures:
-    pruning = graph.experiment.pruning
-    names = tuple(folds[0].weights)
-    slots = tuple(folds[0].shadow_weights)
-    chosen = select_features(
-        np.array([[fold.weights[name] for name in names] for fold in folds]),
-        np.array([[fold.shadow_weights[name] for name in slots] for fold in folds]),
-        names,
-        threshold=pruning.threshold,
-        shadow_quantile=pruning.shadow_quantile,
-        min_stability=pruning.min_stability,
-        max_features=pruning.max_features,
-        min_features=pruning.min_features,
-    )
-    return SelectedFeatures(
-        features=chosen.kept,
-        rows=tuple(asdict(row) for row in chosen.rows),
-        groups=tuple(asdict(row) for row in chosen.groups),
-        thresholds={fold.key: float(limit) for fold, limit in zip(folds, chosen.thresholds, strict=True)},
-        nogueira=None if chosen.nogueira is None else asdict(chosen.nogueira),
-        kendall_w=chosen.kendall_w,
-    )
+def _of_seed(row: dict[str, Any], k: int) -> dict[str, Any]:
+    """An epoch's line with the k-th seed in the names of its metrics."""
+    return {name if name == "epoch" else f"{name}_{k}": value for name, value in row.items()}

@@ -1,22 +1,27 @@
 """Snapshot to features and targets, then phase 1: the degenerate ones are dropped."""
 
-from dataclasses import asdict
+from collections.abc import Iterator
 
 import dagster as dg
 import polars as pl
 
 from tft_pipeline.domain.bars import user_columns
 from tft_pipeline.domain.experiment import Experiment
-from tft_pipeline.domain.features import build_features, first_causality_violation, resolve_features
-from tft_pipeline.domain.planning import research_folds
-from tft_pipeline.domain.prefilter import prefilter
+from tft_pipeline.domain.features import FeatureSet, build_features, first_causality_violation, resolve_features
+from tft_pipeline.domain.features.blocks import FeatureBuild
+from tft_pipeline.domain.judging import prefiltered
 from tft_pipeline.domain.reports import FeatureCatalogue, FeatureRow, PrefilteredFeatures
 from tft_pipeline.domain.targets import build_targets
+from tft_pipeline.model.feature_stream import feature_frames, workers_for
 from tft_pipeline.pipeline.automation import on_content_change
 from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.io_managers import FRAME_FILE
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.panels import panel_of
 from tft_pipeline.pipeline.plots import bar_picture, histogram_picture
+from tft_pipeline.pipeline.selection_metadata import prefilter_metadata
+from tft_pipeline.storage.atomic import stage_beside
+from tft_pipeline.storage.frames import FrameFile, write_frames
 from tft_pipeline.storage.snapshots import Snapshot
 
 CAUSALITY_TAIL_BARS = 700
@@ -25,19 +30,35 @@ CAUSALITY_CUTS = 3
 
 def computed_features(experiment: Experiment, bars: pl.DataFrame, catalogue: FeatureCatalogue) -> pl.DataFrame:
     """The features of a catalogue from some bars, as the asset computes them and its guards try them."""
-    data = experiment.data
-    chosen = resolve_features(
+    return build_features(
+        bars,
+        _feature_set(experiment, bars, catalogue),
+        market_symbol=experiment.data.market_symbol,
+        cross_symbols=tuple(experiment.data.cross_markets.values()),
+        user_columns=catalogue.user_columns,
+        bars_per_year=experiment.data.bars_per_year,
+    )
+
+
+def feature_build(experiment: Experiment, bars: pl.DataFrame, catalogue: FeatureCatalogue) -> FeatureBuild:
+    """The same, to be computed block by block; equal to the bit."""
+    return FeatureBuild.of(
+        bars,
+        _feature_set(experiment, bars, catalogue),
+        market_symbol=experiment.data.market_symbol,
+        cross_symbols=tuple(experiment.data.cross_markets.values()),
+        user_columns=catalogue.user_columns,
+        bars_per_year=experiment.data.bars_per_year,
+    )
+
+
+def _feature_set(experiment: Experiment, bars: pl.DataFrame, catalogue: FeatureCatalogue) -> FeatureSet:
+    return resolve_features(
         bars.columns,
         groups=(),
         names=[row.name for row in catalogue.used] or None,
-        has_market=data.market_symbol is not None,
-    )
-    return build_features(
-        bars,
-        chosen,
-        market_symbol=data.market_symbol,
-        user_columns=catalogue.user_columns,
-        bars_per_year=data.bars_per_year,
+        has_market=experiment.data.market_symbol is not None,
+        cross_markets=experiment.data.cross_markets,
     )
 
 
@@ -48,7 +69,7 @@ def computed_targets(experiment: Experiment, bars: pl.DataFrame) -> pl.DataFrame
         horizon=experiment.target.horizon,
         volatility_span=experiment.target.volatility_span,
         bars_per_year=experiment.data.bars_per_year,
-        market_symbol=experiment.data.market_symbol,
+        untraded=experiment.data.untraded,
     )
 
 
@@ -63,16 +84,17 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         ins={"snapshot": dg.AssetIn(graph.key("snapshot"))},
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("1", "features", "data"),
+        code_version=graph.code_version("2", "features", "data"),
         automation_condition=on_content_change(),
     )
     def feature_catalogue(snapshot: Snapshot) -> dg.Output[FeatureCatalogue]:
-        """Which features the bars allow, with formula and lookback; one row a feature."""
+        """Which features the bars allow, with formula, lookback, units and lag; one row a feature."""
         chosen = resolve_features(
             snapshot.bars.columns,
             groups=experiment.features.groups,
             names=experiment.features.names,
             has_market=data.market_symbol is not None,
+            cross_markets=data.cross_markets,
         )
         own = user_columns(snapshot.bars.columns) if experiment.features.user_columns else ()
         clash = sorted(set(own) & {feature.name for feature in chosen.features})
@@ -90,6 +112,8 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                     lookback=feature.lookback,
                     inputs=tuple(feature.inputs),
                     version=feature.version,
+                    units=feature.units,
+                    lag=feature.lag,
                 )
                 for feature in chosen.features
             ),
@@ -128,18 +152,23 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         automation_condition=on_content_change(),
         kinds={"polars", "parquet"},
     )
-    def features(snapshot: Snapshot, catalogue: FeatureCatalogue) -> dg.Output[pl.DataFrame]:
+    def features(snapshot: Snapshot, catalogue: FeatureCatalogue) -> Iterator[dg.Output[FrameFile]]:
         """Causal features; one row a traded symbol and bar, one Float32 column a feature."""
-        frame = computed_features(experiment, snapshot.bars, catalogue)
-        present = {name: 1.0 - frame[name].null_count() / frame.height for name in catalogue.names}
-        shown = dict(sorted(present.items(), key=lambda item: item[1])[:20])
-        return content_output(
-            frame,
-            {
-                "n_features": len(catalogue.names),
-                "present": bar_picture(shown, title="share of bars with a value (lowest 20)", label="share"),
-            },
-        )
+        build = feature_build(experiment, snapshot.bars, catalogue)
+        workers = workers_for(build)
+        # the stage lives until the IO manager has moved the file out of it
+        with stage_beside(graph.layout.artifact(graph.name, "features")) as stage:
+            stored = write_frames(stage / FRAME_FILE, feature_frames(build, stage, workers=workers))
+            present = {name: 1.0 - stored.null_counts[name] / stored.height for name in catalogue.names}
+            shown = dict(sorted(present.items(), key=lambda item: item[1])[:20])
+            yield content_output(
+                stored,
+                {
+                    "n_features": len(catalogue.names),
+                    "workers": workers,
+                    "present": bar_picture(shown, title="share of bars with a value (lowest 20)", label="share"),
+                },
+            )
 
     @dg.asset_check(
         asset=graph.key("features"),
@@ -197,7 +226,7 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         io_manager_key="reports",
         group_name=group,
         code_version=graph.code_version(
-            "1", "prefilter", "periods", "target.horizon", "exploration.folds", "tuning.folds", "data.interval"
+            "2", "prefilter", "periods", "target.horizon", "exploration.folds", "tuning.folds", "data.interval"
         ),
         automation_condition=on_content_change(),
     )
@@ -207,39 +236,9 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         """Phase 1: features that are not degenerate, judged on the bars before any validation bar; one row a drop."""
         panel = panel_of(features, targets, catalogue, catalogue.names)
         try:
-            folds = [
-                *research_folds(panel, experiment, experiment.exploration.folds),
-                *research_folds(panel, experiment, experiment.tuning.folds),
-            ]
+            record = prefiltered(panel, experiment)
         except ValueError as error:
             raise dg.Failure(f"research period: {error}", allow_retries=False) from error
-        first = min(fold.train.start for fold in folds)
-        stop = min(fold.train.stop for fold in folds)
-        judged = panel.between(first, stop)
-        result = prefilter(
-            judged.values[judged.observed],
-            catalogue.names,
-            max_missing=experiment.prefilter.max_missing,
-            max_correlation=experiment.prefilter.max_correlation,
-        )
-        record = PrefilteredFeatures(
-            kept=tuple(result.kept),
-            dropped=tuple(asdict(row) for row in result.dropped),
-            first=judged.calendar[0].isoformat(),
-            last=judged.calendar[-1].isoformat(),
-            n_rows=int(judged.observed.sum()),
-        )
-        metadata: dict[str, object] = {
-            "n_kept": len(record.kept),
-            "n_dropped": len(record.dropped),
-            "judged_to": record.last,
-        }
-        if record.dropped:
-            metadata["dropped"] = table([dict(row) for row in record.dropped])
-        reasons: dict[str, float] = {"kept": float(len(record.kept))}
-        for row in record.dropped:
-            reasons[str(row["reason"])] = reasons.get(str(row["reason"]), 0.0) + 1.0
-        metadata["counts"] = bar_picture(reasons, title="features kept and dropped, by reason", label="features")
-        return content_output(record, metadata)
+        return content_output(record, prefilter_metadata(record))
 
     return [feature_catalogue, features, causal, targets, prefiltered_features]

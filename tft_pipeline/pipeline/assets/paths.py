@@ -10,6 +10,7 @@ from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.panels import panel_of
 from tft_pipeline.pipeline.plots import histogram_picture
+from tft_pipeline.pipeline.usage import measured
 
 REVISION = "1"
 
@@ -35,6 +36,7 @@ def path_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         automation_condition=on_content_change(),
         kinds={"torch"},
     )
+    @measured(graph, "research_paths")
     def research_paths(
         context: dg.AssetExecutionContext,
         features: pl.LazyFrame,

@@ -26,6 +26,7 @@ from tft_pipeline.pipeline.panels import fold_panel, panel_of
 from tft_pipeline.pipeline.partitions import group_of, publish_specs, spec_asset
 from tft_pipeline.pipeline.plots import line_picture
 from tft_pipeline.pipeline.tracking import FoldJournal
+from tft_pipeline.pipeline.usage import measured
 from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
 from tft_pipeline.storage.snapshots import Snapshot
 
@@ -60,6 +61,7 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
         ),
         automation_condition=on_content_change(graph.key("snapshot")),
     )
+    @measured(graph, "production_plan")
     def production_plan(
         context: dg.AssetExecutionContext,
         snapshot: Snapshot,
@@ -121,6 +123,7 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
         automation_condition=on_content_change(),
         kinds={"pytorch", "lightgbm"},
     )
+    @measured(graph, "production_fold")
     def production_fold(context: dg.AssetExecutionContext, spec: FoldSpec) -> dg.Output[FoldBundle]:
         """One trained fold: weights, trees, predictions with baselines beside them, one row a test bar and symbol."""
         try:

@@ -34,6 +34,7 @@ from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.outputs import content_output
 from tft_pipeline.pipeline.partitions import planned_folds
 from tft_pipeline.pipeline.plots import bar_picture
+from tft_pipeline.pipeline.usage import resource_tables
 from tft_pipeline.storage.artifacts import read_artifact
 from tft_pipeline.storage.environment import environment_record, utc_now
 from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
@@ -65,7 +66,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         },
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("4", *CARD_SECTIONS),
+        code_version=graph.code_version("5", *CARD_SECTIONS),
         automation_condition=on_all_folds(),
     )
     def model_card(
@@ -102,6 +103,9 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             latency=latency,
             drift=drift,
             ensemble=ensemble,
+            resources=resource_tables(
+                graph, {"production_fold": list(used), "exploration_fold": list(selected.thresholds)}
+            ),
             environment=environment_record(),
         )
         sources = (catalogue, prefiltered, selected, tuned, plan, performance, audit, latency, drift, ensemble)

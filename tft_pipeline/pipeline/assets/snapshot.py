@@ -1,16 +1,40 @@
-"""Raw bars to an immutable snapshot: the only place where outside data enters."""
+"""Raw bars, their minutes and exogenous tables to an immutable snapshot: the only place where outside data enters."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from tft_pipeline.domain.bars import BarsError, normalise_bars, publish_in_time
+from tft_pipeline.domain.content import json_sha256
 from tft_pipeline.domain.manifest import snapshot_manifest
+from tft_pipeline.domain.minutes import join_minutes
+from tft_pipeline.domain.sections import DataSection
+from tft_pipeline.domain.tables import join_table, normalise_table
 from tft_pipeline.pipeline.automation import on_content_change
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.plots import line_picture
+from tft_pipeline.pipeline.usage import measured
 from tft_pipeline.storage.environment import environment_record, utc_now
+from tft_pipeline.storage.experiments import ExperimentFile
 from tft_pipeline.storage.snapshots import Snapshot, find_snapshot, read_snapshot
-from tft_pipeline.storage.sources import read_source, source_files, source_sha256
+from tft_pipeline.storage.sources import read_source, scan_source, source_record, source_sha256
+
+MINUTES = "data.minute_source"
+TABLES = "data.tables"
+
+
+@dataclass(frozen=True)
+class TakenBars:
+    """Bars with all that was joined to them, and a record of each source for the manifest."""
+
+    bars: pl.DataFrame
+    source: dict[str, Any]
+    minute_source: dict[str, Any] | None
+    tables: tuple[dict[str, Any], ...]
 
 
 def snapshot_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.SourceAsset]:
@@ -19,57 +43,46 @@ def snapshot_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.Sou
     group = f"{graph.name}_1_data"
 
     @dg.observable_source_asset(
-        key=graph.key("bars"), group_name=group, description="The researcher's own files; one row a symbol and bar."
+        key=graph.key("bars"),
+        group_name=group,
+        description="The researcher's own files: bars, one row a symbol and bar, and the minutes and tables joined to them.",
     )
     def bars() -> dg.DataVersion:
-        return dg.DataVersion(source_sha256(graph.file.source)[:16])
+        return dg.DataVersion(sources_sha256(graph.file)[:16])
 
     @dg.asset(
         key=graph.key("snapshot"),
         deps=[graph.key("bars")],
         io_manager_key="snapshots",
         group_name=group,
-        code_version=graph.code_version("1", "data"),
+        code_version=graph.code_version("2", "data"),
         automation_condition=on_content_change(),
         kinds={"polars", "parquet"},
     )
+    @measured(graph, "snapshot")
     def snapshot(context: dg.AssetExecutionContext) -> dg.Output[Snapshot]:
-        """Validated bars, frozen with a manifest; one row a symbol and bar."""
+        """Validated bars with what minutes and tables say, frozen with a manifest; one row a symbol and bar."""
         try:
-            source = source_sha256(graph.file.source)
-            frame = normalise_bars(
-                read_source(graph.file.source),
-                timezone=data.timezone,
-                symbols=None if data.symbols is None else _with_market(data.symbols, data.market_symbol),
-                start=data.start,
-                end=data.end,
-                min_bars=data.min_bars,
-            )
-            frame = publish_in_time(frame)
-            if data.market_symbol is not None and data.market_symbol not in frame["symbol"].unique().to_list():
-                raise BarsError(
-                    f"data.market_symbol {data.market_symbol!r} has no bars in the source; correct it, or remove the key to "
-                    "go without market features"
-                )
+            taken = taken_bars(graph.file)
         except BarsError as error:
             raise dg.Failure(f"snapshot refused: {error}", allow_retries=False) from error
         manifest = snapshot_manifest(
-            frame,
+            taken.bars,
             created_at=utc_now(),
             interval=data.interval,
-            source={
-                "name": graph.file.source.name,
-                "files": len(source_files(graph.file.source)),
-                "sha256": source,
-            },
+            source=taken.source,
+            minute_source=taken.minute_source,
+            tables=taken.tables,
             environment=environment_record(),
         )
-        taken = find_snapshot(graph.layout.artifact(graph.name, "snapshot"), manifest["identity_sha256"])
-        value = Snapshot(bars=frame, manifest=manifest) if taken is None else read_snapshot(taken)
+        frame = taken.bars
+        before = find_snapshot(graph.layout.artifact(graph.name, "snapshot"), manifest["identity_sha256"])
+        value = Snapshot(bars=frame, manifest=manifest) if before is None else read_snapshot(before)
         manifest = value.manifest
         context.log.info(
-            f"snapshot {value.snapshot_id}: {frame.height} bars, {'new' if taken is None else 'as before'}"
+            f"snapshot {value.snapshot_id}: {frame.height} bars, {'new' if before is None else 'as before'}"
         )
+        joined = _joined_metadata(taken, context.log.warning)
         closes = frame.group_by("symbol", maintain_order=True).agg("timestamp", "close")
         lines = {
             row["symbol"]: (row["timestamp"], [price / row["close"][0] for price in row["close"]])
@@ -88,11 +101,127 @@ def snapshot_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.Sou
                 "last": manifest["event_range"]["end"],
                 "symbols": table(rows),
                 "prices": line_picture(lines, title="close, first bar = 1 (first symbols)", label="close"),
+                **joined,
             },
         )
 
     return [bars, snapshot]
 
 
-def _with_market(symbols: tuple[str, ...], market: str | None) -> tuple[str, ...]:
-    return symbols if market is None or market in symbols else (*symbols, market)
+def sources_sha256(file: ExperimentFile) -> str:
+    """One hash for the bytes of all sources of an experiment.
+
+    Raises:
+        BarsError: a source that is not there.
+    """
+    own = source_sha256(file.source)
+    if file.minute_source is None and not file.tables:
+        return own
+    minutes = None if file.minute_source is None else source_sha256(file.minute_source, key=MINUTES)
+    return json_sha256([own, minutes, [source_sha256(path, key=TABLES) for path in file.tables]])
+
+
+def taken_bars(file: ExperimentFile) -> TakenBars:
+    """Bars of an experiment as its snapshot freezes them.
+
+    Raises:
+        BarsError: bars, minutes or tables that cannot be used, or a market that is not in the source.
+    """
+    data = file.experiment.data
+    record = source_record(file.source)
+    raw = read_source(file.source)
+    frame = publish_in_time(
+        normalise_bars(
+            raw,
+            timezone=data.timezone,
+            symbols=_with_untraded(data, raw),
+            start=data.start,
+            end=data.end,
+            min_bars=data.min_bars,
+        )
+    )
+    _refuse_absent_markets(data, frame)
+    record["rows"] = raw.height
+    minutes = None
+    if file.minute_source is not None:
+        minutes = source_record(file.minute_source, key=MINUTES)
+        with_minutes = join_minutes(frame, scan_source(file.minute_source, key=MINUTES), timezone=data.timezone)
+        frame = with_minutes.bars
+        minutes |= with_minutes.about
+    tables = []
+    for section, path in zip(data.tables, file.tables, strict=True):
+        about = source_record(path, key=TABLES)
+        rows = normalise_table(read_source(path, key=TABLES), prefix=section.prefix, timezone=data.timezone)
+        with_table = join_table(frame, rows, prefix=section.prefix, max_age_days=section.max_age_days)
+        frame = with_table.bars
+        tables.append(about | with_table.about)
+    return TakenBars(bars=frame, source=record, minute_source=minutes, tables=tuple(tables))
+
+
+def _with_untraded(data: DataSection, raw: pl.DataFrame) -> tuple[str, ...] | None:
+    """Symbols to keep: those of data.symbols and the markets that are there; which is absent is told by its own key."""
+    if data.symbols is None or "symbol" not in raw.columns:
+        return data.symbols
+    present = set(raw["symbol"].cast(pl.String).unique())
+    return (*data.symbols, *(name for name in data.untraded if name in present and name not in data.symbols))
+
+
+def _refuse_absent_markets(data: DataSection, frame: pl.DataFrame) -> None:
+    present = set(frame["symbol"].unique())
+    if data.market_symbol is not None and data.market_symbol not in present:
+        raise BarsError(
+            f"data.market_symbol {data.market_symbol!r} has no bars in the source; correct it, or remove the key to "
+            "go without market features"
+        )
+    for prefix, symbol in data.cross_markets.items():
+        if symbol not in present:
+            raise BarsError(
+                f"data.cross_markets {prefix}: {symbol!r} has no bars in the source; add them, correct the symbol, or remove "
+                "the prefix to go without its features"
+            )
+
+
+def _joined_metadata(taken: TakenBars, warn: Callable[[str], None]) -> dict[str, Any]:
+    """What minutes and tables brought, for the UI; what they could not bring is said in the log too."""
+    found: dict[str, Any] = {}
+    minutes = taken.minute_source
+    if minutes is not None:
+        found["minutes"] = table(
+            [
+                {
+                    "source": minutes["name"],
+                    "rows": minutes["rows"],
+                    "inside bars": minutes["rows_used"],
+                    "bars with minutes": minutes["bars_with_minutes"],
+                    "bars": taken.bars.height,
+                }
+            ]
+        )
+        if minutes["left_out"]:
+            absent = sorted({name for names in minutes["left_out"].values() for name in names})
+            warn(f"the minute bars have no {', '.join(absent)}: left out are {', '.join(minutes['left_out'])}")
+        if minutes["symbols_without_minutes"]:
+            warn(
+                f"no minute bars of {', '.join(minutes['symbols_without_minutes'])}: their intra and micro are missing"
+            )
+        if minutes["bars_stamped_with_their_date"]:
+            warn(
+                "bars are stamped with their date alone and close when the day begins: each has the minutes of the day before; "
+                "stamp them with the time of their close to use those of their own day"
+            )
+    if taken.tables:
+        found["tables"] = table(
+            [
+                {
+                    "prefix": row["prefix"],
+                    "source": row["name"],
+                    "rows": row["rows"],
+                    "columns": ", ".join(row["columns"]),
+                    "first used": row["first_available_at"],
+                    "last used": row["last_available_at"],
+                    "bars without value": max(row["bars_without_value"].values()),
+                }
+                for row in taken.tables
+            ]
+        )
+    return found

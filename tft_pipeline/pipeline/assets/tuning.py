@@ -1,36 +1,19 @@
 """Phase 4: hyper-parameters, searched over mini walk-forward folds inside the research period."""
 
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
-from tft_pipeline.domain.content import json_sha256
-from tft_pipeline.domain.planning import panel_sha256, research_folds
 from tft_pipeline.domain.reports import FeatureCatalogue, SelectedFeatures, TrialRow, TunedHyperparameters
 from tft_pipeline.pipeline.automation import on_content_change
 from tft_pipeline.pipeline.graph import ExperimentGraph
-from tft_pipeline.pipeline.ledgers import record_study
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.panels import panel_of
-from tft_pipeline.pipeline.plots import bar_picture
+from tft_pipeline.pipeline.tuning_plots import tuning_pictures
+from tft_pipeline.pipeline.tuning_worker import OBJECTIVE, REVISION, PlannedStudy, planned_study
 
-OBJECTIVE = (
-    "tuning.folds",
-    "tuning.epochs",
-    "tuning.parallel_trials",
-    "tuning.startup_trials",
-    "tuning.warmup_folds",
-    "tuning.space",
-    "network",
-    "training",
-    "position",
-    "periods",
-    "target",
-    "data.bars_per_year",
-    "data.interval",
-)
-"""What a trial's value depends on; with the bars it names the study, so that more trials continue it."""
-REVISION = "3"
-"""Of the code that trains and scores a trial: trials of another one are not continued."""
+SHOWN_CHANGES = 50
 
 
 def tuning_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
@@ -59,50 +42,77 @@ def tuning_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         selected: SelectedFeatures,
     ) -> dg.Output[TunedHyperparameters]:
         """Phase 4: the best trial of the study and every trial that was started; one row a trial."""
-        from tft_pipeline.model.tuning import NoTrialCompletedError, Study, tune
+        from tft_pipeline.model.tuning import NoTrialCompletedError, tune
+        from tft_pipeline.model.tuning_storage import StudyStorageError
 
         panel = panel_of(features, targets, catalogue, selected.features)
         try:
-            folds = research_folds(panel, experiment, experiment.tuning.folds)
-            first = max(0, min(fold.train.start for fold in folds) - experiment.training.lookback)
-            research = panel.between(first, max(fold.test.stop for fold in folds)).listed()
-            local = tuple(fold.shifted(-first) for fold in folds)
-            inputs = [REVISION, panel_sha256(research), experiment.section_fingerprint(*OBJECTIVE)]
-            study = Study(
-                database=graph.layout.study(graph.name),
-                name=f"{graph.name}-{json_sha256(inputs)[:16]}",
-                control=graph.layout.tuning_control(graph.name),
+            planned = planned_study(graph, panel)
+
+            def on_round(trials: tuple[TrialRow, ...]) -> None:
+                planned.remember(trials)
+                context.log_event(dg.AssetObservation(asset_key=context.asset_key, metadata=progress(graph, trials)))
+
+            tuned = tune(
+                planned.panel, planned.folds, experiment, planned.study, report=context.log.info, on_round=on_round
             )
-            first_scored = research.calendar[min(fold.test.start for fold in local)]
-            last_scored = research.calendar[max(fold.test.stop for fold in local) - 1]
-
-            def remember(trials: tuple[TrialRow, ...]) -> None:
-                record_study(graph, study.name, research.symbols, first_scored, last_scored, trials)
-
-            tuned = tune(research, local, experiment, study, report=context.log.info, on_round=remember)
-            remember(tuned.trials)  # a study that was complete has no round
+            planned.remember(tuned.trials)  # a study that was complete has no round
             tuned = tuned.model_copy(
-                update={"research_first": first_scored.isoformat(), "research_last": last_scored.isoformat()}
+                update={
+                    "research_first": planned.first_scored.isoformat(),
+                    "research_last": planned.last_scored.isoformat(),
+                }
             )
-        except (ValueError, NoTrialCompletedError) as error:
+        except (ValueError, NoTrialCompletedError, StudyStorageError) as error:
             raise dg.Failure(f"tuning: {error}", allow_retries=False) from error
-        values = {f"trial {trial.number} ({trial.state})": trial.sharpe_annual or 0.0 for trial in tuned.trials}
-        rows = [
-            {"trial": t.number, "state": t.state, "sharpe_annual": t.sharpe_annual, "params": str(t.params)}
-            for t in tuned.trials
-        ]
-        return content_output(
-            tuned,
-            {
-                "best_trial": tuned.best_trial,
-                "best_sharpe_annual": tuned.best_sharpe_annual,
-                "n_trials_started": tuned.n_trials_started,
-                "trials": table(rows),
-                "picture": bar_picture(
-                    values, title="net Sharpe a year of each trial (research period)", label="Sharpe"
-                ),
-                "control_file": dg.MetadataValue.path(str(study.control)),
-            },
-        )
+        return content_output(tuned, metadata(graph, planned, tuned))
 
     return [tuned_hyperparameters]
+
+
+def progress(graph: ExperimentGraph, trials: tuple[TrialRow, ...]) -> dict[str, Any]:
+    """How far a search is: trials by state, what was wanted, the best so far."""
+    states = [trial.state for trial in trials]
+    best = max(
+        ((trial.sharpe_annual, -trial.number) for trial in trials if trial.sharpe_annual is not None), default=None
+    )
+    found: dict[str, Any] = {
+        "trials_complete": states.count("complete"),
+        "trials_pruned": states.count("pruned"),
+        "trials_failed": states.count("fail"),
+        "trials_wanted": graph.experiment.tuning.n_trials,
+    }
+    if best is not None:
+        found |= {"best_sharpe_annual": best[0], "best_trial": -best[1]}
+    return found
+
+
+def metadata(graph: ExperimentGraph, planned: PlannedStudy, tuned: TunedHyperparameters) -> dict[str, Any]:
+    """What the UI shows of a finished search."""
+    from tft_pipeline.model.tuning_control import read_control_log
+
+    rows = [
+        {
+            "trial": trial.number,
+            "state": trial.state,
+            "sharpe_annual": trial.sharpe_annual,
+            "folds": len(trial.fold_sharpes),
+            "params": str(trial.params),
+            "note": trial.note,
+        }
+        for trial in tuned.trials
+    ]
+    changes = [
+        {"at": line["at"], "study": line["study"], "before": str(line["before"]), "after": str(line["after"])}
+        for line in read_control_log(planned.study.control_log)[-SHOWN_CHANGES:]
+    ]
+    return {
+        **progress(graph, tuned.trials),
+        "n_trials_started": tuned.n_trials_started,
+        "study": tuned.study,
+        "storage": planned.study.shown_url,
+        "trials": table(rows),
+        **tuning_pictures(tuned, graph.experiment.tuning.space),
+        "control_file": dg.MetadataValue.path(str(planned.study.control)),
+        "control_changes": table(changes),
+    }

@@ -10,6 +10,7 @@ from tft_pipeline.pipeline.report.sections.folds import folds_section, inflation
 from tft_pipeline.pipeline.report.sections.guards import audit_section
 from tft_pipeline.pipeline.report.sections.operation import looks_section, operation_section
 from tft_pipeline.pipeline.report.sections.provenance import provenance_section
+from tft_pipeline.pipeline.report.sections.resources import resources_section
 from tft_pipeline.pipeline.report.sections.statistics import statistics_section
 from tft_pipeline.pipeline.report.sections.tuning import tuning_section
 from tft_pipeline.pipeline.report.sections.verdict import verdict_section
@@ -26,6 +27,7 @@ SECTIONS = (
     audit_section,
     operation_section,
     looks_section,
+    resources_section,
     provenance_section,
 )
 
@@ -38,7 +40,7 @@ def build_report(records: ReportRecords) -> str:
     """
     experiment, manifest = records.experiment, records.manifest
     first, last = records.portfolio["timestamp"].min(), records.portfolio["timestamp"].max()
-    traded = [name for name in manifest["symbols"] if name != experiment.data.market_symbol]
+    traded = [name for name in manifest["symbols"] if name not in experiment.data.untraded]
     about = (
         f"Scored {day(str(first).replace(' ', 'T'))} to {day(str(last).replace(' ', 'T'))}, {count(records.portfolio.height)} "
         f"bars of {experiment.data.interval}, {len(traded)} symbols, {len(records.plan.specs)} folds. Snapshot "

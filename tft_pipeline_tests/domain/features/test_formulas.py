@@ -96,7 +96,7 @@ def test_features_called_recursive_do_depend_on_older_bars() -> None:
 
 @pytest.mark.parametrize("scale", [2.0**-30, 2.0**30])
 def test_the_unit_of_the_price_changes_nothing(scale: float) -> None:
-    with_unit = {"close", "vlm_illiquidity_21", "vlm_value_z_63"}
+    with_unit = {"close", "vlm_illiquidity_21", "vlm_value_z_63", "liq_amihud_21", "liq_amihud_63"}
     bars = ragged_panel()
     names = [name for name in NAMES if name not in with_unit]
     scaled = build(bars.with_columns(pl.col("open", "high", "low", "close") * scale), names)

@@ -1,31 +1,52 @@
-"""What the selection network looked at in the research period, and whether it looked at the same things every time."""
+"""Which features were chosen in the research period, on what evidence, and whether every fold would have chosen them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tft_pipeline.pipeline.report.charts import (
-    ALERT,
-    COLOURS,
-    Chart,
-    axis,
-    bar_height,
-    figure,
-    hatched,
-    label,
-    named_axis,
+from tft_pipeline.pipeline.report.charts import Chart
+from tft_pipeline.pipeline.report.markup import (
+    DASH,
+    Column,
+    Html,
+    decimal,
+    facts,
+    figure_of,
+    free_table,
+    paragraph,
+    percent,
+    several,
+    span,
+    table,
 )
-from tft_pipeline.pipeline.report.markup import Column, Html, decimal, figure_of, percent, several, span, table
 from tft_pipeline.pipeline.report.page import Section
 from tft_pipeline.pipeline.report.records import ReportRecords
+from tft_pipeline.pipeline.report.sections.feature_charts import (
+    heat_map,
+    reasons_chart,
+    stability_chart,
+    weight_chart,
+)
 from tft_pipeline.pipeline.report.sections.verdict import sentence
 
-MOST_BARS = 30
-"""Features in a drawing; the table holds all."""
 OF_ROWS = "selected_features.rows"
+KEYS = (
+    "rank",
+    "feature",
+    "group",
+    "weight",
+    "stability",
+    "kept",
+    "reason",
+    "low",
+    "high",
+    "standard_error",
+    "seed_spread",
+    "importance",
+)
 
 
 def features_section(records: ReportRecords) -> Section:
-    """Variable Selection Network weights, by feature and by fold."""
+    """Variable Selection Network weights, by feature and by fold; what phase 1 dropped; the choice."""
     selected = records.selected
     folds = sorted(records.exploration)
     rows = [{key: figure_of(row, key, of=OF_ROWS) for key in KEYS} for row in selected.rows]
@@ -36,22 +57,23 @@ def features_section(records: ReportRecords) -> Section:
         ]
         for row in rows
     }
-    drawn = rows[:MOST_BARS]
+    limits = list(selected.thresholds.values())
+    limit = sum(limits) / len(limits) if limits else None
     return Section(
         anchor="features",
         title="VSN weights and stability",
         finding=_finding(records, len(folds)),
         parts=(
-            _weight_chart(records, drawn, weights, len(rows)),
-            _heat_map(drawn, weights, folds),
-            _stability_chart(records, rows),
+            _summary(records),
+            *_phase_one(records),
+            weight_chart(rows, limit, len(folds)),
+            stability_chart(rows, records.experiment.pruning.min_stability, limit),
+            heat_map(rows, weights, folds),
             _feature_table(rows),
             _group_table(records),
+            _agreement(records),
         ),
     )
-
-
-KEYS = ("rank", "feature", "weight", "stability", "kept", "reason")
 
 
 def _finding(records: ReportRecords, n_folds: int) -> str:
@@ -76,150 +98,80 @@ def _finding(records: ReportRecords, n_folds: int) -> str:
     return f"{kept} {stable} {ranks}"
 
 
-def _threshold(records: ReportRecords) -> float | None:
-    limits = list(records.selected.thresholds.values())
-    return sum(limits) / len(limits) if limits else None
-
-
-def _weight_chart(records: ReportRecords, rows: Sequence[Any], weights: dict[str, list[float]], n: int) -> Chart:
-    import plotly.graph_objects as go
-
-    limit = _threshold(records)
-    traces: list[Any] = []
-    for kept, colour, pattern in ((True, "#7ba5d6", ""), (False, "#aab4be", "/")):
-        mine = [(y, row) for y, row in enumerate(rows) if row["kept"] is kept]
-        if not mine:
-            continue
-        ends = [(min(weights[row["feature"]]), max(weights[row["feature"]])) for _, row in mine]
-        traces.append(
-            go.Bar(
-                orientation="h",
-                name="kept" if kept else "dropped",
-                y=[y for y, _ in mine],
-                x=[row["weight"] for _, row in mine],
-                marker={"color": colour, "pattern": hatched(pattern)},
-                error_x={
-                    "type": "data",
-                    "array": [max(high - row["weight"], 0.0) for (_, high), (_, row) in zip(ends, mine, strict=True)],
-                    "arrayminus": [
-                        max(row["weight"] - low, 0.0) for (low, _), (_, row) in zip(ends, mine, strict=True)
-                    ],
-                    "thickness": 1,
-                    "width": 3,
-                },
-                hoverinfo="text",
-                hovertext=[label(f"{row['feature']}: {row['weight']:.4f}, {row['reason']}") for _, row in mine],
-                textposition="none",
-            )
-        )
-    shapes = (
-        []
-        if limit is None
-        else [
-            {
-                "type": "line",
-                "x0": limit,
-                "x1": limit,
-                "y0": 0,
-                "y1": 1,
-                "yref": "paper",
-                "line": {"color": ALERT, "width": 1.5, "dash": "dash"},
-            }
-        ]
-    )
-    first = f"the first {len(rows)} of {n} by weight; " if n > len(rows) else ""
-    share = sum(row["weight"] for row in rows[:3])
-    return Chart(
-        anchor="chart-weights",
-        title=f"The three largest features hold {percent(share)} of the selection weight",
-        figure=figure(
-            traces,
-            x=axis("VSN weight, share of 1") | {"rangemode": "tozero"},
-            y=named_axis([row["feature"] for row in rows]),
-            more={"barmode": "overlay", "bargap": 0.3, "shapes": shapes},
-        ),
-        height=bar_height(len(rows), each=19),
-        note=f"Mean over folds; {first}whiskers from the smallest to the largest fold; the dashed line is the mean threshold"
-        f"{'' if limit is None else f', {limit:.4f}'}, set by shadow features that cannot help.",
+def _summary(records: ReportRecords) -> Html:
+    """The notes' summary."""
+    selected, of = records.selected, "selected_features.summary"
+    if not selected.summary:
+        return paragraph("The record holds no summary of phase 1: it was made before summaries were kept.", kind="note")
+    found = {key: figure_of(selected.summary, key, of=of) for key in ("initial", "after_prefilter", "selected")}
+    level = selected.shadow_level
+    return facts(
+        {
+            "initial features": str(found["initial"]),
+            "left by phase 1": str(found["after_prefilter"]),
+            "selected features": str(found["selected"]),
+            "of them filled up to pruning.min_features": str(figure_of(selected.summary, "filled_up", of=of)),
+            "reduction": percent(figure_of(selected.summary, "reduction", of=of), 0),
+            "method": str(figure_of(selected.summary, "method", of=of)),
+            "useless features that stay below a fold's threshold": "fixed threshold"
+            if level is None
+            else percent(level),
+        },
+        caption="Choice of features",
     )
 
 
-def _heat_map(rows: Sequence[Any], weights: dict[str, list[float]], folds: Sequence[str]) -> Chart:
-    import plotly.graph_objects as go
-
-    grid = [weights[row["feature"]] for row in rows]
-    trace = go.Heatmap(
-        z=grid,
-        x=list(range(len(folds))),
-        y=list(range(len(rows))),
-        colorscale=[[0.0, "#f4f7fa"], [1.0, COLOURS[0]]],
-        colorbar={"title": {"text": "weight"}, "thickness": 10},
-        xgap=1,
-        ygap=1,
-        hoverinfo="text",
-        hovertext=[
-            [label(f"{row['feature']}, {key}: {value:.4f}") for key, value in zip(folds, line, strict=True)]
-            for row, line in zip(rows, grid, strict=True)
-        ],
+def _phase_one(records: ReportRecords) -> tuple[Html | Chart, ...]:
+    """Reasons of phase 1, and each feature it dropped beside the one that stands for it."""
+    selected = records.selected
+    if not selected.summary:
+        return ()
+    chart = reasons_chart(
+        selected.dropped, figure_of(selected.summary, "after_prefilter", of="selected_features.summary")
     )
-    firsts = sum(grid[0][k] == max(line[k] for line in grid) for k in range(len(folds)))
-    return Chart(
-        anchor="chart-weights-by-fold",
-        title=f"The feature with the largest mean weight is the largest in {firsts} of {len(folds)} folds",
-        figure=figure(
-            [trace],
-            x=named_axis(folds, top_down=False) | {"tickangle": -45},
-            y=named_axis([row["feature"] for row in rows]),
-        ),
-        height=bar_height(len(rows), each=17) + 60,
-        note="Weight by feature and research fold; features as above.",
+    if not selected.dropped:
+        return (chart,)
+    columns = [
+        Column("feature", lambda row: row["feature"], False),
+        Column("why", lambda row: sentence(str(row["reason"]).replace("_", " ")), False),
+        Column("measured", lambda row: decimal(row["value"], 4)),
+        Column("limit", lambda row: decimal(row["limit"], 4)),
+        Column("repeats", lambda row: row["partner"] or DASH, False),
+        Column("stands for it", lambda row: row["stands_for_it"] or DASH, False),
+        Column("which is", lambda row: _kept(row["stand_in_kept"]), False),
+    ]
+    return (
+        chart,
+        table(columns, selected.dropped, caption="Dropped by phase 1, with the feature that stands for each"),
     )
 
 
-def _stability_chart(records: ReportRecords, rows: Sequence[Any]) -> Chart:
-    import plotly.graph_objects as go
-
-    least = records.experiment.pruning.min_stability
-    traces = []
-    for kept, colour, mark in ((True, COLOURS[0], "circle"), (False, "#7c8894", "x-thin")):
-        mine = [row for row in rows if row["kept"] is kept]
-        traces.append(
-            go.Scatter(
-                x=[row["weight"] for row in mine],
-                y=[100.0 * row["stability"] for row in mine],
-                name="kept" if kept else "dropped",
-                mode="markers",
-                marker={"symbol": mark, "size": 9, "color": colour, "line": {"width": 1.5, "color": colour}},
-                hoverinfo="text",
-                hovertext=[label(f"{row['feature']}: {row['reason']}") for row in mine],
-            )
-        )
-    line = {"type": "line", "x0": 0, "x1": 1, "xref": "paper", "y0": 100.0 * least, "y1": 100.0 * least}
-    always = sum(row["stability"] == 1.0 for row in rows)
-    return Chart(
-        anchor="chart-stability",
-        title=f"{always} of {len(rows)} features are above the threshold in every fold",
-        figure=figure(
-            traces,
-            x=axis("mean VSN weight, share of 1"),
-            y=axis("folds above the threshold, %") | {"range": [-6, 106]},
-            more={"shapes": [line | {"line": {"color": ALERT, "width": 1.2, "dash": "dash"}}]},
-        ),
-        height=340,
-        note=f"A feature stays from {percent(least, 0)} of the folds on (dashed).",
-    )
+def _kept(kept: bool | None) -> str:
+    return DASH if kept is None else "✓ kept" if kept else "✗ dropped"
 
 
-def _feature_table(rows: Sequence[Any]) -> Html:
+def _feature_table(rows: Sequence[Mapping[str, Any]]) -> Html:
     columns = [
         Column("feature", lambda row: row["feature"], False),
         Column("rank", lambda row: str(row["rank"])),
-        Column("weight", lambda row: decimal(row["weight"], 4)),
+        Column("weight", lambda row: percent(row["weight"], 2)),
+        Column("95 % interval, %", lambda row: span(_percent(row["low"]), _percent(row["high"]))),
+        Column("spread over seeds", lambda row: percent(row["seed_spread"], 2)),
         Column("stability", lambda row: percent(row["stability"], 0)),
+        Column("importance", lambda row: decimal(row["importance"], 4)),
         Column("kept", lambda row: "✓ kept" if row["kept"] else "✗ dropped", False),
         Column("why", lambda row: sentence(str(row["reason"])), False),
     ]
-    return table(columns, rows, caption="Features by weight")
+    return table(
+        columns,
+        rows,
+        caption="Features by weight. Interval over folds, which share training bars: too short rather than too long. Spread: "
+        "deviation over the seeds of a fold. Importance: rise of the validation loss with the feature permuted",
+    )
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100.0 * share
 
 
 def _group_table(records: ReportRecords) -> Html:
@@ -228,6 +180,31 @@ def _group_table(records: ReportRecords) -> Html:
         Column("group", lambda row: figure_of(row, "group", of=of), False),
         Column("kept", lambda row: str(figure_of(row, "kept", of=of))),
         Column("of", lambda row: str(figure_of(row, "initial", of=of))),
-        Column("weight of those kept", lambda row: decimal(figure_of(row, "weight", of=of), 3)),
+        Column("weight of those kept", lambda row: percent(figure_of(row, "weight", of=of))),
     ]
     return table(columns, records.selected.groups, caption="Groups")
+
+
+def _agreement(records: ReportRecords) -> Html:
+    """Rank correlation of weights with permutation importance, by fold and over folds."""
+    selected = records.selected
+    if selected.agreement is None:
+        why = selected.undefined.get("agreement", "the record does not say why")
+        return paragraph(f"Weights were not held against permutation importance: {why}.", kind="note")
+    found = {key: figure_of(selected.agreement, key, of="selected_features.agreement") for key in AGREEMENT}
+    rows = [{"fold": key, "rank_correlation": value} for key, value in found["by_fold"].items()]
+    over = {
+        "fold": "mean of folds",
+        "rank_correlation": found["mean"],
+        "low": found["low"],
+        "high": found["high"],
+    }
+    means = {"fold": "of mean weight with mean importance", "rank_correlation": found["of_means"]}
+    return free_table(
+        [*rows, over, means],
+        caption="Spearman's correlation of selection weight with block-permutation importance, with the 95 % interval of its "
+        "mean. Features that carry nothing are ranked by chance in both, so that it is low where they are many",
+    )
+
+
+AGREEMENT = ("by_fold", "mean", "low", "high", "of_means")

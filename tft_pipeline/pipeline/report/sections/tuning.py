@@ -63,6 +63,7 @@ def tuning_section(records: ReportRecords) -> Section:
                 {title: _or_reason(research, key, write) for key, title, write in EVIDENCE},
                 caption="What the search is worth",
             ),
+            _importances(records),
             _trial_table(records),
             *(_paths(paths) if paths is not None else (_no_paths(),)),
         ),
@@ -134,6 +135,17 @@ def _trial_chart(records: ReportRecords) -> Chart:
     )
 
 
+def _importances(records: ReportRecords) -> Html:
+    tuned = records.tuned
+    if not tuned.importances:
+        reason = tuned.importances_reason or "the record does not say why"
+        return paragraph(f"What each searched key explains is not known: {reason}.", kind="note")
+    return facts(
+        {key: percent(share) for key, share in tuned.importances.items()},
+        caption="Share of the spread of Sharpe ratios that each searched key explains (fANOVA)",
+    )
+
+
 def _trial_table(records: ReportRecords) -> Html:
     columns = [
         Column("trial", lambda trial: str(trial["number"]), False),
@@ -141,6 +153,7 @@ def _trial_table(records: ReportRecords) -> Html:
         Column("Sharpe, a year", lambda trial: decimal(trial["sharpe_annual"])),
         Column("by fold", lambda trial: ", ".join(decimal(value) for value in trial["fold_sharpes"]) or DASH, False),
         Column("settings", lambda trial: free(trial["params"]), False),
+        Column("note", lambda trial: trial["note"] or DASH, False),
     ]
     rows = [trial.model_dump(exclude={"returns"}) for trial in records.tuned.trials]
     return table(columns, rows, caption="Trials")

@@ -1,0 +1,30 @@
+"""What each group of features is about: one sentence a prefix. Not here: the features themselves (one family a file)."""
+
+GROUPS = {
+    "ret": "Returns over one bar to one year, in units of their own volatility.",
+    "sma": "Close against its simple moving averages, and these against each other.",
+    "ema": "Close against its exponential moving averages.",
+    "macd": "Differences of exponential averages, scaled by the price's own spread.",
+    "slope": "Straight lines fitted to the log price: steepness and how well they fit.",
+    "mom": "Oscillators of closes, the place inside the recent range, runs of equal sign.",
+    "vol": "How large returns have been, how that changes, and the shape of their distribution.",
+    "z": "Distance from a recent mean in standard deviations.",
+    "dd": "Depth and length of drawdowns.",
+    "vr": "Variance ratios: whether returns over several bars add up more or less than single ones.",
+    "cpd": "Change-point scores: how unlike the two sides of the best split of a window are.",
+    "mkt": "The market index's own state, the same for all symbols.",
+    "beta": "Sensitivity to the market index, and what it leaves unexplained.",
+    "corr": "Correlation with the market index.",
+    "rs": "Strength relative to the market index.",
+    "brd": "How many symbols take part in a move, and how alike they move; the same for all symbols.",
+    "xs": "Rank or distance among the symbols of the same bar.",
+    "cal": "The bar's place in the day, week, month and year.",
+    "vlm": "Traded volume against its own past and with the price.",
+    "liq": "Cost and price impact of trading, estimated from bars.",
+    "range": "Volatility from opens, highs and lows.",
+    "bar": "What happened inside the last bars: bodies, shadows, gaps.",
+    "osc": "Oscillators of highs, lows and closes.",
+    "intra": "The minutes inside a bar: opening range, realised volatility, path of the session.",
+    "micro": "The minutes inside a bar: order imbalance, price impact, concentration of trading.",
+}
+"""Prefix -> what its features say. Raw columns have no group; cross markets and users' columns bring prefixes of their own."""

@@ -1,0 +1,219 @@
+"""The search loop of one worker: rounds of trials, fold after fold, obeying pruner and control file at every fold.
+
+A round takes `parallel_trials` trials and runs one fold of all of them at a time; their outcomes are told in the order of the
+trials, so that which machine runs a fit does not enter the result. Not here: the fit of a fold, which is submitted to
+somebody (`tuning_fits`); trials of other workers (`tuning_trials`).
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
+
+from tft_pipeline.domain.experiment import Experiment
+from tft_pipeline.domain.reports import TrialRow
+from tft_pipeline.domain.search import Value
+from tft_pipeline.model.tuning_control import Control, ControlFileError, ends
+from tft_pipeline.model.tuning_pruners import Judge
+from tft_pipeline.model.tuning_storage import STORAGE_ERRORS, Study, clear_errors, locked, opened
+from tft_pipeline.model.tuning_trials import SharedTrials, Taken
+from tft_pipeline.model.tuning_workers import Heartbeats, named, working
+
+
+class Fits(Protocol):
+    """Scores one fold with some parameters, somewhere."""
+
+    def submit(self, params: dict[str, Value], fold: int, epochs: int) -> "Future[dict[str, Any]]":
+        """Begin a fit.
+
+        Returns:
+            `sharpe_annual` and `returns` of the fold's test bars, or `error` where the parameters do not work.
+        """
+
+
+def search(
+    experiment: Experiment,
+    fold_keys: tuple[str, ...],
+    study: Study,
+    fits: Fits,
+    *,
+    report: Callable[[str], None],
+    on_round: Callable[[tuple[TrialRow, ...]], None] = lambda trials: None,
+) -> tuple[TrialRow, ...]:
+    """Work on a study until it is complete or ended; answers every trial that has ended.
+
+    Args:
+        on_round: told all ended trials of the study after every round of this worker.
+    Raises:
+        ControlFileError: a control file that is not understood.
+        StudyStorageError: the database cannot be opened or does not answer.
+        ValueError: too few folds for the pruner.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    judge = Judge(experiment.tuning, len(fold_keys))
+    with clear_errors(study), working() as worker, opened(study) as storage:
+        with locked(study):
+            found = optuna.create_study(
+                study_name=study.name,
+                storage=storage,
+                direction="maximize",
+                load_if_exists=True,
+                pruner=judge.pruner(),
+            )
+        with Heartbeats(storage, study.heartbeat_seconds) as heartbeats:
+            shared = SharedTrials(found, storage, study, worker=worker, heartbeats=heartbeats, report=report)
+            Search(
+                experiment=experiment,
+                fold_keys=fold_keys,
+                shared=shared,
+                control=Control(study, worker=named(worker), report=report),
+                judge=judge,
+                fits=fits,
+                report=report,
+                on_round=on_round,
+            ).run()
+            return shared.rows()
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One worker's search of one study."""
+
+    experiment: Experiment
+    fold_keys: tuple[str, ...]
+    shared: SharedTrials
+    control: Control
+    judge: Judge
+    fits: Fits
+    report: Callable[[str], None]
+    on_round: Callable[[tuple[TrialRow, ...]], None]
+
+    def run(self) -> None:
+        """Rounds until the limit is reached and no other worker runs a trial, or until the control file ends the study.
+
+        Raises:
+            ControlFileError: the control file is not understood; running trials are put back.
+        """
+        section, waiting = self.experiment.tuning, False
+        while True:
+            settings = self.control.settled()
+            if reason := ends(settings):
+                self.report(f"{self.shared.where.control.name} ends the study: {reason}")
+                return
+            limit = int(settings.get("max_trials", section.n_trials))
+            taken, others = self.shared.take(limit, section.parallel_trials, section, seed=self.experiment.seed)
+            if taken:
+                self._round(taken)
+                self.on_round(self.shared.rows())
+                waiting = False
+            elif others:
+                if not waiting:
+                    self.report(f"nothing is left to ask for; waiting for {others} running trial(s) of other workers")
+                    waiting = True
+                time.sleep(self.shared.where.poll_seconds)
+            else:
+                return
+
+    def _round(self, taken: list[Taken]) -> None:
+        """Run trials to their ends; what this worker cannot end, because something breaks, is put back."""
+        going = {one.number: one for one in taken}
+        try:
+            self._refuse_impossible(going)
+            self._run(going)
+        except BaseException as error:
+            # an interruption or a spoilt control file is nobody's fault; anything else may be the parameters'
+            died = isinstance(error, Exception) and not isinstance(error, ControlFileError)
+            try:
+                self.shared.put_back(going.values(), f"was interrupted ({type(error).__name__})", died=died)
+            except STORAGE_ERRORS as locked_out:
+                error.add_note(
+                    f"trials {sorted(going)} could not be put back ({type(locked_out).__name__}): the next start sweeps them"
+                )
+            raise
+
+    def _run(self, going: dict[int, Taken]) -> None:
+        for epochs in self.judge.budgets:
+            for one in going.values():
+                one.rows = []
+            for fold in range(len(self.fold_keys)):
+                self._score(going, fold, epochs)
+                self._prune(going, fold, epochs)
+                last = epochs == self.judge.budgets[-1] and fold + 1 == len(self.fold_keys)
+                if not last:
+                    self._obey(going)
+                if not going:
+                    return
+            for one in going.values():
+                one.scored = one.rows
+        for number, one in list(going.items()):
+            value = float(np.mean(one.sharpes))
+            del going[number]
+            self.shared.end(one, TrialState.COMPLETE, value=value)
+            self.report(f"trial {number}: net out-of-sample Sharpe {value:.2f} a year, {one.params}")
+
+    def _refuse_impossible(self, going: dict[int, Taken]) -> None:
+        """Parameters that exclude each other cost no fit. Pruned, not failed: the sampler learns from pruned trials only."""
+        for number, one in list(going.items()):
+            try:
+                self.experiment.with_overrides(one.params)
+            except ValueError as error:
+                del going[number]
+                self.shared.end(one, TrialState.PRUNED, note=f"impossible: {error}")
+                self.report(f"trial {number} is impossible and was pruned before its first fit: {error}")
+            else:
+                self.report(f"trial {number} begins: {one.params}")
+
+    def _score(self, going: dict[int, Taken], fold: int, epochs: int) -> None:
+        futures = [(one, self.fits.submit(one.params, fold, epochs)) for one in going.values()]
+        for one, outcome in [(one, future.result()) for one, future in futures]:
+            if "error" in outcome:
+                del going[one.number]
+                self.shared.end(one, TrialState.FAIL, note=outcome["error"])
+                self.report(f"trial {one.number} fold {self.fold_keys[fold]} FAILED: {outcome['error']}")
+                continue
+            one.rows = [*one.rows, outcome]
+            try:
+                self.judge.report(one.trial, one.sharpes, epochs)
+            except UpdateFinishedTrialError:
+                del going[one.number]
+                self.shared.lost(one)
+
+    def _prune(self, going: dict[int, Taken], fold: int, epochs: int) -> None:
+        if not self.judge.may_prune(fold + 1, epochs):
+            return
+        for number, one in list(going.items()):
+            try:
+                prune = one.trial.should_prune()
+            except UpdateFinishedTrialError:
+                del going[number]
+                self.shared.lost(one)
+                continue
+            if prune:
+                del going[number]
+                if fold + 1 == len(self.fold_keys):
+                    one.scored = one.rows
+                after = f"fold {self.fold_keys[fold]}"
+                if len(self.judge.budgets) > 1:
+                    after = f"{epochs} of {self.judge.budgets[-1]} epochs"
+                self.shared.end(one, TrialState.PRUNED, note=f"pruned after {after}")
+                self.report(f"trial {number} pruned after {after}")
+
+    def _obey(self, going: dict[int, Taken]) -> None:
+        """What the control file says now, at a fold boundary of all trials of the round."""
+        for missed in self.shared.heartbeats.missed():
+            self.report(f"a heartbeat was not written: {missed}")
+        settings = self.control.settled()
+        if reason := ends(settings):
+            self.shared.put_back(going.values(), f"was stopped ({reason})", died=False)
+            going.clear()
+            return
+        if "max_trials" in settings:
+            for number in self.shared.cut_beyond(int(settings["max_trials"]), going.values()):
+                del going[number]
+                self.report(f"trial {number} pruned: max_trials was lowered to {settings['max_trials']}")

@@ -1,0 +1,58 @@
+"""Which tuning sections are refused, and why; that each limit does something is shown beside the pruners."""
+
+import pytest
+import yaml
+
+from tft_pipeline.domain.experiment import ConfigurationError, parse_experiment
+from tft_pipeline_tests.builders import small
+from tft_pipeline_tests.domain.test_experiment import EXPERIMENTS
+
+
+def refusal(changes: dict) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        small({f"tuning.{key}": value for key, value in changes.items()})
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"pruner": "mean"}, ["tuning.pruner", "'median'", "'mean'"]),
+        ({"pruner": "wilcoxon"}, ["wilcoxon with 2 folds", "fewer than 5"]),
+        ({"pruner": "wilcoxon", "folds.max_folds": 3, "wilcoxon_p": 0.5}, ["with 3 folds", "fewer than 4"]),
+        ({"pruner": "wilcoxon", "folds.max_folds": 4}, ["wilcoxon_p 0.1", "fewer than 5"]),
+        ({"pruner": "wilcoxon", "folds.max_folds": 6, "warmup_folds": 5}, ["warmup_folds 5", "fewer than 7"]),
+        ({"pruner": "wilcoxon", "folds.max_folds": 6, "wilcoxon_p": 0.6}, ["tuning.wilcoxon_p", "0.5"]),
+        ({"pruner": "hyperband"}, ["min_epochs 1 >= epochs 1", "prunes nothing"]),
+        ({"pruner": "hyperband", "epochs": 9, "reduction_factor": 1}, ["tuning.reduction_factor", "2"]),
+        ({"pruner": "hyperband", "epochs": 9, "warmup_folds": 3}, ["warmup_folds is 3", "pruner is hyperband"]),
+        ({"min_epochs": 2}, ["min_epochs is 2 and pruner is median", "changes nothing"]),
+        ({"reduction_factor": 2}, ["reduction_factor is 2 and pruner is median"]),
+        ({"wilcoxon_p": 0.2}, ["wilcoxon_p is 0.2 and pruner is median", "set pruner to wilcoxon"]),
+    ],
+)
+def test_a_section_that_cannot_do_what_it_says_is_refused(changes, words):
+    message = refusal(changes)
+    assert all(word in message for word in words), message
+
+
+def test_as_many_folds_as_the_message_asks_for_are_enough():
+    for changes in (
+        {"folds.max_folds": 5},
+        {"folds.max_folds": 4, "wilcoxon_p": 0.2},
+        {"folds.max_folds": 7, "warmup_folds": 5},
+        {"folds.max_folds": None},
+    ):
+        small({"tuning.pruner": "wilcoxon"} | {f"tuning.{key}": value for key, value in changes.items()})
+
+
+@pytest.mark.parametrize("key", ["network.n_context", "network.static_symbol"])
+def test_a_searched_input_that_the_family_has_not_is_refused(key):
+    with pytest.raises(ConfigurationError, match=f"tuning.space: {key} is searched and network.family is lstm"):
+        small({"network.family": "lstm", "tuning.space": {key: {"choices": [0, 1]}}})
+
+
+def test_the_daily_experiment_keeps_the_default_pruner_and_leaves_the_largest_position_to_risk():
+    tuning = parse_experiment(yaml.safe_load((EXPERIMENTS / "daily.yaml").read_text()), origin="daily.yaml").tuning
+    assert tuning.pruner == "median"
+    assert "position.max_position" not in tuning.space

@@ -1,0 +1,96 @@
+"""Runs that stop early, and runs that outlive the terminal."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from tft_pipeline.__main__ import app
+from tft_pipeline.domain.experiment import ConfigurationError
+from tft_pipeline.pipeline.background import newest_in_background, start_in_background
+from tft_pipeline.pipeline.commands import run_experiment, run_in_background
+from tft_pipeline_tests.conftest import Workbench
+
+PATIENCE_SECONDS = 240.0
+
+
+def test_a_run_until_an_asset_computes_it_and_nothing_behind_it(workbench: Callable[..., Workbench]) -> None:
+    bench = workbench()
+    answer = run_experiment(bench.file, resume=False, until="prefiltered_features", report=bench.lines.append)
+    assert (answer["computed_until"], answer["failed"]) == ("prefiltered_features", [])
+    assert {name for name, _ in bench.materialisations()} == {
+        "snapshot",
+        "feature_catalogue",
+        "features",
+        "targets",
+        "prefiltered_features",
+    }
+
+
+def test_going_on_after_a_run_until_an_asset_repeats_nothing(workbench: Callable[..., Workbench]) -> None:
+    bench = workbench()
+    run_experiment(bench.file, resume=False, until="prefiltered_features", report=bench.lines.append)
+    run_experiment(bench.file, resume=True, until="exploration_plan", report=bench.lines.append)
+    counts = bench.materialisations()
+    assert (counts["features", None], counts["prefiltered_features", None], counts["exploration_plan", None]) == (
+        1,
+        1,
+        1,
+    )
+
+
+def test_an_asset_that_is_not_there_is_refused_before_anything_runs(workbench: Callable[..., Workbench]) -> None:
+    bench = workbench()
+    with pytest.raises(ConfigurationError, match="tuned_hyperparameters"):
+        run_in_background(bench.file, resume=False, until="tuning")
+    with pytest.raises(ConfigurationError, match="tuned_hyperparameters"):
+        run_experiment(bench.file, resume=False, until="tuning", report=bench.lines.append)
+    assert not bench.layout.experiment("small").exists()
+
+
+def test_research_paths_are_no_end_for_an_experiment_without_them(workbench: Callable[..., Workbench]) -> None:
+    with pytest.raises(ConfigurationError, match="research_paths"):
+        run_experiment(workbench().file, resume=False, until="research_paths", report=str)
+
+
+def test_a_process_that_ended_or_another_with_its_number_does_not_count_as_running(tmp_path: Path) -> None:
+    assert newest_in_background(tmp_path) is None
+    row = start_in_background(tmp_path, ["--help"])
+    assert os.waitpid(row["pid"], 0)[1] == 0
+    assert "Usage" in Path(row["log"]).read_text()
+    assert newest_in_background(tmp_path)["running"] is False  # type: ignore[index]
+    (tmp_path / "newest.json").write_text(json.dumps(row | {"pid": os.getpid()}))
+    assert newest_in_background(tmp_path)["running"] is False  # type: ignore[index]
+
+
+@pytest.mark.slow
+def test_a_run_in_the_background_is_killed_and_goes_on_where_it_was(workbench: Callable[..., Workbench]) -> None:
+    bench = workbench(changes={"exploration.epochs": 3})
+    arguments = ["run", str(bench.file), "--until", "tuned_hyperparameters", "--background", "--json"]
+    first = json.loads(CliRunner().invoke(app, arguments).output)
+    assert os.getsid(first["pid"]) == first["pid"]  # the terminal's hang-up does not reach it
+    with pytest.raises(ConfigurationError, match=f"process {first['pid']}"):
+        run_in_background(bench.file, resume=True, until=None)
+    _wait(lambda: "exploration_fold" in Path(first["log"]).read_text(), first)
+    os.kill(first["pid"], signal.SIGKILL)
+    os.waitpid(first["pid"], 0)
+    done = bench.materialisations()
+    second = json.loads(CliRunner().invoke(app, [*arguments, "--resume"]).output)
+    _wait(lambda: "computed_until" in Path(second["log"]).read_text(), second)
+    after = bench.materialisations()
+    assert {name for name, count in after.items() if count > done.get(name, 0)} & set(done) == {("snapshot", None)}
+    assert bench.artifact("tuned_hyperparameters").exists()
+    _wait(lambda: os.waitpid(second["pid"], os.WNOHANG)[0] == second["pid"], second)
+
+
+def _wait(happened: Callable[[], bool], run: dict[str, Any]) -> None:
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not happened():
+        assert time.monotonic() < until, Path(run["log"]).read_text()
+        time.sleep(0.2)

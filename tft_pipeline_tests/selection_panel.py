@@ -1,0 +1,127 @@
+"""A panel for feature selection whose truth is known: three columns drive the returns, the rest do not.
+
+A panel is a function of its seed alone. Not here: what the phases make of it (`end_to_end.test_planted_panel`).
+
+Axes: n bars, S symbols.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+N_BARS, N_SYMBOLS = 1_180, 8
+FIRST_DAY = "2010-01-04"
+TRUE = ("true_a", "true_b", "true_c")
+TWIN = "twin_of_a"
+"""Stands before `true_a`, so that phase 1 keeps the twin and names it as the partner of the true one."""
+N_NOISE = 97
+NEARLY_EQUAL = ((0, 60), (7, 61), (20, 62), (33, 63), (34, 64), (51, 65))
+"""Noise columns (earlier, later): the later one is the earlier one at |r| 0.99, of either sign; phase 1 must drop it."""
+RELATED = ((1, 70), (8, 71), (21, 72), (35, 73))
+"""The same at |r| 0.8: both are noise of their own and stay."""
+EQUAL_R, RELATED_R = 0.99, 0.8
+SLOW = range(40, 60)
+"""Noise columns that move as slowly as the true ones; the others are drawn anew every bar."""
+MARKET_WIDE = range(80, 90)
+"""Noise columns that are the same for all symbols of a bar."""
+PERSISTENCE = 0.9
+INFORMATION = 0.1
+"""Correlation of each true column with the next return in units of its volatility."""
+DAILY_VOLATILITY = (0.008, 0.02)
+COMMON_SHARE = 0.3
+"""Of a symbol's unexplained variance that all symbols share."""
+
+
+def noise_name(k: int) -> str:
+    """Column of the k-th noise."""
+    return f"noise_{k:02d}"
+
+
+NOISE = tuple(noise_name(k) for k in range(N_NOISE))
+COLUMNS = (*NOISE[:30], TWIN, *NOISE[30:50], *TRUE, *NOISE[50:])
+"""As they stand in the source."""
+
+
+def selection_panel(seed: int) -> pl.DataFrame:
+    """Closes and `COLUMNS` of all symbols.
+
+        r_{t+1} = s (c (a_t - b_t + d_t) + sqrt(1 - 3 c^2) u_{t+1}),    c = `INFORMATION`
+
+    a, b, d are the true columns: independent first-order autoregressions of unit variance; s is the symbol's daily volatility;
+    u is standard normal with a part common to all symbols.
+    """
+    rng = np.random.default_rng([20270314, seed])
+    shape = (N_BARS, N_SYMBOLS)
+    columns = {name: _slow(rng.standard_normal(shape)) for name in TRUE}
+    columns[TWIN] = _blend(columns[TRUE[0]], rng.standard_normal(shape), EQUAL_R)
+    for k, name in enumerate(NOISE):
+        drawn = rng.standard_normal(shape)
+        if k in SLOW:
+            drawn = _slow(drawn)
+        if k in MARKET_WIDE:
+            drawn = np.repeat(_slow(drawn[:, :1]), N_SYMBOLS, axis=1)
+        columns[name] = drawn
+    for pairs, r in ((NEARLY_EQUAL, EQUAL_R), (RELATED, RELATED_R)):
+        for n, (earlier, later) in enumerate(pairs):
+            columns[noise_name(later)] = (-1.0) ** n * _blend(
+                columns[noise_name(earlier)], columns[noise_name(later)], r
+            )
+    known = columns[TRUE[0]] - columns[TRUE[1]] + columns[TRUE[2]]
+    unexplained = np.sqrt(1.0 - COMMON_SHARE) * rng.standard_normal(shape)
+    unexplained += np.sqrt(COMMON_SHARE) * rng.standard_normal((N_BARS, 1))
+    scores = INFORMATION * known[:-1] + np.sqrt(1.0 - 3.0 * INFORMATION**2) * unexplained[1:]
+    returns = np.vstack([np.zeros((1, N_SYMBOLS)), rng.uniform(*DAILY_VOLATILITY, N_SYMBOLS) * scores])
+    closes = 100.0 * np.exp(np.cumsum(np.log1p(np.clip(returns, -0.5, 0.5)), axis=0))
+    days = np.busday_offset(FIRST_DAY, np.arange(N_BARS), roll="forward").astype("datetime64[D]")
+    stamps = [datetime.fromisoformat(str(day)).replace(tzinfo=UTC) for day in days]
+    return pl.concat(
+        pl.DataFrame(
+            {
+                "timestamp": stamps,
+                "symbol": f"S{s}",
+                "close": closes[:, s],
+                **{name: columns[name][:, s] for name in COLUMNS},
+            }
+        )
+        for s in range(N_SYMBOLS)
+    )
+
+
+def selection_experiment(seed: int) -> dict[str, Any]:
+    """The experiment as its file would be decoded; phases 1 and 3, and the seeds and shadows of phase 2, are the defaults."""
+    return {
+        "name": "planted",
+        "seed": seed,
+        "data": {"source": "bars.parquet", "interval": "1d", "bars_per_year": 252},
+        "features": {"groups": []},
+        "periods": {"production_start": datetime(2014, 5, 1).date()},
+        "network": {"hidden": 16, "heads": 2, "variable_hidden": 4},
+        "training": {"lookback": 21, "warmup_bars": 5, "batch_blocks": 4, "learning_rate": 0.01, "mle_weight": 2.0},
+        "exploration": {
+            "folds": {"train": 504, "validation": 126, "test": 63, "step": 63, "max_folds": 4},
+            "epochs": 8,
+        },
+        "tuning": {
+            "folds": {"train": 504, "validation": 126, "test": 63, "step": 63, "max_folds": 2},
+            "epochs": 1,
+            "n_trials": 1,
+            "space": {"training.learning_rate": {"low": 0.001, "high": 0.01, "log": True}},
+        },
+        "production": {"folds": {"train": 504, "validation": 126, "test": 21, "step": 21}, "epochs": 1},
+        "evaluation": {"momentum_lookback": 60},
+    }
+
+
+def _slow(steps: np.ndarray) -> np.ndarray:
+    """(n, ..) independent standard normal steps -> autoregressions of unit variance."""
+    out = steps.copy()
+    for t in range(1, len(steps)):
+        out[t] = PERSISTENCE * out[t - 1] + np.sqrt(1.0 - PERSISTENCE**2) * steps[t]
+    return out
+
+
+def _blend(column: np.ndarray, own: np.ndarray, r: float) -> np.ndarray:
+    """A column that correlates r with another."""
+    return r * column + np.sqrt(1.0 - r**2) * own
