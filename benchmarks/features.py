@@ -40,6 +40,8 @@ TARGET_FEATURES, TARGET_ROWS, TARGET_S, TARGET_GIB = 276, 5_000_000, 120.0, 8.0
 AGREEMENT = 1e-3
 """Relative, beside 1e-5 absolute: the peer's running sums drift."""
 SAMPLES_A_SECOND = 5.0
+PEER_BARS = 5_000
+"""Fewest bars of a symbol in the comparison: with fewer symbols rather than shorter ones."""
 
 
 def panel(rows: int, symbols: int) -> pl.DataFrame:
@@ -177,7 +179,8 @@ def whole_catalogue(bars: pl.DataFrame, workers: int) -> dict[str, Any]:
 
 def compare(*, rows: int, peer_rows: int, symbols: int, rounds: int, workers: int) -> Comparison:
     """The subset against polars, then everything alone."""
-    small = panel(peer_rows, min(symbols, max(peer_rows // 500, 1)))
+    fewer = min(symbols, max(peer_rows // PEER_BARS, 1))
+    small = panel(peer_rows, fewer)
     refuse_other_values(small)
     timings = alternate({"ours": lambda: ours(small), "theirs": lambda: theirs(small)}, rounds=rounds)
     whole = whole_catalogue(panel(rows, symbols), workers)
@@ -188,7 +191,7 @@ def compare(*, rows: int, peer_rows: int, symbols: int, rounds: int, workers: in
         "polars rolling",
         timings["ours"],
         timings["theirs"],
-        shapes={"features": len(SUBSET), "rows": small.height, "symbols": symbols},
+        shapes={"features": len(SUBSET), "rows": peer_rows // fewer * fewer, "symbols": fewer},
         remarks=(
             f"all {whole['features']} features of {whole['rows']:,} bars of {symbols:,} symbols, stored and hashed: "
             f"{whole['wall_s']:.1f} s on the clock, {whole['cpu_s']:.0f} s of CPU, {workers} workers, peak memory "

@@ -1,15 +1,24 @@
 """A panel for feature selection whose truth is known: three columns drive the returns, the rest do not.
 
-A panel is a function of its seed alone. Not here: what the phases make of it (`end_to_end.test_planted_panel`).
+A panel is a function of its seed alone. `chosen` takes one through phases 1 to 3 by the functions that the assets call, without
+the orchestrator. Not here: what must come out (`end_to_end.test_planted_panel`).
 
 Axes: n bars, S symbols.
 """
 
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
 import polars as pl
+
+from tft_pipeline.domain.experiment import parse_experiment
+from tft_pipeline.domain.judging import prefiltered
+from tft_pipeline.domain.panel import build_panel
+from tft_pipeline.domain.planning import slice_for
+from tft_pipeline.domain.pruning import pruned
+from tft_pipeline.domain.reports import ExplorationFold, PrefilteredFeatures, SelectedFeatures
 
 N_BARS, N_SYMBOLS = 1_180, 8
 FIRST_DAY = "2010-01-04"
@@ -42,6 +51,11 @@ def noise_name(k: int) -> str:
 NOISE = tuple(noise_name(k) for k in range(N_NOISE))
 COLUMNS = (*NOISE[:30], TWIN, *NOISE[30:50], *TRUE, *NOISE[50:])
 """As they stand in the source."""
+SHORT_COLUMNS = tuple(
+    name
+    for name in COLUMNS
+    if name not in NOISE or int(name[-2:]) in {0, 1, 7, 8, 60, 61, 70, 71, *range(40, 52), *range(80, 86)}
+)
 
 
 def selection_panel(seed: int) -> pl.DataFrame:
@@ -89,22 +103,33 @@ def selection_panel(seed: int) -> pl.DataFrame:
     )
 
 
-def selection_experiment(seed: int) -> dict[str, Any]:
-    """The experiment as its file would be decoded; phases 1 and 3, and the seeds and shadows of phase 2, are the defaults."""
+@dataclass(frozen=True)
+class Chosen:
+    """What phases 1 to 3 made of a panel."""
+
+    prefiltered: PrefilteredFeatures
+    folds: tuple[ExplorationFold, ...]
+    selected: SelectedFeatures
+
+
+def selection_experiment(seed: int, *, short: bool = False) -> dict[str, Any]:
+    """The experiment as its file would be decoded; phases 1 and 3, and the seeds and shadows of phase 2, are the defaults.
+
+    Args:
+        short: one fold of few epochs, for tests that only need to see the phases at work.
+    """
+    folds = {"train": 504, "validation": 126, "test": 63, "step": 63}
     return {
-        "name": "planted",
+        "name": "small",
         "seed": seed,
         "data": {"source": "bars.parquet", "interval": "1d", "bars_per_year": 252},
         "features": {"groups": []},
-        "periods": {"production_start": datetime(2014, 5, 1).date()},
+        "periods": {"production_start": date(2014, 5, 1)},
         "network": {"hidden": 16, "heads": 2, "variable_hidden": 4},
         "training": {"lookback": 21, "warmup_bars": 5, "batch_blocks": 4, "learning_rate": 0.01, "mle_weight": 2.0},
-        "exploration": {
-            "folds": {"train": 504, "validation": 126, "test": 63, "step": 63, "max_folds": 4},
-            "epochs": 8,
-        },
+        "exploration": {"folds": {**folds, "max_folds": 1 if short else 4}, "epochs": 4 if short else 8},
         "tuning": {
-            "folds": {"train": 504, "validation": 126, "test": 63, "step": 63, "max_folds": 2},
+            "folds": {**folds, "max_folds": 2},
             "epochs": 1,
             "n_trials": 1,
             "space": {"training.learning_rate": {"low": 0.001, "high": 0.01, "log": True}},
@@ -112,6 +137,30 @@ def selection_experiment(seed: int) -> dict[str, Any]:
         "production": {"folds": {"train": 504, "validation": 126, "test": 21, "step": 21}, "epochs": 1},
         "evaluation": {"momentum_lookback": 60},
     }
+
+
+def chosen(seed: int, *, short: bool = False) -> Chosen:
+    """Phases 1 to 3 on the panel of a seed; the experiment's own seed is the same, so that no two panels share first weights.
+
+    Args:
+        short: of `selection_experiment`, with `SHORT_COLUMNS` alone.
+    """
+    from tft_pipeline.model.exploration import explore_fold
+    from tft_pipeline.pipeline.assets.exploration import exploration_specs
+    from tft_pipeline.pipeline.assets.features import computed_targets
+
+    experiment = parse_experiment(selection_experiment(seed, short=short), origin="small.yaml")
+    names = SHORT_COLUMNS if short else COLUMNS
+    bars = selection_panel(seed).sort("symbol", "timestamp")
+    features = bars.select("timestamp", "symbol", *(pl.col(name).cast(pl.Float32) for name in names))
+    panel = build_panel(features, computed_targets(experiment, bars), names=names, min_history=1)
+    first = prefiltered(panel, experiment)
+    panel = panel.with_features(first.kept)
+    folds = tuple(
+        explore_fold(slice_for(panel, spec), spec, permutations=experiment.exploration.permutations).record
+        for spec in exploration_specs(panel, experiment, min_history=1)
+    )
+    return Chosen(first, folds, pruned(folds, first, experiment.pruning))
 
 
 def _slow(steps: np.ndarray) -> np.ndarray:

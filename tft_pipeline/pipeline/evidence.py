@@ -74,7 +74,17 @@ class Evidence:
         """The newest bars, on which computations are tried: enough for the slowest feature, and as many behind."""
         target = self.experiment.target
         slowest = max(self.catalogue.max_lookback, target.volatility_span)
-        return last_bars(self.bars, max(TAIL_BARS, 2 * slowest + target.horizon))
+        first = last_bars(self._traded(self.bars), max(TAIL_BARS, 2 * slowest + target.horizon))["timestamp"].min()
+        untraded = pl.col("symbol").is_in(list(self.experiment.data.untraded))
+        return self.bars.filter((pl.col("timestamp") >= first) | untraded)
+
+    @property
+    def tail_ticks(self) -> pl.Series:
+        """The bars of the tail: other markets may have timestamps between them, on which no decision is taken."""
+        return self._traded(self.tail)["timestamp"].unique().sort()
+
+    def _traded(self, bars: pl.DataFrame) -> pl.DataFrame:
+        return bars.filter(~pl.col("symbol").is_in(list(self.experiment.data.untraded)))
 
     def given(self, bars: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         """What bars become on their way to a model: one row a traded symbol and bar from its first one on.

@@ -100,7 +100,7 @@ def _volatility(evidence: Evidence) -> Finding:
 
 
 def _outcomes(evidence: Evidence) -> Finding:
-    ticks = evidence.tail["timestamp"].unique().sort()
+    ticks = evidence.tail_ticks
     cuts = [ticks[len(ticks) * (k + 1) // (CUTS + 1)] for k in range(CUTS)]
     horizon = evidence.experiment.target.horizon
     lie = outcomes_lie_after_the_decision(evidence.outcomes, evidence.tail, cuts, horizon=horizon)

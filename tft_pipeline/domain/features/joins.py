@@ -36,7 +36,7 @@ def usual_spacing(known: Stamps) -> NDArray[np.float64]:
     spacings = np.diff(known).astype("timedelta64[us]").astype(np.float64)
     out = np.zeros(len(known))
     for row in range(1, min(len(known), SPACINGS)):
-        out[row] = np.median(spacings)
+        out[row] = np.median(spacings[:row])
     if len(spacings) >= SPACINGS:
         windows = np.lib.stride_tricks.sliding_window_view(spacings, SPACINGS)
         out[SPACINGS:] = np.partition(windows, SPACINGS // 2, axis=1)[:, SPACINGS // 2]

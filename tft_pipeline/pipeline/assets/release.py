@@ -41,7 +41,7 @@ from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
 from tft_pipeline.storage.releases import CARD_FILE, write_release
 from tft_pipeline.storage.snapshots import Snapshot
 
-CARD_SECTIONS = ("description", "target", "periods", "data.market_symbol")
+CARD_SECTIONS = ("description", "target", "periods", "data.market_symbol", "data.cross_markets")
 
 
 def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:

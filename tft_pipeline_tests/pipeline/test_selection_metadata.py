@@ -1,0 +1,75 @@
+"""What the UI shows of phases 1 to 3: the notes' two tables, reasons, intervals, and pictures that are drawn."""
+
+import base64
+import re
+import struct
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from tft_pipeline.domain.phases import PruningSection
+from tft_pipeline.domain.pruning import pruned
+from tft_pipeline.pipeline.selection_metadata import fold_metadata, prefilter_metadata, reason_counts, selection_metadata
+from tft_pipeline_tests.domain.test_pruning import DROPPED, PREFILTERED, folds
+
+
+def rows_of(value: Any) -> list[dict[str, Any]]:
+    assert isinstance(value, dg.TableMetadataValue)
+    return [dict(record.data) for record in value.records]
+
+
+def size_of(value: Any) -> tuple[int, int]:
+    """Width and height of the PNG inside Markdown."""
+    assert isinstance(value, dg.MarkdownMetadataValue)
+    found = re.search(r"data:image/png;base64,([^)]+)\)", str(value.value))
+    assert found
+    width, height = struct.unpack(">II", base64.b64decode(found[1])[16:24])
+    return width, height
+
+
+def test_phase_one_shows_every_drop_with_its_partner_and_counts_reasons() -> None:
+    shown = prefilter_metadata(PREFILTERED)
+    assert rows_of(shown["dropped"]) == [dict(row) for row in DROPPED]
+    assert reason_counts(PREFILTERED) == {"kept": 6, "collinear": 2, "rank_deficient": 2, "constant": 1}
+    assert size_of(shown["counts"])[0] > 600
+    assert rows_of(prefilter_metadata(PREFILTERED.model_copy(update={"dropped": ()}))["dropped"]) == []
+
+
+def test_a_fold_shows_importance_and_its_share_of_the_time_where_it_was_measured() -> None:
+    (fold,) = folds(1)
+    shown = fold_metadata(fold, 0.2)
+    assert shown["importance_share_of_fold"] == pytest.approx(0.2)
+    assert size_of(shown["importance"])
+    (without,) = folds(1, importance=False)
+    assert "importance" not in fold_metadata(without, 0.0)
+
+
+def test_phase_three_shows_the_notes_tables_and_three_pictures() -> None:
+    made = folds()
+    pruning = PruningSection(min_features=1)
+    record = pruned(made, PREFILTERED, pruning)
+    shown = selection_metadata(record, made, pruning, 0.0042)
+    first = rows_of(shown["features"])[0]
+    assert (first["rank"], first["feature"]) == (1, "vix_level")
+    assert first["weight_percent"] == pytest.approx(100.0 * record.rows[0]["weight"], abs=1e-6)
+    assert first["stability_percent"] == 100.0
+    assert {"reason", "standard_error", "seed_spread", "importance"} <= set(first)
+    assert [(row["group"], row["kept"]) for row in rows_of(shown["groups"])] == [
+        (row["group"], row["kept"]) for row in record.groups
+    ]
+    (summary,) = rows_of(shown["summary"])
+    assert (summary["initial"], summary["selected"]) == (11, len(record.features))
+    assert [row["stands_for_it"] for row in rows_of(shown["dropped_in_phase_1"])][1] == "px_ret_1"
+    assert shown["seconds"] == 0.0042
+    assert shown["rank_agreement"] == record.agreement["mean"]
+    for name in ("weights", "stability", "weights_by_fold"):
+        assert size_of(shown[name])[1] > 100
+
+
+def test_a_figure_that_does_not_exist_is_shown_with_its_reason() -> None:
+    made = folds(1, importance=False)
+    shown = selection_metadata(pruned(made, PREFILTERED, PruningSection()), made, PruningSection(), 0.0)
+    assert shown["nogueira"] == "undefined: one fold: there is nothing to compare it with"
+    assert "not measured in all folds" in shown["rank_agreement"]
+    assert size_of(shown["weights"])
