@@ -65,6 +65,18 @@ def purge_comparison(
 
 
 @app.command()
+def features(
+    experiment: Annotated[Path | None, typer.Argument(help="experiment file; the whole catalogue without one")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the features: name, formula, lookback, inputs, units, lag; those left out, with the reason."""
+    from tft_pipeline.pipeline.feature_list import features_in_words, list_features
+
+    found = list_features(experiment)
+    typer.echo(json.dumps(found, indent=1) if as_json else "\n".join(features_in_words(found)))
+
+
+@app.command()
 def stats(
     returns: Annotated[
         Path, typer.Argument(help="CSV or Parquet file: one numeric column, with timestamps or without")

@@ -51,11 +51,9 @@ def noise_name(k: int) -> str:
 NOISE = tuple(noise_name(k) for k in range(N_NOISE))
 COLUMNS = (*NOISE[:30], TWIN, *NOISE[30:50], *TRUE, *NOISE[50:])
 """As they stand in the source."""
-SHORT_COLUMNS = tuple(
-    name
-    for name in COLUMNS
-    if name not in NOISE or int(name[-2:]) in {0, 1, 7, 8, 60, 61, 70, 71, *range(40, 52), *range(80, 86)}
-)
+SHORT_NOISE = {0, 1, 7, 8, 60, 61, 70, 71, *range(40, 52), *range(80, 86)}
+SHORT_COLUMNS = tuple(name for name in COLUMNS if name not in NOISE or int(name[-2:]) in SHORT_NOISE)
+"""For short studies: two pairs of each kind, slow and market-wide noise."""
 
 
 def selection_panel(seed: int) -> pl.DataFrame:

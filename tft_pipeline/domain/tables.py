@@ -117,15 +117,18 @@ def join_table(bars: pl.DataFrame, table: pl.DataFrame, *, prefix: str, max_age_
         max_age_days: a value that has been public for longer at a bar counts as missing. Without it the table must go
             on to the last bar: no silence of more than five of its usual (median) spacings before it.
     Raises:
-        BarsError: a column of that name in the bars, symbols that share nothing with the bars', no value at any bar, a
+        BarsError: a column with that prefix in the bars, symbols that share nothing with the bars', no value at any bar, a
             table that ends early.
     """
     named = f"table {prefix!r}"
     by = ("symbol",) if "symbol" in table.columns else ()
     columns = tuple(name for name in table.columns if name not in KEYS)
-    taken = [name for name in columns if name in bars.columns]
+    taken = [name for name in bars.columns if name.startswith(f"{prefix}_")]
     if taken:
-        raise BarsError(f"{named}: the bars have columns {taken} already; choose another prefix or rename the columns")
+        raise BarsError(
+            f"{named}: the bars have columns {taken} already, and a group must have one source; choose another prefix or "
+            "rename the columns"
+        )
     if by and not set(table["symbol"]) & set(bars["symbol"]):
         raise BarsError(
             f"{named} speaks of {_some(table['symbol'])} and the bars of {_some(bars['symbol'])}: not one value would be "
@@ -156,6 +159,17 @@ def join_table(bars: pl.DataFrame, table: pl.DataFrame, *, prefix: str, max_age_
     return JoinedTable(
         bars=joined.select(*bars.columns, *columns).sort("symbol", "timestamp"), columns=columns, about=about
     )
+
+
+def rows_by_symbol(table: pl.DataFrame, symbols: Sequence[str]) -> pl.DataFrame:
+    """The rows of a table as publications about each symbol, the shape in which guards look values up.
+
+    Args:
+        table: from `normalise_table`; one without `symbol` speaks of all of them.
+    """
+    if "symbol" in table.columns:
+        return table
+    return table.join(pl.DataFrame({"symbol": list(symbols)}, schema={"symbol": pl.String}), how="cross")
 
 
 def _refuse_publication_dates(column: pl.Series, named: str) -> None:

@@ -10,11 +10,13 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
+from inspect import isgeneratorfunction
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import dagster as dg
 
@@ -34,25 +36,42 @@ def measured(graph: ExperimentGraph, asset: str) -> Callable[[Callable[P, R]], C
     """Decorate an asset's function: each computing of it, failed ones too, becomes a row of the experiment's usage."""
 
     def around(compute: Callable[P, R]) -> Callable[P, R]:
+        if isgeneratorfunction(compute):
+
+            @wraps(compute)
+            def measure_yielding(*args: P.args, **kwargs: P.kwargs) -> Any:
+                outputs = compute(*args, **kwargs)
+                with _metered(graph, asset):
+                    first = next(outputs)
+                yield first  # storing it is not counted
+                yield from outputs
+
+            return cast(Callable[P, R], measure_yielding)
+
         @wraps(compute)  # Dagster reads the inputs from the signature of what is wrapped
         def measure(*args: P.args, **kwargs: P.kwargs) -> R:
-            context = dg.AssetExecutionContext.get()
-            partition = context.partition_key if context.assets_def.partitions_def is not None else None
-            meter = UsageMeter()
-            ok = False
-            try:
-                value = compute(*args, **kwargs)
-                ok = True
-                return value
-            finally:
-                row = {"asset": asset, "partition": partition, "run_id": context.run.run_id, "ok": ok, **meter.stop()}
-                record_usage(graph.layout.usage(graph.name), row)
-                if ok:
-                    context.add_output_metadata({name: row[name] for name in ("wall_s", "cpu_s", "peak_rss_mib")})
+            with _metered(graph, asset):
+                return compute(*args, **kwargs)
 
         return measure
 
     return around
+
+
+@contextmanager
+def _metered(graph: ExperimentGraph, asset: str) -> Iterator[None]:
+    context = dg.AssetExecutionContext.get()
+    partition = context.partition_key if context.assets_def.partitions_def is not None else None
+    meter = UsageMeter()
+    ok = False
+    try:
+        yield
+        ok = True
+    finally:
+        row = {"asset": asset, "partition": partition, "run_id": context.run.run_id, "ok": ok, **meter.stop()}
+        record_usage(graph.layout.usage(graph.name), row)
+        if ok:
+            context.add_output_metadata({name: row[name] for name in ("wall_s", "cpu_s", "peak_rss_mib")})
 
 
 class UsageMeter:

@@ -32,7 +32,8 @@ def record_usage(ledger: Path, row: dict[str, Any]) -> None:
         raise ValueError(
             f"usage row has keys {sorted(row)}, expected {sorted(KEYS)}: it could not be read back; correct it"
         )
-    if ledger.exists() and not ledger.read_bytes().endswith(b"\n"):  # a crash cut the last write off; this row must not be glued to it
+    # a crash may have cut the last write off: this row must not be glued to it
+    if ledger.exists() and not ledger.read_bytes().endswith(b"\n"):
         with ledger.open("ab") as stream:
             stream.write(b"\n")
     append_line(ledger, row)

@@ -9,7 +9,8 @@ import pytest
 
 from tft_pipeline.domain.bars import BarsError, user_columns
 from tft_pipeline.domain.features.groups import GROUPS
-from tft_pipeline.domain.tables import join_table, normalise_table, refusal_of_table_prefix
+from tft_pipeline.domain.leakage_stored import publications_are_not_used_early
+from tft_pipeline.domain.tables import join_table, normalise_table, refusal_of_table_prefix, rows_by_symbol
 
 START = datetime(2024, 1, 1, 21, tzinfo=UTC)
 STAMP = pl.Datetime("us", "UTC")
@@ -135,6 +136,20 @@ def test_the_record_names_what_was_used() -> None:
     }
 
 
+def test_the_guard_finds_every_joined_value_in_the_rows_and_one_used_early() -> None:
+    late = rows(*((day, day + 1.5, 10.0 + day) for day in range(12)))
+    normal = normalise_table(late, prefix="vix", timezone=None)
+    published = rows_by_symbol(normal, ["AAA", "BBB"])
+    held = join_table(bars(), normal, prefix="vix", max_age_days=None).bars
+    assert publications_are_not_used_early(held, published, ["vix_level"]).state == "held"
+    early = held.with_columns(pl.col("vix_level").shift(-1).over("symbol"))
+    found = publications_are_not_used_early(early, published, ["vix_level"])
+    assert found.state == "leak"
+    assert "vix_level of AAA at 2024-01-02" in found.detail
+    own = normalise_table(late.with_columns(symbol=pl.lit("AAA")), prefix="vix", timezone=None)
+    assert rows_by_symbol(own, ["AAA", "BBB"]).equals(own)
+
+
 WRONG: dict[str, tuple[pl.DataFrame, str]] = {
     "no publication": (
         DAILY.drop("available_at"),
@@ -192,6 +207,8 @@ def test_a_column_that_the_bars_have_already_is_refused() -> None:
     normal = normalise_table(DAILY, prefix="vix", timezone=None)
     with pytest.raises(BarsError, match=r"the bars have columns \['vix_level'\] already; choose another prefix"):
         join_table(bars().with_columns(vix_level=1.0), normal, prefix="vix", max_age_days=None)
+    with pytest.raises(BarsError, match=r"\['vix_slope'\] already, and a group must have one source"):
+        join_table(bars().with_columns(vix_slope=1.0, vixen=2.0), normal, prefix="vix", max_age_days=None)
 
 
 def test_a_time_zone_places_naive_times() -> None:

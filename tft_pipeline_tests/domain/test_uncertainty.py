@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
 from tft_pipeline.domain.uncertainty import fold_means, seed_spread
 
 
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), n_folds=st.integers(2, 12))
 def test_the_interval_over_folds_is_that_of_the_t_test(seed, n_folds):
     values = np.random.default_rng(seed).exponential(0.02, (n_folds, 5))
@@ -35,6 +36,7 @@ def test_one_fold_has_a_mean_and_no_error():
     assert (found.standard_error, found.low, found.high) == (None, None, None)
 
 
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000))
 def test_the_spread_over_seeds_is_pooled_over_folds_and_ignores_what_folds_differ_by(seed):
     rng = np.random.default_rng(seed)

@@ -30,7 +30,8 @@ def size_of(value: Any) -> tuple[int, int]:
 
 def test_phase_one_shows_every_drop_with_its_partner_and_counts_reasons() -> None:
     shown = prefilter_metadata(PREFILTERED)
-    assert rows_of(shown["dropped"]) == [dict(row) for row in DROPPED]
+    named = [(row["feature"], row["reason"], row["partner"]) for row in rows_of(shown["dropped"])]
+    assert named == [(row["feature"], row["reason"], row["partner"]) for row in DROPPED]
     assert reason_counts(PREFILTERED) == {"kept": 6, "collinear": 2, "rank_deficient": 2, "constant": 1}
     assert size_of(shown["counts"])[0] > 600
     assert rows_of(prefilter_metadata(PREFILTERED.model_copy(update={"dropped": ()}))["dropped"]) == []

@@ -1,6 +1,9 @@
 """The asset and its workers share one study; what the asset shows; how the storage's password stays secret."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +82,27 @@ def test_a_worker_has_nothing_to_work_on_before_features_are_selected(workbench:
     bench = workbench()
     with pytest.raises(ConfigurationError, match="selected_features of small is not materialised yet"):
         work_on_study(bench.file, print)
+
+
+@pytest.mark.slow
+def test_a_real_worker_that_is_killed_leaves_a_study_that_the_asset_completes(finished: Workbench) -> None:
+    control(finished, max_trials=9)
+    script = (
+        "import sys; from pathlib import Path; from tft_pipeline.pipeline.tuning_worker import work_on_study; "
+        "work_on_study(Path(sys.argv[1]), lambda line: print(line, flush=True))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(finished.file)], stdout=subprocess.PIPE, text=True, env={**os.environ}
+    ) as worker:
+        assert worker.stdout is not None
+        lines = iter(worker.stdout.readline, "")
+        assert any("trial 4 begins" in line for line in lines)
+        worker.kill()
+    assert not again(finished)["failed"]
+    trials = record(finished).trials
+    assert sum(trial.state == "complete" for trial in trials) == 9
+    replaced = [trial.replaces for trial in trials if trial.replaces is not None]
+    assert sorted(trial.number for trial in trials if trial.state == "fail") == sorted(replaced) != []
 
 
 def test_the_variable_names_another_database_with_equal_trials(

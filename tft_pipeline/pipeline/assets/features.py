@@ -5,21 +5,22 @@ from collections.abc import Iterator
 import dagster as dg
 import polars as pl
 
-from tft_pipeline.domain.bars import user_columns
 from tft_pipeline.domain.experiment import Experiment
 from tft_pipeline.domain.features import FeatureSet, build_features, first_causality_violation, resolve_features
 from tft_pipeline.domain.features.blocks import FeatureBuild
 from tft_pipeline.domain.judging import prefiltered
-from tft_pipeline.domain.reports import FeatureCatalogue, FeatureRow, PrefilteredFeatures
+from tft_pipeline.domain.reports import FeatureCatalogue, PrefilteredFeatures
 from tft_pipeline.domain.targets import build_targets
 from tft_pipeline.model.feature_stream import feature_frames, workers_for
 from tft_pipeline.pipeline.automation import on_content_change
+from tft_pipeline.pipeline.feature_list import catalogue_of
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import FRAME_FILE
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.panels import panel_of
 from tft_pipeline.pipeline.plots import bar_picture, histogram_picture
 from tft_pipeline.pipeline.selection_metadata import prefilter_metadata
+from tft_pipeline.pipeline.usage import measured
 from tft_pipeline.storage.atomic import stage_beside
 from tft_pipeline.storage.frames import FrameFile, write_frames
 from tft_pipeline.storage.snapshots import Snapshot
@@ -87,45 +88,13 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         code_version=graph.code_version("2", "features", "data"),
         automation_condition=on_content_change(),
     )
+    @measured(graph, "feature_catalogue")
     def feature_catalogue(snapshot: Snapshot) -> dg.Output[FeatureCatalogue]:
         """Which features the bars allow, with formula, lookback, units and lag; one row a feature."""
-        chosen = resolve_features(
-            snapshot.bars.columns,
-            groups=experiment.features.groups,
-            names=experiment.features.names,
-            has_market=data.market_symbol is not None,
-            cross_markets=data.cross_markets,
-        )
-        own = user_columns(snapshot.bars.columns) if experiment.features.user_columns else ()
-        clash = sorted(set(own) & {feature.name for feature in chosen.features})
-        if clash:
-            raise dg.Failure(
-                f"columns {clash} of the source carry names of the catalogue: rename them, for which is meant is unclear",
-                allow_retries=False,
-            )
-        record = FeatureCatalogue(
-            used=tuple(
-                FeatureRow(
-                    name=feature.name,
-                    group=feature.group,
-                    formula=feature.formula,
-                    lookback=feature.lookback,
-                    inputs=tuple(feature.inputs),
-                    version=feature.version,
-                    units=feature.units,
-                    lag=feature.lag,
-                )
-                for feature in chosen.features
-            ),
-            skipped=dict(chosen.skipped),
-            user_columns=own,
-            max_lookback=max(chosen.max_lookback, 1),
-        )
-        if not record.names:
-            raise dg.Failure(
-                "not one feature can be built from these columns: there is nothing to learn from; choose other groups",
-                allow_retries=False,
-            )
+        try:
+            record = catalogue_of(experiment, snapshot.bars.columns)
+        except ValueError as error:
+            raise dg.Failure(f"feature catalogue: {error}", allow_retries=False) from error
         skipped = [{"feature": name, "reason": reason} for name, reason in record.skipped.items()]
         rows = [row.model_dump() for row in record.used]
         counts: dict[str, float] = {}
@@ -152,6 +121,7 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         automation_condition=on_content_change(),
         kinds={"polars", "parquet"},
     )
+    @measured(graph, "features")
     def features(snapshot: Snapshot, catalogue: FeatureCatalogue) -> Iterator[dg.Output[FrameFile]]:
         """Causal features; one row a traded symbol and bar, one Float32 column a feature."""
         build = feature_build(experiment, snapshot.bars, catalogue)
@@ -181,10 +151,11 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     )
     def causal(features: pl.LazyFrame, snapshot: Snapshot, catalogue: FeatureCatalogue) -> dg.AssetCheckResult:
         """Removing or perturbing the bars after a cut leaves every feature up to it as it was, to the bit."""
-        ticks = snapshot.bars["timestamp"].unique().sort()
-        tail = ticks[-min(len(ticks), CAUSALITY_TAIL_BARS)]
-        bars = snapshot.bars.filter(pl.col("timestamp") >= tail)
-        inside = bars["timestamp"].unique().sort()
+        # other markets may have timestamps between the bars, on which no decision is taken
+        untraded = pl.col("symbol").is_in(list(data.untraded))
+        ticks = snapshot.bars.filter(~untraded)["timestamp"].unique().sort()
+        inside = ticks[-min(len(ticks), max(CAUSALITY_TAIL_BARS, 2 * catalogue.max_lookback)) :]
+        bars = snapshot.bars.filter((pl.col("timestamp") >= inside[0]) | untraded)
         cuts = [inside[len(inside) * (k + 1) // (CAUSALITY_CUTS + 1)] for k in range(CAUSALITY_CUTS)]
         violation = first_causality_violation(lambda frame: computed_features(experiment, frame, catalogue), bars, cuts)
         return dg.AssetCheckResult(
@@ -202,6 +173,7 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         automation_condition=on_content_change(),
         kinds={"polars", "parquet"},
     )
+    @measured(graph, "targets")
     def targets(snapshot: Snapshot) -> dg.Output[pl.DataFrame]:
         """Next return, ex-ante volatility and label; one row a traded symbol and bar."""
         frame = computed_targets(experiment, snapshot.bars)
@@ -230,6 +202,7 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         ),
         automation_condition=on_content_change(),
     )
+    @measured(graph, "prefiltered_features")
     def prefiltered_features(
         features: pl.LazyFrame, targets: pl.DataFrame, catalogue: FeatureCatalogue
     ) -> dg.Output[PrefilteredFeatures]:

@@ -1,0 +1,117 @@
+"""Which features there are: of the catalogue, or of one experiment's own bars. Not here: computing them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tft_pipeline.domain.bars import BarsError, user_columns
+from tft_pipeline.domain.experiment import ConfigurationError, Experiment
+from tft_pipeline.domain.features import Feature, catalogue, resolve_features
+from tft_pipeline.domain.features.groups import GROUPS
+from tft_pipeline.domain.reports import FeatureCatalogue, FeatureRow
+from tft_pipeline.pipeline.assets.snapshot import taken_bars
+from tft_pipeline.storage.experiments import read_experiment
+
+
+def catalogue_of(experiment: Experiment, columns: Sequence[str]) -> FeatureCatalogue:
+    """The features an experiment builds from bars with some columns, and those it leaves out, with the reason.
+
+    Raises:
+        ValueError: a column carries the name of a feature; nothing can be built.
+    """
+    data = experiment.data
+    chosen = resolve_features(
+        columns,
+        groups=experiment.features.groups,
+        names=experiment.features.names,
+        has_market=data.market_symbol is not None,
+        cross_markets=data.cross_markets,
+    )
+    own = user_columns(columns) if experiment.features.user_columns else ()
+    clash = sorted(set(own) & {feature.name for feature in chosen.features})
+    if clash:
+        raise ValueError(
+            f"columns {clash} of the source carry names of the catalogue: rename them, for which is meant is unclear"
+        )
+    record = FeatureCatalogue(
+        used=tuple(feature_row(feature) for feature in chosen.features),
+        skipped=dict(chosen.skipped),
+        user_columns=own,
+        max_lookback=max(chosen.max_lookback, 1),
+    )
+    if not record.names:
+        raise ValueError(
+            "not one feature can be built from these columns: there is nothing to learn from; choose other groups"
+        )
+    return record
+
+
+def feature_row(feature: Feature) -> FeatureRow:
+    """A feature of the catalogue as it is recorded and listed."""
+    return FeatureRow(
+        name=feature.name,
+        group=feature.group,
+        formula=feature.formula,
+        lookback=feature.lookback,
+        inputs=tuple(feature.inputs),
+        version=feature.version,
+        units=feature.units,
+        lag=feature.lag,
+    )
+
+
+def list_features(path: Path | None) -> dict[str, Any]:
+    """Every feature of the catalogue, or those that an experiment builds from its bars.
+
+    Returns:
+        features (one record each), groups (name, what it is about, how many), left_out (name -> reason), user_columns. The
+        catalogue alone has no bars: nothing is left out and there are no user columns.
+    Raises:
+        ConfigurationError: the experiment file, its bars or its choice of features cannot be used.
+    """
+    if path is None:
+        record = FeatureCatalogue(
+            used=tuple(feature_row(feature) for feature in catalogue()), skipped={}, user_columns=(), max_lookback=1
+        )
+    else:
+        file = read_experiment(path)
+        try:
+            record = catalogue_of(file.experiment, taken_bars(file).bars.columns)
+        except (BarsError, ValueError) as error:
+            raise ConfigurationError(f"{path}: {error}") from error
+    counts = Counter(row.group for row in record.used)
+    return {
+        "features": [row.model_dump(mode="json") for row in record.used],
+        "groups": [
+            {"group": group, "about": GROUPS.get(group, "named in data.cross_markets, or a raw column"), "features": n}
+            for group, n in counts.items()
+        ],
+        "left_out": dict(record.skipped),
+        "user_columns": list(record.user_columns),
+    }
+
+
+def features_in_words(found: dict[str, Any]) -> list[str]:
+    """The same for a reader: a heading a group, a line a feature, what was left out by reason."""
+    lines = []
+    for group in found["groups"]:
+        lines.append(f"{group['group']}: {group['about']}")
+        own = [row for row in found["features"] if row["group"] == group["group"]]
+        lines += [
+            f"  {row['name']}: {row['formula']} [{row['units']}; {row['lookback']} bars of {', '.join(row['inputs']) or 'time'}"
+            f"{'' if not row['lag'] else '; usable ' + str(row['lag']) + ' bars later'}]"
+            for row in own
+        ]
+    if found["user_columns"]:
+        lines.append(f"your own columns: {', '.join(found['user_columns'])}")
+    for reason, names in _by_reason(found["left_out"]).items():
+        lines.append(f"left out, {reason} ({len(names)}): {', '.join(names)}")
+    return [*lines, f"{len(found['features']) + len(found['user_columns'])} features"]
+
+
+def _by_reason(left_out: dict[str, str]) -> dict[str, list[str]]:
+    reasons: dict[str, list[str]] = {}
+    for name, reason in left_out.items():
+        reasons.setdefault(reason, []).append(name)
+    return reasons
