@@ -204,7 +204,7 @@ class SharedTrials:
         params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
         deaths = trial.user_attrs.get(CUT_OFF, 0) + died
         known = any(other.user_attrs.get(REPLACES) == trial.number for other in self.study.get_trials(deepcopy=False))
-        again = bool(params) and deaths <= 5
+        again = bool(params) and deaths <= RETRIES
         if again and not known:
             self.study.enqueue_trial(params, user_attrs={REPLACES: trial.number, CUT_OFF: deaths})
         fate = "its parameters are tried once more" if again else "its parameters are given up"

@@ -176,14 +176,21 @@ def _publications(evidence: Evidence) -> Finding:
     own = user_columns(evidence.bars.columns)
     if not own:
         return Finding(tried="nothing", state="not_used", detail="the source has no feature columns of its own")
-    names = ", ".join(own)
-    if "available_at" not in evidence.bars.columns:
-        why = f"the source does not say when {names} were published (available_at)"
+    tables = {table.prefix for table in evidence.experiment.data.tables}
+    stated = "available_at" in evidence.bars.columns
+    dated = [name for name in own if stated or name.partition("_")[0] in tables]
+    undated = ", ".join(name for name in own if name not in dated)
+    if not dated:
+        why = f"the source does not say when {undated} were published (available_at)"
         return Finding(tried="nothing", state="not_verifiable", detail=why)
     if evidence.source is None:
-        why = f"the source is not the one that the bars were taken from: when {names} were published is not known any more"
+        why = f"a source is not the one that was taken: when {', '.join(dated)} were published is not known any more"
         return Finding(tried="nothing", state="not_verifiable", detail=why)
-    return publications_are_not_used_early(evidence.bars, evidence.source(), own)
+    found = publications_are_not_used_early(evidence.bars, evidence.source(), dated)
+    if undated and found.state == "held":
+        why = f"the source does not say when {undated} were published (available_at)"
+        return Finding(tried=found.tried, state="not_verifiable", detail=why)
+    return found
 
 
 def _columns_computed_elsewhere(evidence: Evidence) -> Finding:

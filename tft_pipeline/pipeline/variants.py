@@ -107,7 +107,7 @@ def overlap_graph(graph: ExperimentGraph) -> ExperimentGraph:
         update={
             "name": name,
             "periods": experiment.periods.model_copy(update={"overlap": "allowed"}),
-            "data": experiment.data.model_copy(update={"source": str(graph.file.source)}),
+            "data": graph.file.absolute_data(),
         }
     )
     folder = graph.layout.experiment(name)

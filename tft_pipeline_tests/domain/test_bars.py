@@ -364,3 +364,9 @@ def test_a_naive_publication_time_is_refused():
     frame = published(ON_TIME).with_columns(pl.col("available_at").dt.replace_time_zone(None))
     with pytest.raises(BarsError, match="available_at has no time zone"):
         normalise(frame)
+
+
+def test_names_of_minute_aggregates_are_reserved():
+    with pytest.raises(BarsError, match=r"columns \['minute_count'\] begin with 'minute_'.*rename them"):
+        normalise(bars(minute_count=1.0))
+    assert user_columns(["timestamp", "close", "minute_count", "minutes", "score"]) == ("minutes", "score")

@@ -58,6 +58,18 @@ def test_the_latest_knowledge_is_the_last_publication_where_there_is_one():
     assert manifest(bars)["knowledge_time_max"] == (business_days(420)[-1] + timedelta(hours=7)).isoformat()
 
 
+def test_minutes_and_tables_are_listed_beside_the_bars_and_count_through_their_columns_alone():
+    bars = ragged_bars()
+    given = {"created_at": TAKEN, "interval": "1d", "source": {"name": "bars.parquet"}, "environment": {}}
+    listed = snapshot_manifest(bars, **given, minute_source={"name": "minutes"}, tables=({"prefix": "vix"},))
+    plain = snapshot_manifest(bars, **given)
+    assert (listed["minute_source"], listed["tables"]) == ({"name": "minutes"}, [{"prefix": "vix"}])
+    assert (plain["minute_source"], plain["tables"]) == (None, [])
+    assert listed["identity_sha256"] == plain["identity_sha256"]
+    joined = snapshot_manifest(bars.with_columns(vix_level=1.0), **given)
+    assert joined["identity_sha256"] != plain["identity_sha256"]
+
+
 def test_the_manifest_is_json():
     found = manifest(ragged_bars().with_columns(score=pl.lit(float("inf"))))
     assert json.loads(json.dumps(found, allow_nan=False)) == found

@@ -205,7 +205,9 @@ def test_a_table_that_cannot_be_used_is_refused_with_one_clear_error(case: str) 
 
 def test_a_column_that_the_bars_have_already_is_refused() -> None:
     normal = normalise_table(DAILY, prefix="vix", timezone=None)
-    with pytest.raises(BarsError, match=r"the bars have columns \['vix_level'\] already; choose another prefix"):
+    with pytest.raises(
+        BarsError, match=r"the bars have columns \['vix_level'\] already, and a group must have one source"
+    ):
         join_table(bars().with_columns(vix_level=1.0), normal, prefix="vix", max_age_days=None)
     with pytest.raises(BarsError, match=r"\['vix_slope'\] already, and a group must have one source"):
         join_table(bars().with_columns(vix_slope=1.0, vixen=2.0), normal, prefix="vix", max_age_days=None)

@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from tft_pipeline.domain.bars import BarsError
-from tft_pipeline.storage.sources import read_source, source_files, source_sha256
+from tft_pipeline.storage.sources import read_source, scan_source, source_files, source_record, source_sha256
 
 ONE = pl.DataFrame({"timestamp": ["2024-01-01T00:00:00Z", "2024-01-02T00:00:00Z"], "symbol": "A", "close": [1.0, 2.5]})
 TWO = ONE.with_columns(symbol=pl.lit("B"))
@@ -39,6 +39,29 @@ def test_files_with_other_columns_are_refused_by_name(tmp_path, other):
     other.write_parquet(tmp_path / "b.parquet")
     with pytest.raises(BarsError, match=r"b\.parquet has columns .*a\.parquet has .*convert one of them"):
         read_source(tmp_path)
+
+
+def test_a_lazy_source_has_the_rows_of_one_that_is_read_and_refuses_the_same_files(tmp_path):
+    ONE.write_csv(tmp_path / "a.csv")
+    TWO.write_csv(tmp_path / "b.csv")
+    assert scan_source(tmp_path).collect(engine="streaming").equals(read_source(tmp_path))
+    TWO.with_columns(volume=1.0).write_csv(tmp_path / "b.csv")
+    with pytest.raises(BarsError, match=r"b\.csv has columns .*a\.csv has .*convert one of them"):
+        scan_source(tmp_path)
+    (tmp_path / "b.csv").write_bytes(b"")
+    with pytest.raises(BarsError, match=r"b\.csv: cannot be read"):
+        scan_source(tmp_path)
+
+
+def test_a_missing_source_names_the_key_it_belongs_to(tmp_path):
+    for read in (source_files, source_sha256, scan_source, read_source, source_record):
+        with pytest.raises(BarsError, match=r"no such file or folder; correct data\.tables, which is relative"):
+            read(tmp_path / "absent.csv", key="data.tables")
+
+
+def test_the_record_of_a_source_holds_no_path(tmp_path):
+    ONE.write_csv(tmp_path / "a.csv")
+    assert source_record(tmp_path) == {"name": tmp_path.name, "files": 1, "sha256": source_sha256(tmp_path)}
 
 
 def test_a_file_of_an_unknown_kind_is_refused(tmp_path):

@@ -19,6 +19,7 @@ from tft_pipeline.domain.reports import (
     SelectedFeatures,
     TunedHyperparameters,
 )
+from tft_pipeline.domain.tables import normalise_table, rows_by_symbol
 from tft_pipeline.pipeline.assets.evaluation import all_production_folds
 from tft_pipeline.pipeline.automation import on_all_folds
 from tft_pipeline.pipeline.evidence import Evidence
@@ -141,25 +142,31 @@ def audit_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 
 
 def published_rows(graph: ExperimentGraph, snapshot: Snapshot) -> Callable[[], pl.DataFrame] | None:
-    """Reads the rows that a snapshot was made of, one a publication; None where the source holds others by now."""
-    data, source = graph.experiment.data, graph.file.source
-    symbols = None if data.symbols is None else sorted({*data.symbols, *snapshot.bars["symbol"].unique()})
+    """Reads the rows that a snapshot was made of, of bars and tables, one a publication; None where a source holds others."""
+    data, file = graph.experiment.data, graph.file
+    symbols = sorted(snapshot.bars["symbol"].unique())
+    taken = [snapshot.manifest["source"], *snapshot.manifest.get("tables", ())]
     try:
-        same = source_sha256(source) == snapshot.manifest["source"]["sha256"]
+        now = [source_sha256(file.source), *(source_sha256(path) for path in file.tables)]
     except BarsError:  # moved or deleted since: the guard says that it could not be tried
         return None
-    if not same:
+    if now != [record["sha256"] for record in taken]:
         return None
 
     def read() -> pl.DataFrame:
-        return normalise_bars(
-            read_source(source),
+        bars = normalise_bars(
+            read_source(file.source),
             timezone=data.timezone,
-            symbols=symbols,
+            symbols=None if data.symbols is None else symbols,
             start=data.start,
             end=data.end,
             min_bars=data.min_bars,
         )
+        tables = (
+            normalise_table(read_source(path), prefix=section.prefix, timezone=data.timezone)
+            for section, path in zip(data.tables, file.tables, strict=True)
+        )
+        return pl.concat([bars, *(rows_by_symbol(table, symbols) for table in tables)], how="diagonal")
 
     return read
 

@@ -12,6 +12,7 @@ from tft_pipeline.pipeline.report.markup import (
     facts,
     figure_of,
     free_table,
+    join,
     paragraph,
     percent,
     several,
@@ -162,12 +163,11 @@ def _feature_table(rows: Sequence[Mapping[str, Any]]) -> Html:
         Column("kept", lambda row: "✓ kept" if row["kept"] else "✗ dropped", False),
         Column("why", lambda row: sentence(str(row["reason"])), False),
     ]
-    return table(
-        columns,
-        rows,
-        caption="Features by weight. Interval over folds, which share training bars: too short rather than too long. Spread: "
-        "deviation over the seeds of a fold. Importance: rise of the validation loss with the feature permuted",
+    note = (
+        "Interval: of the mean over folds, which share training bars, so that it is too short rather than too long. Spread: "
+        "deviation over the seeds of a fold. Importance: rise of the validation loss with the feature permuted in blocks."
     )
+    return join([table(columns, rows, caption="Features by weight"), paragraph(note, kind="note")])
 
 
 def _percent(share: float | None) -> float | None:
@@ -200,11 +200,12 @@ def _agreement(records: ReportRecords) -> Html:
         "high": found["high"],
     }
     means = {"fold": "of mean weight with mean importance", "rank_correlation": found["of_means"]}
-    return free_table(
-        [*rows, over, means],
-        caption="Spearman's correlation of selection weight with block-permutation importance, with the 95 % interval of its "
-        "mean. Features that carry nothing are ranked by chance in both, so that it is low where they are many",
+    shown = free_table([*rows, over, means], caption="Rank correlation of selection weight with permutation importance")
+    note = (
+        "Spearman's correlation, with the 95 % interval of its mean over folds. Features that carry nothing are ranked by chance "
+        "in both, so that it is low where they are many."
     )
+    return join([shown, paragraph(note, kind="note")])
 
 
 AGREEMENT = ("by_fold", "mean", "low", "high", "of_means")
