@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
+from tft_pipeline.domain.data_section import DataSection
 from tft_pipeline.domain.phases import (
     DriftSection,
     EnsembleSection,
@@ -22,7 +23,6 @@ from tft_pipeline.domain.phases import (
 )
 from tft_pipeline.domain.sections import (
     TUNABLE,
-    DataSection,
     FeaturesSection,
     NetworkSection,
     PeriodsSection,

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
+from tft_pipeline.domain.data_section import DataSection
 from tft_pipeline.domain.experiment import ConfigurationError, Experiment, parse_experiment
-from tft_pipeline.domain.sections import DataSection
 
 
 @dataclass(frozen=True, slots=True)

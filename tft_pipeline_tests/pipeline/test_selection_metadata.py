@@ -10,7 +10,12 @@ import pytest
 
 from tft_pipeline.domain.phases import PruningSection
 from tft_pipeline.domain.pruning import pruned
-from tft_pipeline.pipeline.selection_metadata import fold_metadata, prefilter_metadata, reason_counts, selection_metadata
+from tft_pipeline.pipeline.selection_metadata import (
+    fold_metadata,
+    prefilter_metadata,
+    reason_counts,
+    selection_metadata,
+)
 from tft_pipeline_tests.domain.test_pruning import DROPPED, PREFILTERED, folds
 
 

@@ -9,9 +9,9 @@ import polars as pl
 
 from tft_pipeline.domain.bars import BarsError, normalise_bars, publish_in_time
 from tft_pipeline.domain.content import json_sha256
+from tft_pipeline.domain.data_section import DataSection
 from tft_pipeline.domain.manifest import snapshot_manifest
 from tft_pipeline.domain.minutes import join_minutes
-from tft_pipeline.domain.sections import DataSection
 from tft_pipeline.domain.tables import join_table, normalise_table
 from tft_pipeline.pipeline.automation import on_content_change
 from tft_pipeline.pipeline.graph import ExperimentGraph

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tft_pipeline.domain.sections import DataSection, TableSection
+from tft_pipeline.domain.data_section import DataSection, TableSection
 
 
 def data(**changes: Any) -> DataSection:
