@@ -49,6 +49,26 @@ def materialize(
     _finish(materialise_asset(experiment, asset, partition=partition, downstream=downstream, report=_progress), as_json)
 
 
+@app.command()
+def tune(experiment: ExperimentArgument, as_json: JsonOption = False) -> None:
+    """Work on the study of an experiment as one more worker, until nothing is left to try; its asset records the result."""
+    from tft_pipeline.domain.experiment import ConfigurationError
+    from tft_pipeline.model.tuning_storage import StudyStorageError
+    from tft_pipeline.pipeline.tuning_worker import work_on_study
+
+    try:
+        answer = work_on_study(experiment, _progress)
+    except ConfigurationError:
+        raise
+    except (StudyStorageError, ValueError) as error:  # trials are put back; the message says how to go on
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    _finish(
+        {name: str(value) if isinstance(value, dict) and not as_json else value for name, value in answer.items()},
+        as_json,
+    )
+
+
 @app.command("purge-comparison")
 def purge_comparison(
     experiment: ExperimentArgument,

@@ -226,4 +226,3 @@ def _output(folded: FoldedVariables, v: int, x: Tensor) -> Tensor:
     )
     column = x[:, v : v + 1]
     return one.weighted_sum(column, torch.ones_like(column))
-

@@ -46,7 +46,9 @@ def test_the_limits_of_the_experiment_are_those_that_count() -> None:
     assert (drop["feature"], drop["partner"], drop["reason"]) == ("mean_5", "past_return", "collinear")
     values[:, ::3, 2] = np.nan
     gaps = replace(panel, values=values)
-    reasons = {row["feature"]: row["reason"] for row in prefiltered(gaps, small({"prefilter": {"max_missing": 0.2}})).dropped}
+    reasons = {
+        row["feature"]: row["reason"] for row in prefiltered(gaps, small({"prefilter": {"max_missing": 0.2}})).dropped
+    }
     assert reasons["range_10"] == "missing"
 
 

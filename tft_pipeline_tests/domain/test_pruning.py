@@ -19,7 +19,9 @@ DROPPED = (
 PREFILTERED = PrefilteredFeatures(kept=NAMES, dropped=DROPPED, first="a", last="b", n_rows=9)
 
 
-def folds(n: int = 4, *, seed: int = 0, names: tuple[str, ...] = NAMES, importance: bool = True) -> list[ExplorationFold]:
+def folds(
+    n: int = 4, *, seed: int = 0, names: tuple[str, ...] = NAMES, importance: bool = True
+) -> list[ExplorationFold]:
     rng = np.random.default_rng(seed)
     level = np.exp(-np.arange(len(names)))
     made = []
@@ -131,7 +133,9 @@ def test_folds_that_do_not_belong_together_are_refused() -> None:
 
 
 def test_more_shadows_than_features_and_a_single_kept_feature_are_fine() -> None:
-    found = pruned(folds(names=NAMES[:3]), PREFILTERED.model_copy(update={"kept": NAMES[:3]}), PruningSection(min_features=1))
+    found = pruned(
+        folds(names=NAMES[:3]), PREFILTERED.model_copy(update={"kept": NAMES[:3]}), PruningSection(min_features=1)
+    )
     assert found.shadow_level == 0.95
     one = pruned(folds(), PREFILTERED, PruningSection(max_features=1, min_features=1))
     assert one.features == ("vix_level",)

@@ -116,13 +116,13 @@ def test_weights_and_limits_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="with 5 folds"):
         select_features(WEIGHTS, SHADOW[:3], NAMES, **good)
     nan = np.where(WEIGHTS > 0.89, np.nan, WEIGHTS)
-    with pytest.raises(ValueError, match="not finite, first nan of late_bloom in fold 3 of 5: .* must be repeated"):
+    with pytest.raises(ValueError, match=r"not finite, first nan of late_bloom in fold 3 of 5: .* must be repeated"):
         select_features(nan, SHADOW, NAMES, **good)
-    with pytest.raises(ValueError, match="first -1.0 of shadow 2 in fold 1 of 5"):
+    with pytest.raises(ValueError, match=r"first -1\.0 of shadow 2 in fold 1 of 5"):
         select_features(WEIGHTS, np.where(SHADOW == 0.03, -1.0, SHADOW), NAMES, **good)
-    with pytest.raises(ValueError, match="importance .* other folds or features"):
+    with pytest.raises(ValueError, match=r"importance .* other folds or features"):
         select_features(WEIGHTS, SHADOW, NAMES, importance=WEIGHTS[:2], **good)
-    with pytest.raises(ValueError, match="by_seed .* other folds or features"):
+    with pytest.raises(ValueError, match=r"by_seed .* other folds or features"):
         select_features(WEIGHTS, SHADOW, NAMES, by_seed=WEIGHTS, **good)
     with pytest.raises(ValueError, match="min_features 9"):
         select_features(WEIGHTS, SHADOW, NAMES, max_features=5, min_features=9)

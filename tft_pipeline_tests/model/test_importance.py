@@ -28,7 +28,9 @@ VARIANTS: dict[str, tuple[NetworkSection, TrainingSection]] = {
 }
 
 
-def by_the_training_module(fitted: FittedFold, panel: Panel, fold: Fold, orders: np.ndarray) -> tuple[float, np.ndarray]:
+def by_the_training_module(
+    fitted: FittedFold, panel: Panel, fold: Fold, orders: np.ndarray
+) -> tuple[float, np.ndarray]:
     """The loss that early stopping reads, with one column of its tensors overwritten at a time."""
     panel = panel.between(0, fold.validation.stop).listed()
     tensors = panel_tensors(

@@ -202,8 +202,8 @@ def _agreement(records: ReportRecords) -> Html:
     means = {"fold": "of mean weight with mean importance", "rank_correlation": found["of_means"]}
     shown = free_table([*rows, over, means], caption="Rank correlation of selection weight with permutation importance")
     note = (
-        "Spearman's correlation, with the 95 % interval of its mean over folds. Features that carry nothing are ranked by chance "
-        "in both, so that it is low where they are many."
+        "Spearman's correlation, with the 95 % interval of its mean over folds. Features that carry nothing are ranked by "
+        "chance in both, so that it is low where they are many."
     )
     return join([shown, paragraph(note, kind="note")])
 
