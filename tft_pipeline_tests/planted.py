@@ -4,7 +4,7 @@ Seeds and limits of what finds them stand in the `leakage` modules of domain and
 here: what must find them (`end_to_end.test_planted_leaks`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tft_pipeline.domain import change_points, portfolio, targets
+from tft_pipeline.domain import change_points, judging, portfolio, targets
 from tft_pipeline.domain.folds import Fold, Span
 from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.scaling import Scaler
@@ -90,12 +90,13 @@ def label_in_the_volatility(patch: pytest.MonkeyPatch) -> None:
 
 def back_filled_features(patch: pytest.MonkeyPatch) -> None:
     """What is missing takes the next value there is."""
-    honest = computing.build_features
+    honest = computing.feature_frames
 
-    def leaky(*args: Any, **kwargs: Any) -> pl.DataFrame:
-        return honest(*args, **kwargs).with_columns(pl.exclude("timestamp", "symbol").backward_fill().over("symbol"))
+    def leaky(*args: Any, **kwargs: Any) -> Iterator[pl.DataFrame]:
+        for frame in honest(*args, **kwargs):  # whole symbols each
+            yield frame.with_columns(pl.exclude("timestamp", "symbol").backward_fill().over("symbol"))
 
-    patch.setattr(computing, "build_features", leaky)
+    patch.setattr(computing, "feature_frames", leaky)
 
 
 def back_filled_panel(patch: pytest.MonkeyPatch) -> None:
@@ -322,8 +323,8 @@ def _predictions(patch: pytest.MonkeyPatch, changed: pl.Expr) -> None:
 
 def prefilter_on_all_bars(patch: pytest.MonkeyPatch, everything: np.ndarray) -> None:
     """The prefilter judges all bars; its record names those of research."""
-    honest = computing.prefilter
-    patch.setattr(computing, "prefilter", lambda values, names, **limits: honest(everything, names, **limits))
+    honest = judging.prefilter
+    patch.setattr(judging, "prefilter", lambda values, names, **limits: honest(everything, names, **limits))
 
 
 def selection_on_production(patch: pytest.MonkeyPatch) -> None:

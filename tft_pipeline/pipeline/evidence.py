@@ -246,19 +246,7 @@ class Evidence:
         """Exploration's folds from some bars."""
         experiment = self.experiment
         panel = self._built(bars, self.prefiltered.kept)
-        return exploration.fold_specs(
-            panel,
-            exploration.research_folds(panel, experiment, experiment.exploration.folds),
-            experiment,
-            network=experiment.network,
-            training=experiment.training,
-            position=experiment.position,
-            epochs=experiment.exploration.epochs,
-            n_seeds=experiment.exploration.seeds,
-            shadow_features=experiment.exploration.shadow_features,
-            min_history=self.catalogue.max_lookback,
-            production=False,
-        )
+        return exploration.exploration_specs(panel, experiment, min_history=self.catalogue.max_lookback)
 
     def _built(self, bars: pl.DataFrame, names: Sequence[str]) -> Panel:
         """Bars to the panel of some features, by the functions that the assets call."""

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -105,13 +105,13 @@ def test_a_feature_that_sees_later_bars_blocks_everything_downstream(
 
     from tft_pipeline.pipeline.assets import features as module
 
-    honest = module.build_features
+    honest = module.feature_frames
 
-    def leaking(*arguments: object, **named: object) -> pl.DataFrame:
-        frame = honest(*arguments, **named)  # type: ignore[arg-type]
-        return frame.with_columns(pl.col("ret_1").shift(-1).over("symbol"))
+    def leaking(*arguments: object, **named: object) -> Iterator[pl.DataFrame]:
+        for frame in honest(*arguments, **named):  # type: ignore[arg-type]
+            yield frame.with_columns(pl.col("ret_1").shift(-1).over("symbol"))
 
-    monkeypatch.setattr(module, "build_features", leaking)
+    monkeypatch.setattr(module, "feature_frames", leaking)
     bench = workbench()
     result = bench.run()
     (failed,) = result["failed"]

@@ -1,12 +1,13 @@
 """Snapshot to features and targets, then phase 1: the degenerate ones are dropped."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
 
 from tft_pipeline.domain.experiment import Experiment
-from tft_pipeline.domain.features import FeatureSet, build_features, first_causality_violation, resolve_features
+from tft_pipeline.domain.features import FeatureSet, first_causality_violation, resolve_features
 from tft_pipeline.domain.features.blocks import FeatureBuild
 from tft_pipeline.domain.judging import prefiltered
 from tft_pipeline.domain.reports import FeatureCatalogue, PrefilteredFeatures
@@ -30,19 +31,12 @@ CAUSALITY_CUTS = 3
 
 
 def computed_features(experiment: Experiment, bars: pl.DataFrame, catalogue: FeatureCatalogue) -> pl.DataFrame:
-    """The features of a catalogue from some bars, as the asset computes them and its guards try them."""
-    return build_features(
-        bars,
-        _feature_set(experiment, bars, catalogue),
-        market_symbol=experiment.data.market_symbol,
-        cross_symbols=tuple(experiment.data.cross_markets.values()),
-        user_columns=catalogue.user_columns,
-        bars_per_year=experiment.data.bars_per_year,
-    )
+    """The features of a catalogue from some bars at once: the frames that the asset stores, for its guards to try."""
+    return pl.concat(feature_frames(feature_build(experiment, bars, catalogue), Path(), workers=1))
 
 
 def feature_build(experiment: Experiment, bars: pl.DataFrame, catalogue: FeatureCatalogue) -> FeatureBuild:
-    """The same, to be computed block by block; equal to the bit."""
+    """The features of a catalogue from some bars, to be computed block by block."""
     return FeatureBuild.of(
         bars,
         _feature_set(experiment, bars, catalogue),
