@@ -199,7 +199,6 @@ def _settings(research: Research) -> list[str]:
 
 def _choice(research: Research) -> list[str]:
     """The features chosen are those that the stored exploration folds, and no others, give."""
-    pruning = research.experiment.pruning
     planned = {spec.key: spec.content_sha256() for spec in research.exploration_plan.specs}
     found = {key: research.folds[key].spec_sha256 for key in sorted(research.folds) if key in planned}
     if found != planned or set(research.selected.thresholds) != set(planned):
@@ -208,22 +207,23 @@ def _choice(research: Research) -> list[str]:
             "are missing, or made of another plan"
         ]
     folds = [research.folds[key] for key in planned]
-    names, slots = tuple(folds[0].weights), tuple(folds[0].shadow_weights)
+    pruning = research.experiment.pruning
+    names = tuple(folds[0].weights)
     chosen = select_features(
         np.array([[fold.weights[name] for name in names] for fold in folds]),
-        np.array([[fold.shadow_weights[name] for name in slots] for fold in folds]),
+        np.array([list(fold.shadow_weights.values()) for fold in folds]),  # each fold permutes other features
         names,
         threshold=pruning.threshold,
         shadow_quantile=pruning.shadow_quantile,
         min_stability=pruning.min_stability,
         max_features=pruning.max_features,
         min_features=pruning.min_features,
-    )
+    ).kept
     used = {spec.features for spec in research.production_plan.specs} | {research.selected.features}
-    if used != {chosen.kept}:
+    if used != {chosen}:
         return [
-            f"the exploration folds choose {len(chosen.kept)} features, production uses others: "
-            f"{sorted(set().union(*used) ^ set(chosen.kept))[:5]}"
+            f"the exploration folds choose {len(chosen)} features, production uses others: "
+            f"{sorted(set().union(*used) ^ set(chosen))[:5]}"
         ]
     return []
 

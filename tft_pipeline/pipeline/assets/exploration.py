@@ -27,6 +27,7 @@ from tft_pipeline.pipeline.partitions import group_of, planned_folds, publish_sp
 from tft_pipeline.pipeline.plots import fold_picture
 from tft_pipeline.pipeline.selection_metadata import fold_metadata, selection_metadata
 from tft_pipeline.pipeline.tracking import FoldJournal
+from tft_pipeline.pipeline.usage import measured
 from tft_pipeline.storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
         ),
         automation_condition=on_content_change(graph.key("snapshot")),
     )
+    @measured(graph, "exploration_plan")
     def exploration_plan(
         context: dg.AssetExecutionContext,
         snapshot: Snapshot,
@@ -92,6 +94,7 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
         automation_condition=on_content_change(),
         kinds={"pytorch"},
     )
+    @measured(graph, "exploration_fold")
     def exploration_fold(context: dg.AssetExecutionContext, spec: FoldSpec) -> dg.Output[ExplorationFold]:
         """Mean variable selection weight of each feature on the fold's validation windows; one row a feature."""
         try:
@@ -117,6 +120,7 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
         code_version=graph.code_version("3", "pruning"),
         automation_condition=on_all_folds(),
     )
+    @measured(graph, "selected_features")
     def selected_features(
         plan: FoldPlanReport, prefiltered: PrefilteredFeatures, folds: dict[str, ExplorationFold]
     ) -> dg.Output[SelectedFeatures]:

@@ -12,6 +12,7 @@ from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.panels import panel_of
 from tft_pipeline.pipeline.tuning_plots import tuning_pictures
 from tft_pipeline.pipeline.tuning_worker import OBJECTIVE, REVISION, PlannedStudy, planned_study
+from tft_pipeline.pipeline.usage import measured
 
 SHOWN_CHANGES = 50
 
@@ -34,6 +35,7 @@ def tuning_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         automation_condition=on_content_change(),
         kinds={"optuna"},
     )
+    @measured(graph, "tuned_hyperparameters")
     def tuned_hyperparameters(
         context: dg.AssetExecutionContext,
         features: pl.LazyFrame,
