@@ -19,6 +19,7 @@ from tft_pipeline.pipeline.runs import RunOutcome, materialise, open_instance
 from tft_pipeline.storage.artifacts import CURRENT, read_artifact
 from tft_pipeline.storage.experiments import claim_name, read_experiment
 from tft_pipeline.storage.layout import default_layout
+from tft_pipeline.storage.locks import RunLockedError, run_lock
 
 Progress = Callable[[str], None]
 ON_REQUEST = frozenset({"purge_comparison"})
@@ -45,6 +46,8 @@ def run_experiment(path: Path, *, resume: bool, until: str | None = None, report
             driver.run()
         except PipelineFailedError as error:
             return _failure(error.failed, error.resume)
+        except RunLockedError as error:
+            raise ConfigurationError(str(error)) from error
     if until is None or until == STEPS[-1]:
         return summary(graph)
     go_on = f"tft run {shlex.quote(str(graph.file.path))} --resume"
@@ -60,7 +63,8 @@ def run_in_background(path: Path, *, resume: bool, until: str | None) -> dict[st
     graph = _graph(path)
     _check_until(graph, until)
     arguments = ["run", str(graph.file.path), *(["--resume"] if resume else []), *(["--until", until] if until else [])]
-    started = start_in_background(graph.layout.background(graph.name), arguments)
+    layout = graph.layout
+    started = start_in_background(layout.background(graph.name), layout.run_lock(graph.name), arguments)
     return {"experiment": graph.name, "pid": started["pid"], "log": started["log"], "failed": []}
 
 
@@ -98,7 +102,11 @@ def materialise_asset(
         chosen = [one for one in assets.toposorted_asset_keys if one in selection.resolve(assets) and one in runnable]
         chosen = [one for one in _within_partition(assets, chosen, key) if one == key or one.path[-1] not in ON_REQUEST]
         report("runs: " + ", ".join(one.path[-1] for one in chosen))
-        outcome = materialise(definitions, instance, chosen, partition=partition)
+        try:
+            with run_lock(graph.layout.run_lock(graph.name), shared=True):
+                outcome = materialise(definitions, instance, chosen, partition=partition)
+        except RunLockedError as error:
+            raise ConfigurationError(str(error)) from error
     if not outcome.ok:
         return _failure([outcome], f"tft run {shlex.quote(str(graph.file.path))} --resume")
     return {"run_id": outcome.run_id, "assets": [one.path[-1] for one in chosen], "partition": partition, "failed": []}

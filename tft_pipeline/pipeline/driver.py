@@ -24,6 +24,7 @@ from tft_pipeline.pipeline.runs import RunOutcome, materialise, open_instance
 from tft_pipeline.pipeline.staleness import Staleness
 from tft_pipeline.storage.artifacts import read_artifact
 from tft_pipeline.storage.layout import Layout
+from tft_pipeline.storage.locks import RunLockedError, run_lock
 
 FOLDS = {"exploration_fold": EXPLORATION, "production_fold": PRODUCTION}
 """Partitioned assets and the phase whose plan names their folds."""
@@ -99,13 +100,15 @@ class Driver:
 
         Raises:
             PipelineFailedError: a step failed; those after it did not start.
+            RunLockedError: another run works on the experiment.
         """
         skipped = () if self.graph.experiment.research_paths is not None else PATHS
-        for asset in STEPS[: len(STEPS) if self.until is None else STEPS.index(self.until) + 1]:
-            if asset in FOLDS:
-                self._folds(FOLDS[asset])
-            elif asset not in skipped:
-                self._step(asset)
+        with run_lock(self.graph.layout.run_lock(self.graph.name)):
+            for asset in STEPS[: len(STEPS) if self.until is None else STEPS.index(self.until) + 1]:
+                if asset in FOLDS:
+                    self._folds(FOLDS[asset])
+                elif asset not in skipped:
+                    self._step(asset)
 
     def _step(self, asset: str) -> None:
         staleness = Staleness(self.graph, self.definitions, self.instance)
@@ -224,7 +227,7 @@ def full_run_job(graph: ExperimentGraph) -> dg.JobDefinition:
         )
         try:
             driver.run()
-        except PipelineFailedError as error:
+        except (PipelineFailedError, RunLockedError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
 
     @dg.job(

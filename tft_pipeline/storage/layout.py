@@ -68,8 +68,12 @@ class Layout:
         return self.experiment(name) / "usage.jsonl"
 
     def background(self, name: str) -> Path:
-        """Logs of runs in the background, and which of them is the newest."""
+        """Logs of runs in the background."""
         return self.experiment(name) / "background"
+
+    def run_lock(self, name: str) -> Path:
+        """Locked while a run works on the whole experiment."""
+        return self.experiment(name) / "run.lock"
 
     def tracking(self, name: str) -> Path:
         """Local journal of fold metrics, mirrored to MLflow."""
