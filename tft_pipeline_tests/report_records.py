@@ -51,6 +51,7 @@ RESOURCES: dict[str, Any] = {
         {
             "phase": "Phase 2: exploration",
             "n_steps": 4,
+            "n_failed": 0,
             "started_at": "2026-02-10T06:19:00.125+00:00",
             "ended_at": "2026-02-10T12:19:00.125+00:00",
             "elapsed_s": 21600.0,

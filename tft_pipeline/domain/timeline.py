@@ -25,32 +25,39 @@ PHASES = (
 def current_usage(
     rows: Sequence[Mapping[str, Any]], folds: Mapping[str, Collection[str]]
 ) -> tuple[Mapping[str, Any], ...]:
-    """The newest finished row of each asset and fold: what made the things that are current.
+    """What made the things that are current: the newest finished row of each asset and fold, after its failed attempts.
+
+    A tuning that fails after hours and is resumed for seconds took hours: attempts that failed since the computing before
+    count too. One that was killed left no row.
 
     Args:
         rows: in the order they were written; keys asset, partition (None without folds), ok, and what `timeline` reads.
         folds: partitioned asset -> its current folds; rows of other folds belong to plans that are gone.
     """
-    newest: dict[tuple[str, str | None], Mapping[str, Any]] = {}
+    waiting: dict[tuple[str, str | None], list[Mapping[str, Any]]] = {}
+    newest: dict[tuple[str, str | None], list[Mapping[str, Any]]] = {}
     for row in rows:
         asset, partition = row["asset"], row["partition"]
-        if row["ok"] and (partition is None or partition in folds.get(asset, ())):
-            newest[(asset, partition)] = row
-    return tuple(newest.values())
+        if partition is None or partition in folds.get(asset, ()):
+            attempts = waiting.setdefault((asset, partition), [])
+            attempts.append(row)
+            if row["ok"]:
+                newest[(asset, partition)] = waiting.pop((asset, partition))
+    return tuple(row for attempts in newest.values() for row in attempts)
 
 
 def timeline(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One row a phase, in the order of `PHASES`; phases without rows are left out.
 
-        elapsed = last end - first start        counts waiting, and folds that ran beside each other once
-        work    = sum of the steps' own times   counts every fold
+        elapsed = time in which at least one step worked   folds beside each other count once, waiting does not count
+        work    = sum of the steps' own times              every fold counts
 
     Args:
-        rows: as `current_usage` gives them: asset, started_at, ended_at (ISO 8601, UTC), wall_s, cpu_s, peak_rss_mib,
+        rows: as `current_usage` gives them: asset, ok, started_at, ended_at (ISO 8601, UTC), wall_s, cpu_s, peak_rss_mib,
             peak_gpu_mib (None without a GPU), disk_mib.
     Returns:
-        phase, n_steps, started_at, ended_at, elapsed_s, work_s, cpu_s (sums over steps), peak_rss_mib, peak_gpu_mib (of the
-        largest step; steps beside each other add up), disk_mib (sum).
+        phase, n_steps, n_failed (attempts), started_at, ended_at, elapsed_s, work_s, cpu_s (sums over steps and attempts),
+        peak_rss_mib, peak_gpu_mib (of the largest step; steps beside each other add up), disk_mib (sum).
     """
     table = []
     for phase, assets in PHASES:
@@ -63,18 +70,29 @@ def timeline(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         table.append(
             {
                 "phase": phase,
-                "n_steps": len(own),
+                "n_steps": sum(bool(row["ok"]) for row in own),
+                "n_failed": sum(not row["ok"] for row in own),
                 "started_at": started,
                 "ended_at": ended,
-                "elapsed_s": (datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds(),
+                "elapsed_s": _covered_seconds(own),
                 "work_s": sum(float(row["wall_s"]) for row in own),
                 "cpu_s": sum(float(row["cpu_s"]) for row in own),
                 "peak_rss_mib": max(float(row["peak_rss_mib"]) for row in own),
                 "peak_gpu_mib": max(gpu) if gpu else None,
-                "disk_mib": sum(float(row["disk_mib"]) for row in own),
+                "disk_mib": sum(float(row["disk_mib"]) for row in own if row["ok"]),
             }
         )
     return table
+
+
+def _covered_seconds(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Length of the union of the rows' spans."""
+    spans = sorted((datetime.fromisoformat(row["started_at"]), datetime.fromisoformat(row["ended_at"])) for row in rows)
+    total, reached = 0.0, spans[0][0]
+    for started, ended in spans:
+        total += max((ended - max(started, reached)).total_seconds(), 0.0)
+        reached = max(reached, ended)
+    return total
 
 
 def system_resources(phases: Sequence[Mapping[str, Any]], machine: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -47,7 +47,14 @@ def feature_frames(build: FeatureBuild, folder: Path, *, workers: int) -> Iterat
     path = folder / BARS_FILE
     needed = {*KEYS, "close", *OPTIONAL, *(name for feature in build.features for name in feature.inputs)}
     build.bars.select(name for name in build.bars.columns if name in needed).write_ipc(path)
-    wanted = (build.features, build.market_symbol, build.cross_symbols, build.user_columns, build.bars_per_year)
+    wanted = (
+        build.features,
+        build.market_symbol,
+        build.cross_symbols,
+        build.user_columns,
+        build.bars_per_year,
+        build.timezone,
+    )
     try:
         with process_pool(workers, _load, (str(path), wanted)) as pool:
             parts = [pool.submit(_outside, part) for part in _cut(build.beyond, TASKS_A_WORKER * workers)]

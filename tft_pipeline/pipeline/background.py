@@ -31,8 +31,9 @@ def start_in_background(folder: Path, lock: Path, arguments: Sequence[str]) -> d
             in time (it is left to itself).
     """
     if (holder := run_holder(lock)) is not None:
+        number = holder.get("pid", "unknown")
         raise ConfigurationError(
-            f"a run of this experiment is going (process {holder.get("pid", "unknown")}): two would compute the same assets; "
+            f"a run of this experiment is going (process {number}): two would compute the same assets; "
             "wait for it, or end it with kill and start again with --resume"
         )
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +54,9 @@ def start_in_background(folder: Path, lock: Path, arguments: Sequence[str]) -> d
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             if code := os.waitstatus_to_exitcode(status):
-                raise ConfigurationError(f"the run ended at once with exit code {code}; its log is {log}:\n{log.read_text()}")
+                raise ConfigurationError(
+                    f"the run ended at once with exit code {code}; its log is {log}:\n{log.read_text()}"
+                )
             return {"pid": pid, "log": str(log)}
         if (run_holder(lock) or {}).get("pid") == pid:
             return {"pid": pid, "log": str(log)}

@@ -1,6 +1,7 @@
 """What a step takes while it runs: time, processor, memory, GPU memory. Not here: the tables made of it (`domain.timeline`).
 
-A step is the computing of one asset or fold; loading its inputs and storing its output are Dagster's and not counted.
+A step is the computing of one asset or fold; loading its inputs, storing its output and its checks are not counted, and a row
+that says ok may still fail to be stored (computing it again then leaves a newer row).
 Memory is sampled: the resident set of this process and of its children, so pages that processes share count in each. What
 a step before it left behind in the same process counts too.
 """

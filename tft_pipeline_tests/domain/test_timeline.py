@@ -62,7 +62,8 @@ def test_every_asset_up_to_the_card_belongs_to_one_phase() -> None:
 def test_stamps_are_compared_as_times_and_not_as_text() -> None:
     early = row("features", 0, 1, started_at="2026-03-02T06:29:00+01:00", ended_at="2026-03-02T06:29:01+01:00")
     [phase] = timeline([row("features", 3, 4), early])
-    assert phase["elapsed_s"] == 4.0
+    assert phase["elapsed_s"] == 2.0
+    assert phase["started_at"] == early["started_at"]
 
 
 def test_only_the_newest_finished_computing_of_a_current_fold_counts() -> None:
@@ -78,6 +79,18 @@ def test_only_the_newest_finished_computing_of_a_current_fold_counts() -> None:
         ("production_fold", "a", 2.0),
         ("snapshot", None, 1.0),
     ]
+
+
+def test_failed_attempts_count_as_work_of_the_computing_that_succeeds() -> None:
+    rows = [
+        row("tuned_hyperparameters", 0, 1, wall_s=500.0, ok=False),
+        row("tuned_hyperparameters", 1, 2),
+        row("tuned_hyperparameters", 10, 3610, ok=False),
+        row("tuned_hyperparameters", 4000, 4005),
+    ]
+    [phase] = timeline(current_usage(rows, {}))
+    assert (phase["n_steps"], phase["n_failed"], phase["work_s"], phase["disk_mib"]) == (1, 1, 3605.0, 3.0)
+    assert phase["elapsed_s"] == 3605.0, "the pause between the attempts is no work"
 
 
 def test_resources_name_the_range_the_capacity_and_the_share() -> None:

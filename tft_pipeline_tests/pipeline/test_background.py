@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from tft_pipeline.__main__ import app
 from tft_pipeline.domain.experiment import ConfigurationError
-from tft_pipeline.pipeline.background import newest_in_background, start_in_background
-from tft_pipeline.pipeline.commands import run_experiment, run_in_background
+from tft_pipeline.pipeline.background import start_in_background
+from tft_pipeline.pipeline.commands import materialise_asset, run_experiment, run_in_background
+from tft_pipeline.storage.locks import RunLockedError, run_holder, run_lock
 from tft_pipeline_tests.conftest import Workbench
 
 PATIENCE_SECONDS = 240.0
@@ -59,14 +60,32 @@ def test_research_paths_are_no_end_for_an_experiment_without_them(workbench: Cal
         run_experiment(workbench().file, resume=False, until="research_paths", report=str)
 
 
-def test_a_process_that_ended_or_another_with_its_number_does_not_count_as_running(tmp_path: Path) -> None:
-    assert newest_in_background(tmp_path) is None
-    row = start_in_background(tmp_path, ["--help"])
-    assert os.waitpid(row["pid"], 0)[1] == 0
-    assert "Usage" in Path(row["log"]).read_text()
-    assert newest_in_background(tmp_path)["running"] is False  # type: ignore[index]
-    (tmp_path / "newest.json").write_text(json.dumps(row | {"pid": os.getpid()}))
-    assert newest_in_background(tmp_path)["running"] is False  # type: ignore[index]
+def test_a_run_that_ends_at_once_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"exit code 2(.|\n)*no such experiment file"):
+        start_in_background(tmp_path, tmp_path / "run.lock", ["run", str(tmp_path / "absent.yaml")])
+
+
+def test_nothing_computes_beside_a_whole_run(finished: Workbench) -> None:
+    lock = finished.layout.run_lock("small")
+    with run_lock(lock):
+        for attempt in (
+            lambda: finished.run(resume=True),
+            lambda: run_in_background(finished.file, resume=True, until=None),
+            lambda: materialise_asset(
+                finished.file, "drift_report", partition=None, downstream=False, report=finished.lines.append
+            ),
+        ):
+            with pytest.raises(ConfigurationError, match=f"process {os.getpid()}"):
+                attempt()
+    assert finished.run(resume=True)["failed"] == []
+
+
+def test_parts_may_be_computed_beside_each_other_and_keep_a_whole_run_out(tmp_path: Path) -> None:
+    lock = tmp_path / "a" / "run.lock"
+    assert run_holder(lock) is None
+    with run_lock(lock, shared=True), run_lock(lock, shared=True), pytest.raises(RunLockedError), run_lock(lock):
+        pass
+    assert run_holder(lock) is None
 
 
 @pytest.mark.slow

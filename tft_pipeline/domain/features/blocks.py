@@ -15,7 +15,7 @@ import polars as pl
 from tft_pipeline.domain.features.catalogue import FeatureSet
 from tft_pipeline.domain.features.evaluation import Float32Array, OutsideValues, as_float32, own_values, spread_values
 from tft_pipeline.domain.features.feature import AcrossSymbols, Feature, OfMarket, OfSymbol, PerSymbol
-from tft_pipeline.domain.features.history import CrossSection, History
+from tft_pipeline.domain.features.history import UTC, CrossSection, History
 from tft_pipeline.domain.features.joins import NOWHERE, Places, Stamps, newest_bar, same_bar
 from tft_pipeline.domain.features.requirements import (
     KEYS,
@@ -62,6 +62,7 @@ class FeatureBuild:
     cross_symbols: tuple[str, ...]
     user_columns: tuple[str, ...]
     bars_per_year: float
+    timezone: str
 
     @classmethod
     def of(
@@ -73,6 +74,7 @@ class FeatureBuild:
         cross_symbols: Sequence[str] = (),
         user_columns: Sequence[str] = (),
         bars_per_year: float,
+        timezone: str | None = None,
     ) -> "FeatureBuild":
         """The same arguments and errors as `build_features`."""
         check_bars(bars)
@@ -81,7 +83,15 @@ class FeatureBuild:
             raise ValueError(
                 f"bars_per_year {bars_per_year} is not above 0: volatilities need it, pass 252 for daily bars"
             )
-        build = cls(bars, feature_set.features, market_symbol, tuple(cross_symbols), tuple(user_columns), bars_per_year)
+        build = cls(
+            bars=bars,
+            features=feature_set.features,
+            market_symbol=market_symbol,
+            cross_symbols=tuple(cross_symbols),
+            user_columns=tuple(user_columns),
+            bars_per_year=bars_per_year,
+            timezone=timezone or UTC,
+        )
         check_untraded([symbol for symbol, _, _ in build.spans], market_symbol, cross_symbols)
         check_inputs(bars, feature_set.features, market_symbol, cross_symbols)
         return build
@@ -254,6 +264,7 @@ class FeatureBuild:
             volume=given.pop("volume", None),
             market_close=market_close,
             others=given,
+            timezone=self.timezone,
         )
 
 

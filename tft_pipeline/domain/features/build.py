@@ -16,6 +16,7 @@ def build_features(
     cross_symbols: Sequence[str] = (),
     user_columns: Sequence[str] = (),
     bars_per_year: float,
+    timezone: str | None = None,
 ) -> pl.DataFrame:
     """Compute the features of every bar from that bar and earlier ones.
 
@@ -29,6 +30,7 @@ def build_features(
         cross_symbols: Symbols of other markets; their rows feed the features about them and are not in the result.
         user_columns: Own feature columns, numeric or boolean, passed through: nulls stay null, NaN stays NaN.
         bars_per_year: A, annualises the volatilities.
+        timezone: Where the calendar features read a bar's date and time of day; UTC without one.
     Returns:
         timestamp, symbol, one Float32 column a feature in the order of the set, then the user columns as Float32;
         sorted by (symbol, timestamp). Null where the history is too short or a denominator is zero; never NaN or
@@ -45,5 +47,6 @@ def build_features(
         cross_symbols=cross_symbols,
         user_columns=user_columns,
         bars_per_year=bars_per_year,
+        timezone=timezone,
     )
     return pl.concat(build.frames(), rechunk=True)

@@ -1,6 +1,6 @@
-"""Group `cal`: what the date and time of a bar tell, and how long ago the bar before it was. UTC; no holiday table.
+"""Group `cal`: what the date and time of a bar tell, in data.timezone, UTC without one; no holiday table.
 
-On daily bars the minute of the day is constant; the prefilter drops it there. More of the group: `calendar_turns`.
+A bar that is stamped with its date in Berlin lies on the day before in UTC, so its weekday is Berlin's. On daily bars the minute of the day is constant; the prefilter drops it there. More of the group: `calendar_turns`.
 """
 
 from functools import cache, partial
@@ -12,25 +12,27 @@ from tft_pipeline.domain.features.feature import Feature, PerSymbol
 from tft_pipeline.domain.features.history import History
 from tft_pipeline.domain.features.windows import Array
 
+ZONE = "in data.timezone, UTC without one"
+"""Ends the formula of each feature that reads a clock or a calendar."""
 FIRST_WEEKDAYS = 3
 LONGEST_QUARTER = 92
 
 
 def weekday(history: History) -> NDArray[np.int64]:
     """0 = Monday ... 6 = Sunday."""
-    days: NDArray[np.int64] = history.timestamps.astype("datetime64[D]").astype(np.int64)
+    days: NDArray[np.int64] = history.local_times.astype("datetime64[D]").astype(np.int64)
     return (days + 3) % 7  # day 0, 1970-01-01, was a Thursday
 
 
 def month(history: History) -> NDArray[np.int64]:
     """0 = January ... 11 = December."""
-    months: NDArray[np.int64] = history.timestamps.astype("datetime64[M]").astype(np.int64)
+    months: NDArray[np.int64] = history.local_times.astype("datetime64[M]").astype(np.int64)
     return months % 12
 
 
 def minute(history: History) -> NDArray[np.int64]:
-    """Minute of the UTC day, 0 ... 1439."""
-    minutes: NDArray[np.int64] = history.timestamps.astype("datetime64[m]").astype(np.int64)
+    """Minute of the day, 0 ... 1439."""
+    minutes: NDArray[np.int64] = history.local_times.astype("datetime64[m]").astype(np.int64)
     return minutes % 1440
 
 
@@ -47,7 +49,7 @@ _CYCLES = {
 }
 _WAVES = {"sin": np.sin, "cos": np.cos}
 _MONTHS = {"day": 1, "quarter": 3}
-_POSITIONS = {"weekday": "weekday", "month": "month", "minute": "minute of the day", "hour": "minute of the hour"}
+_POSITIONS = {"weekday": "weekday (Monday 0)", "month": "month (January 0)", "minute": "minute of the day", "hour": "minute of the hour"}
 
 
 def cycle(history: History, *, of: str, wave: str) -> Array:
@@ -59,10 +61,10 @@ def cycle(history: History, *, of: str, wave: str) -> Array:
 
 def day_cycle(history: History, *, months: int, wave: str) -> Array:
     """sin or cos of 2 pi day / days of the calendar month, or of the quarter (`months` 3); its first day is 0."""
-    number = history.timestamps.astype("datetime64[M]").astype(np.int64) // months * months
+    number = history.local_times.astype("datetime64[M]").astype(np.int64) // months * months
     start = number.astype("datetime64[M]").astype("datetime64[D]")
     end = (number + months).astype("datetime64[M]").astype("datetime64[D]")
-    day = (history.timestamps.astype("datetime64[D]") - start).astype(np.int64)
+    day = (history.local_times.astype("datetime64[D]") - start).astype(np.int64)
     length = (end - start).astype(np.int64)
     return _day_table(wave)[length, day]
 
@@ -81,9 +83,9 @@ def turn_of_month(history: History) -> Array:
     Weekdays are Monday to Friday; a weekend bar belongs to the weekday before it, and to the new month if there is
     none. Source: Lakonishok & Smidt (1988), RFS 1(4): the last and the first three trading days.
     """
-    day = history.timestamps.astype("datetime64[D]")
-    start = history.timestamps.astype("datetime64[M]").astype("datetime64[D]")
-    end = (history.timestamps.astype("datetime64[M]") + 1).astype("datetime64[D]")
+    day = history.local_times.astype("datetime64[D]")
+    start = history.local_times.astype("datetime64[M]").astype("datetime64[D]")
+    end = (history.local_times.astype("datetime64[M]") + 1).astype("datetime64[D]")
     weekdays_so_far = np.busday_count(start, day + 1)
     weekdays_left = np.busday_count(day + 1, end)
     return ((weekdays_so_far <= FIRST_WEEKDAYS) | (weekdays_left == 0)).astype(np.float64)
@@ -93,11 +95,12 @@ CALENDAR = (
     *(
         Feature(
             name=f"cal_{of}_{wave}",
-            formula=f"{wave}(2 pi {_POSITIONS[of]} / {period})",
+            formula=f"{wave}(2 pi {_POSITIONS[of]} / {period}), {ZONE}",
             lookback=1,
             inputs=(),
             source=PerSymbol(partial(cycle, of=of, wave=wave)),
             units="sine of the cycle" if wave == "sin" else "cosine of the cycle",
+            version="2",
         )
         for of, (_, period) in _CYCLES.items()
         for wave in _WAVES
@@ -105,21 +108,23 @@ CALENDAR = (
     *(
         Feature(
             name=f"cal_{of}_{wave}",
-            formula=f"{wave}(2 pi d / n), d days since the first of the {of.replace('day', 'month')}, n its days",
+            formula=f"{wave}(2 pi d / n), d days since the first of the {of.replace('day', 'month')}, n its days; {ZONE}",
             lookback=1,
             inputs=(),
             source=PerSymbol(partial(day_cycle, months=months, wave=wave)),
             units="sine of the cycle" if wave == "sin" else "cosine of the cycle",
+            version="2",
         )
         for of, months in _MONTHS.items()
         for wave in _WAVES
     ),
     Feature(
         name="cal_turn_of_month",
-        formula="1 on the first three weekdays of a month and from its last weekday on, else 0",
+        formula=f"1 on the first three weekdays of a month and from its last weekday on, else 0; {ZONE}",
         lookback=1,
         inputs=(),
         source=PerSymbol(turn_of_month),
         units="0 or 1",
+        version="2",
     ),
 )

@@ -1,6 +1,6 @@
-"""Group `cal`, the days on which many trade for reasons of the calendar, and the time since the bar before. UTC.
+"""Group `cal`, the days on which many trade for reasons of the calendar, and the time since the bar before.
 
-Weekdays are Monday to Friday, holidays too: there is no table of them. Only the bar's own timestamp and the one before
+Days are those of data.timezone, UTC without one. Weekdays are Monday to Friday, holidays too: there is no table of them. Only the bar's own timestamp and the one before
 it are read. Not here: cycles and the turn of the month (`calendar`).
 """
 
@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from tft_pipeline.domain.features.calendar import turn_of_month, weekday
+from tft_pipeline.domain.features.calendar import ZONE, turn_of_month, weekday
 from tft_pipeline.domain.features.feature import Feature, PerSymbol
 from tft_pipeline.domain.features.history import History
 from tft_pipeline.domain.features.windows import Array
@@ -21,9 +21,9 @@ _MONTHS = {"quarter": 3, "year": 12}
 
 def turn_of(history: History, *, months: int) -> Array:
     """`turn_of_month` where the month that ends or begins there is the last or first of a quarter (3) or year (12)."""
-    number = history.timestamps.astype("datetime64[M]").astype(np.int64) % months
+    number = history.local_times.astype("datetime64[M]").astype(np.int64) % months
     day = _days(history)
-    start = history.timestamps.astype("datetime64[M]").astype("datetime64[D]")
+    start = history.local_times.astype("datetime64[M]").astype("datetime64[D]")
     late = (day - start).astype(np.int64) >= 15
     edge = np.where(late, number == months - 1, number == 0)
     return turn_of_month(history) * edge
@@ -31,7 +31,7 @@ def turn_of(history: History, *, months: int) -> Array:
 
 def week_of_month(history: History) -> Array:
     """(day of the month - 1) // 7: 0 in the first seven days ... 4 from the 29th on."""
-    start = history.timestamps.astype("datetime64[M]").astype("datetime64[D]")
+    start = history.local_times.astype("datetime64[M]").astype("datetime64[D]")
     return ((_days(history) - start).astype(np.int64) // 7).astype(np.float64)
 
 
@@ -47,7 +47,7 @@ def expiry_week(history: History) -> Array:
 
 
 def days_since_bar(history: History) -> Array:
-    """ln(days between the bar before and this one): 0 after a day, ln 3 after a weekend."""
+    """ln(hours between the bar before and this one / 24): 0 after a day, ln 3 after a weekend; the same in every zone."""
     gap = np.diff(history.timestamps.astype("datetime64[us]").astype(np.int64)) / DAY_MICROSECONDS
     return np.concatenate(([np.nan], np.log(gap)))
 
@@ -59,40 +59,44 @@ def new_week(history: History) -> Array:
 
 
 def _days(history: History) -> NDArray[np.datetime64]:
-    return history.timestamps.astype("datetime64[D]")
+    return history.local_times.astype("datetime64[D]")
 
 
 CALENDAR_TURNS = (
     *(
         Feature(
             name=f"cal_turn_of_{of}",
-            formula=f"cal_turn_of_month at the end and at the start of a {of}, else 0",
+            formula=f"cal_turn_of_month at the end and at the start of a {of}, else 0; {ZONE}",
             lookback=1,
             inputs=(),
             source=PerSymbol(partial(turn_of, months=months)),
             units="0 or 1",
+        version="2",
+            version="2",
         )
         for of, months in _MONTHS.items()
     ),
     Feature(
         name="cal_week_of_month",
-        formula="(day of the month - 1) // 7",
+        formula=f"(day of the month - 1) // 7, {ZONE}",
         lookback=1,
         inputs=(),
         source=PerSymbol(week_of_month),
         units="weeks",
+        version="2",
     ),
     Feature(
         name="cal_expiry_week",
-        formula="1 from Monday to Friday of the week of the month's third Friday, else 0",
+        formula=f"1 from Monday to Friday of the week of the month's third Friday, else 0; {ZONE}",
         lookback=1,
         inputs=(),
         source=PerSymbol(expiry_week),
         units="0 or 1",
+        version="2",
     ),
     Feature(
         name="cal_gap",
-        formula="ln(days since the bar before)",
+        formula="ln(hours since the bar before / 24)",
         lookback=2,
         inputs=(),
         source=PerSymbol(days_since_bar),
@@ -100,10 +104,11 @@ CALENDAR_TURNS = (
     ),
     Feature(
         name="cal_new_week",
-        formula="1 on the first bar of a week from Monday on, else 0",
+        formula=f"1 on the first bar of a week from Monday on, else 0; {ZONE}",
         lookback=2,
         inputs=(),
         source=PerSymbol(new_week),
         units="0 or 1",
+        version="2",
     ),
 )

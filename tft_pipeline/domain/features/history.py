@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from tft_pipeline.domain.features.sharing import once, settled, sharing
 from tft_pipeline.domain.features.windows import Array, ewm_std, lag, positive_log
 
 SIGMA_SPAN = 60
+UTC = "UTC"
 ONE_SYMBOL_BYTES = 64 * 2**20
 """What is remembered of one symbol while a matrix over all symbols is filled."""
 
@@ -26,8 +28,9 @@ class History:
     """The bars of one symbol, oldest first; all arrays have one value a bar.
 
     `close` is complete and positive. The optional columns hold NaN where a value is missing or not finite.
-    `market_close` is the close of the market index on the same timestamp, NaN where the index has no bar. `others` are
-    the columns beside these that some feature names among its inputs.
+    `timestamps` are UTC. `market_close` is the close of the market index on the same timestamp, NaN where the index has no
+    bar. `others` are the columns beside these that some feature names among its inputs. `timezone` is where a bar's date
+    and time of day are read.
     """
 
     timestamps: NDArray[np.datetime64]
@@ -39,6 +42,7 @@ class History:
     volume: Array | None = None
     market_close: Array | None = None
     others: Mapping[str, Array] = field(default_factory=dict)
+    timezone: str = UTC
 
     def column(self, name: str) -> Array:
         """An optional column by name, one of `others` too.
@@ -50,6 +54,14 @@ class History:
         if values is None:
             raise ValueError(f"column {name!r} is absent from the bars: resolve the features on them first")
         return values
+
+    @cached_property
+    def local_times(self) -> NDArray[np.datetime64]:
+        """What a clock and a calendar in `timezone` show at each bar; the same hour twice where clocks go back."""
+        if self.timezone == UTC:
+            return self.timestamps
+        stamps = pl.Series(self.timestamps).dt.replace_time_zone(UTC).dt.convert_time_zone(self.timezone)
+        return stamps.dt.replace_time_zone(None).to_numpy()
 
     @cached_property
     def log_close(self) -> Array:
@@ -96,6 +108,7 @@ class History:
             volume=cut(self.volume),
             market_close=cut(self.market_close),
             others={name: values[rows] for name, values in self.others.items()},
+            timezone=self.timezone,
         )
 
 

@@ -44,6 +44,7 @@ def feature_build(experiment: Experiment, bars: pl.DataFrame, catalogue: Feature
         cross_symbols=tuple(experiment.data.cross_markets.values()),
         user_columns=catalogue.user_columns,
         bars_per_year=experiment.data.bars_per_year,
+        timezone=experiment.data.timezone,
     )
 
 

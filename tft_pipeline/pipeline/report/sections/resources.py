@@ -9,9 +9,9 @@ from tft_pipeline.pipeline.report.records import ReportRecords
 
 OF = "model_card.train.resources"
 NOTE = (
-    "Elapsed time runs from a phase's first step to the end of its last, so folds beside each other count once and waiting "
-    "counts too; work is the sum of its steps. Memory is sampled and shared pages count in each process. Loading and storing "
-    "are not in it. Folds that were kept from an earlier run show when they were computed."
+    "Elapsed is the time in which at least one step of the phase worked; work is the sum of its steps, failed attempts "
+    "included (one that was killed left no trace). Memory is sampled, and shared pages count in each process. Loading, storing "
+    "and checks are not in it. Folds that were kept from an earlier run show when they were computed."
 )
 
 
@@ -54,6 +54,7 @@ def _timeline(phases: Any) -> Html:
         Column("phase", lambda row: row["phase"], False),
         Column("started, UTC", lambda row: row["started_at"][:19].replace("T", " "), False),
         Column("steps", lambda row: count(row["n_steps"])),
+        Column("failed attempts", lambda row: count(row["n_failed"])),
         Column("elapsed", lambda row: duration(row["elapsed_s"])),
         Column("work", lambda row: duration(row["work_s"])),
         Column("processor time", lambda row: duration(row["cpu_s"])),
