@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tft_pipeline.domain import change_points, judging, portfolio, targets
+from tft_pipeline.domain import change_points, judging, minutes, portfolio, targets
 from tft_pipeline.domain.folds import Fold, Span
 from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.scaling import Scaler
@@ -38,7 +38,7 @@ class Leak:
     """A leak, how it is planted, and the guard that must name it.
 
     Attributes:
-        needs: what the evidence must hold for the leak to have an effect: "", or the choice of context sequences.
+        needs: what the evidence must hold for the leak to have an effect: "", "minutes", or the choice of context sequences.
         also: guards that may name it beside its own, because what an honest run stored is not what the leaky code gives.
     """
 
@@ -356,6 +356,30 @@ def backwards_segments_in_the_pool(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(drawing, "closed_segments", leaky)
 
 
+def minutes_of_the_next_bar(patch: pytest.MonkeyPatch) -> None:
+    """Each bar gets the minutes of the bar after it."""
+    honest = minutes._fill
+
+    def leaky(made: dict[str, np.ndarray], bars: pl.DataFrame, symbol: str, part: pl.DataFrame) -> Any:
+        found = honest(made, bars, symbol, part)
+        rows = np.flatnonzero((bars["symbol"] == symbol).to_numpy())
+        for values in made.values():
+            values[rows] = np.append(values[rows[1:]], np.nan)
+        return found
+
+    patch.setattr(minutes, "_fill", leaky)
+
+
+def minutes_after_the_close(patch: pytest.MonkeyPatch) -> None:
+    """The first half hour after a bar's close counts as its own."""
+    honest = minutes._fill
+
+    def leaky(made: dict[str, np.ndarray], bars: pl.DataFrame, symbol: str, part: pl.DataFrame) -> Any:
+        return honest(made, bars.with_columns(pl.col("timestamp") + pl.duration(minutes=30)), symbol, part)
+
+    patch.setattr(minutes, "_fill", leaky)
+
+
 RESEARCH = "research_ends_before_production"
 DECIDED, PAID = "predictions_know_the_past_only", "predictions_are_paid_by_the_stored_targets"
 LEAKS = (
@@ -380,6 +404,8 @@ LEAKS = (
     Leak("symbol-major validation", "weights_learn_from_training_dates_only", symbol_major_validation),
     Leak("validation on train", "weights_learn_from_training_dates_only", validation_on_train),
     Leak("validation of one symbol", "weights_learn_from_training_dates_only", validation_of_one_symbol),
+    Leak("minutes of the next bar", "minutes_are_not_used_early", minutes_of_the_next_bar, "minutes"),
+    Leak("minutes after the close", "minutes_are_not_used_early", minutes_after_the_close, "minutes"),
     Leak("backwards segmentation", "segments_know_the_past_only", backwards_segments),
     Leak("backwards segmentation, in the pool", "segments_know_the_past_only", backwards_segments_in_the_pool),
 )

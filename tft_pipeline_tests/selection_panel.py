@@ -1,5 +1,9 @@
 """A panel for feature selection whose truth is known: three columns drive the returns, the rest do not.
 
+The signal is strong on purpose, so that 20 small studies can tell whether the phases work: who knew the three columns would
+earn a Sharpe ratio of 7 to 9 a year before costs (`oracle_sharpe_annual`; 8.15 with seed 0). It says nothing about weaker
+signals: at 3.7 a year (`INFORMATION` 0.045) the short studies of seeds 0 and 1 each miss one of the three.
+
 A panel is a function of its seed alone. `chosen` takes one through phases 1 to 3 by the functions that the assets call, without
 the orchestrator. Not here: what must come out (`end_to_end.test_planted_panel`).
 
@@ -101,6 +105,18 @@ def selection_panel(seed: int) -> pl.DataFrame:
     )
 
 
+def oracle_sharpe_annual(panel: pl.DataFrame) -> float:
+    """Of the book that holds a - b + d in each symbol, scaled by its volatility over the panel, next-bar returns, before costs.
+
+    mean_t R_t / sd_t R_t (ddof 1) * sqrt(252),    R_t = mean_s (a - b + d)_st r_s,t+1 / sd_s
+    """
+    ordered = panel.sort("symbol", "timestamp")
+    closes, a, b, d = (ordered[name].to_numpy().reshape(N_SYMBOLS, N_BARS) for name in ("close", *TRUE))
+    returns = np.diff(np.log(closes), axis=1)
+    earned = ((a - b + d)[:, :-1] * returns / returns.std(axis=1, keepdims=True)).mean(axis=0)
+    return float(earned.mean() / earned.std(ddof=1) * np.sqrt(252.0))
+
+
 @dataclass(frozen=True)
 class Chosen:
     """What phases 1 to 3 made of a panel."""
@@ -125,7 +141,7 @@ def selection_experiment(seed: int, *, short: bool = False) -> dict[str, Any]:
         "periods": {"production_start": date(2014, 5, 1)},
         "network": {"hidden": 16, "heads": 2, "variable_hidden": 4},
         "training": {"lookback": 21, "warmup_bars": 5, "batch_blocks": 4, "learning_rate": 0.01, "mle_weight": 2.0},
-        "exploration": {"folds": {**folds, "max_folds": 1 if short else 4}, "epochs": 4 if short else 8},
+        "exploration": {"folds": {**folds, "max_folds": 1 if short else 3}, "epochs": 4 if short else 6},
         "tuning": {
             "folds": {**folds, "max_folds": 2},
             "epochs": 1,

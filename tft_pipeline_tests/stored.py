@@ -13,7 +13,7 @@ from tft_pipeline.domain.reports import (
     SelectedFeatures,
     TunedHyperparameters,
 )
-from tft_pipeline.pipeline.assets.audit import published_rows
+from tft_pipeline.pipeline.assets.audit import minute_rows, published_rows
 from tft_pipeline.pipeline.evidence import Evidence
 from tft_pipeline.pipeline.io_managers import FRAME_FILE, REPORT_FILE
 from tft_pipeline.storage.artifacts import read_artifact
@@ -42,6 +42,7 @@ def stored_evidence(bench: Workbench) -> Evidence:
     return Evidence(
         experiment=bench.graph.experiment,
         source=published_rows(bench.graph, snapshot),
+        minutes=minute_rows(bench.graph, snapshot),
         bars=snapshot.bars,
         catalogue=stored_report(bench, FeatureCatalogue, "feature_catalogue"),
         features=pl.scan_parquet(bench.artifact("features") / FRAME_FILE),

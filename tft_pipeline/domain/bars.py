@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from tft_pipeline.domain.dates import refusal_of_dates, refusal_of_midnights
 from tft_pipeline.domain.publications import newest_published
 
 REQUIRED = ("timestamp", "symbol", "close")
@@ -17,6 +18,10 @@ PRICES = ("open", "high", "low", "close")
 RESERVED = (*REQUIRED, "open", "high", "low", "volume", "available_at")
 RESERVED_PREFIX = "minute_"
 """Columns that begin so are raw aggregates of minute bars (`minutes`), never a feature of the user's own."""
+SHADOW_PREFIX = "shadow_"
+"""Columns that begin so would be taken for the shadow features of phase 2."""
+ROUNDING = 1e-6
+"""How far a close or an open may lie outside [low, high], as a share of the price: adjusted prices are rounded."""
 TIMESTAMP = pl.Datetime("us", "UTC")
 
 
@@ -51,8 +56,8 @@ def normalise_bars(
         min_bars: fewest bars a symbol may bring within the period.
     Raises:
         BarsError: a missing column, no rows, a column named like a minute aggregate, naive or mixed time zones, a duplicate
-            (timestamp, symbol), a non-finite or non-positive price, a negative volume, a feature that is not a number, an
-            empty period, too few bars.
+            (timestamp, symbol), a non-finite or non-positive price, prices that contradict each other, a negative volume, a
+            feature that is not a number, publications of features that are dates alone, an empty period, too few bars.
     """
     missing = [name for name in REQUIRED if name not in frame.columns]
     if missing:
@@ -64,9 +69,18 @@ def normalise_bars(
         raise BarsError(
             f"columns {taken} begin with {RESERVED_PREFIX!r}, the name of aggregates that data.minute_source makes: rename them"
         )
+    shadows = [name for name in frame.columns if name.startswith(SHADOW_PREFIX)]
+    if shadows:
+        raise BarsError(
+            f"columns {shadows} begin with {SHADOW_PREFIX!r}, the name of features made of noise: rename them"
+        )
     frame = frame.with_columns(utc_column(frame["timestamp"], timezone), frame["symbol"].cast(pl.String))
     if "available_at" in frame.columns:
-        frame = frame.with_columns(utc_column(frame["available_at"], timezone))
+        # without features it speaks of prices, which no other bar gets
+        given, featured = frame["available_at"], bool(user_columns(frame.columns))
+        frame = frame.with_columns(
+            publication_column(given, frame["timestamp"], timezone) if featured else utc_column(given, timezone)
+        )
     for name in ("timestamp", "symbol"):
         if nulls := frame[name].null_count():
             raise BarsError(f"{name} is null in {nulls} of {frame.height} rows: a bar needs its key; remove these rows")
@@ -212,6 +226,23 @@ def utc_column(column: pl.Series, timezone: str | None) -> pl.Series:
         raise BarsError(f"{column.name} cannot be placed in data.timezone {timezone!r}: {error}") from error
 
 
+def publication_column(available_at: pl.Series, timestamp: pl.Series, timezone: str | None) -> pl.Series:
+    """Times of publication as UTC microseconds, and not dates: see `dates` for what would leak.
+
+    Args:
+        available_at: as it came.
+        timestamp: what the rows speak of, as UTC.
+    Raises:
+        BarsError: see `utc_column`; dates alone, also where they are written as midnights.
+    """
+    if refusal := refusal_of_dates(available_at):
+        raise BarsError(refusal)
+    times = utc_column(available_at, timezone)
+    if refusal := refusal_of_midnights(times, timestamp, timezone):
+        raise BarsError(refusal)
+    return times
+
+
 def _parse_times(column: pl.Series) -> pl.Series:
     strange = column.drop_nulls().filter(~column.drop_nulls().str.contains(r"^\d{4}-?\d{2}-?\d{2}"))
     if len(strange):
@@ -260,6 +291,27 @@ def _refuse_bad_prices(frame: pl.DataFrame) -> None:
                 f"volume is missing, non-finite or negative in {bad.height} rows ({_example(bad)}); "
                 "correct it, or drop the column"
             )
+    against = contradiction(frame.columns)
+    bad = frame.filter(against)
+    if bad.height:
+        prices = ", ".join(f"{name} {bad[name][0]}" for name in PRICES if name in bad.columns)
+        raise BarsError(
+            f"prices contradict each other in {bad.height} of {frame.height} rows ({_example(bad)}: {prices}): a bar trades "
+            "between its low and its high, so ranges, gaps and wicks would be wrong; exchange or correct the columns, or "
+            "remove these bars"
+        )
+
+
+def contradiction(columns: Sequence[str]) -> pl.Expr:
+    """Whether a bar's prices cannot all be true: high < low, or open or close outside [low, high] by more than `ROUNDING`.
+
+    Args:
+        columns: those of the frame; what is absent is not compared.
+    """
+    lower = ("open", "low", "close")
+    pairs = [(name, "high") for name in lower] + [("low", name) for name in ("open", "close")]
+    against = [pl.col(low) > pl.col(high) * (1.0 + ROUNDING) for low, high in pairs if {low, high} <= set(columns)]
+    return pl.any_horizontal(pl.lit(False), *against)
 
 
 def _refuse_duplicates(frame: pl.DataFrame) -> None:

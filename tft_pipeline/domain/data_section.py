@@ -20,8 +20,9 @@ class TableSection(Section):
     prefix: str = Field(description="begins the names of its columns, <prefix>_<column>, and is their group")
     max_age_days: PositiveFloat | None = Field(
         default=None,
+        le=36_500.0,
         description="days after which a value that was public counts as missing; without it the table must go on to the "
-        "last bar",
+        "last bar, and have more than one row",
     )
 
 
@@ -31,11 +32,16 @@ class DataSection(Section):
     source: str = Field(description="Parquet or CSV file or a folder of them; relative to the experiment file")
     interval: Literal["1m", "5m", "15m", "1h", "1d"] = Field(description="length of one bar")
     bars_per_year: PositiveFloat = Field(description="bars a year, for annualising: 252 for US daily bars")
-    market_symbol: str | None = Field(default=None, description="index used as context; never traded")
+    market_symbol: str | None = Field(
+        default=None,
+        description="index used as context; never traded. Joined by equal timestamps, so its bar must close no later than the "
+        "traded ones of that timestamp: take an index of the same exchange, and other places as cross_markets",
+    )
     cross_markets: dict[str, str] = Field(
         default={},
         description="prefix of feature names to symbol, such as {crypto_btc: BTC-USD}: other markets used as context, on "
-        "their own calendars; never traded",
+        "their own calendars; never traded. A daily bar of theirs that is stamped with its date alone (00:00 UTC or in "
+        "timezone) is over when that day ends, and counts from then on",
     )
     symbols: Names | None = Field(default=None, description="restrict to these symbols; all by default")
     timezone: str | None = Field(

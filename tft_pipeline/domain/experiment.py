@@ -75,8 +75,7 @@ class Experiment(Section):
             )
         self._check_period()
         self._check_space()
-        searched = self.tuning.space.get("training.lookback")
-        longest = self.training.lookback if searched is None else max(int(value) for value in searched.limits())
+        longest = self.longest_lookback
         for name, folds, lookback in (
             ("exploration", self.exploration.folds, self.training.lookback),
             ("tuning", self.tuning.folds, longest),
@@ -122,7 +121,7 @@ class Experiment(Section):
             )
 
     def _check_space(self) -> None:
-        """Every value of the space alone is allowed and does something; combinations that are not are failed trials."""
+        """Every value of the space alone is allowed and does something; combinations that are not are pruned trials."""
         idle = idle_keys(self.network, self.training, searched=frozenset(self.tuning.space))
         for key, knob in self.tuning.space.items():
             section, _, name = key.partition(".")
@@ -146,6 +145,12 @@ class Experiment(Section):
                         f"tuning.space.{key}: {value!r} is not allowed there ({error.errors()[0]['msg']}); such a trial "
                         "could only fail; correct the knob"
                     ) from None
+
+    @property
+    def longest_lookback(self) -> int:
+        """Bars of the longest window that any trial of the search has."""
+        searched = self.tuning.space.get("training.lookback")
+        return self.training.lookback if searched is None else max(int(value) for value in searched.limits())
 
     def with_overrides(self, overrides: dict[str, Any]) -> tuple[NetworkSection, TrainingSection, PositionSection]:
         """The three tunable sections with some keys replaced, validated again.

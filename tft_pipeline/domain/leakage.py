@@ -61,7 +61,24 @@ def last_bars(bars: pl.DataFrame, n: int) -> pl.DataFrame:
     return bars.filter(pl.col("timestamp") >= ticks[-min(n, len(ticks))])
 
 
-def telling_cuts(frame: pl.DataFrame, n: int) -> list[datetime]:
+def all_have_begun(bars: pl.DataFrame, symbols: Sequence[str]) -> datetime:
+    """The first timestamp at which each of some symbols has had a bar; of no symbols, the first bar's.
+
+    Bars up to an earlier one do not hold all markets that features are about, so that nothing can be built from them.
+
+    Raises:
+        ValueError: a symbol without bars.
+    """
+    firsts = bars.filter(pl.col("symbol").is_in(list(symbols))).group_by("symbol").agg(pl.col("timestamp").min())
+    absent = sorted(set(symbols) - set(firsts["symbol"]))
+    if absent:
+        raise ValueError(f"{absent} have no bars: when they begin cannot be known; bring their bars")
+    begun = bars["timestamp"].min() if firsts.is_empty() else firsts["timestamp"].max()
+    assert isinstance(begun, datetime)
+    return begun
+
+
+def telling_cuts(frame: pl.DataFrame, n: int, *, since: datetime | None = None) -> list[datetime]:
     """Cuts at which a look ahead would show: n spread evenly, the very first bar, and first values after missing ones.
 
     A value filled from later bars gives itself away only where it stands, right behind the bars where it is missing. Of those
@@ -69,12 +86,18 @@ def telling_cuts(frame: pl.DataFrame, n: int) -> list[datetime]:
 
     Args:
         frame: timestamp, symbol and values, sorted by symbol and timestamp.
+        since: no cut lies before it; "the very first bar" is the first from it on.
     Raises:
         ValueError: fewer than n + 2 timestamps.
     """
+    if since is not None:
+        frame = frame.filter(pl.col("timestamp") >= since)
     ticks = frame["timestamp"].unique().sort()
     if len(ticks) < n + 2:
-        raise ValueError(f"{len(ticks)} bars are too few for {n} cuts with bars on both sides; bring more bars")
+        raise ValueError(
+            f"{len(ticks)} bars {'' if since is None else f'since {since} '}are too few for {n} cuts with bars on both sides; "
+            "bring more bars"
+        )
     spread = [ticks[len(ticks) * (k + 1) // (n + 1)] for k in range(n)]
     columns = [name for name in frame.columns if name not in ("timestamp", "symbol")]
     missing = frame.select(

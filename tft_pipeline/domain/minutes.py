@@ -11,14 +11,15 @@ Here: reading the lazy source symbols by symbols, checks, windows. Not here: the
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import time
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tft_pipeline.domain.bars import PRICES, REQUIRED, BarsError, utc_column
+from tft_pipeline.domain.bars import PRICES, REQUIRED, BarsError, contradiction, utc_column
+from tft_pipeline.domain.dates import stamped_with_their_date
 from tft_pipeline.domain.order_flow import ORDER_FLOW
 from tft_pipeline.domain.sessions import SESSION, Sessions
 
@@ -62,7 +63,8 @@ def join_minutes(
         batch_rows: minutes held at once, for tests.
     Raises:
         BarsError: a file that cannot be read, a missing column, no rows, no common symbol, no minute in any bar, a null key,
-            naive or mixed time zones, two rows of one minute, rows closer than a minute, a price or volume that is none.
+            naive or mixed time zones, two rows of one minute, rows closer than a minute or most often further apart, a price
+            or volume that is none, prices that contradict each other.
     """
     try:
         schema = minutes.collect_schema()
@@ -108,15 +110,9 @@ def join_minutes(
         "symbols_without_minutes": sorted(set(bars["symbol"]) - set(counts["symbol"])),
         "columns": list(available),
         "left_out": {name: list(absent) for name, absent in left_out.items()},
-        "bars_stamped_with_their_date": stamped_with_their_date(bars, timezone),
+        "bars_stamped_with_their_date": stamped_with_their_date(bars["timestamp"], timezone),
     }
     return JoinedMinutes(bars=bars.with_columns(series), left_out=left_out, about=about)
-
-
-def stamped_with_their_date(bars: pl.DataFrame, timezone: str | None) -> bool:
-    """Whether all bars close at midnight of one time zone, so that the minutes of the day before are theirs."""
-    local = bars["timestamp"].dt.convert_time_zone(timezone or "UTC")
-    return bool((local.dt.time() == time(0)).all())
 
 
 def symbol_batches(counts: pl.DataFrame, symbols: Collection[str], batch_rows: int) -> list[list[str]]:
@@ -172,6 +168,7 @@ def _checked(frame: pl.DataFrame, timezone: str | None) -> pl.DataFrame:
             f"{name} is missing, non-finite or out of range",
             "correct or remove",
         )
+    _refuse(frame.filter(contradiction(frame.columns)), "have prices that contradict each other", "correct or remove")
     apart = pl.col("timestamp").diff().over("symbol")
     _refuse(
         frame.filter(apart == pl.duration(minutes=0)),
@@ -183,7 +180,30 @@ def _checked(frame: pl.DataFrame, timezone: str | None) -> pl.DataFrame:
         "close less than a minute after the row before",
         "these are no minute bars: sum them up to minutes",
     )
+    usual = usual_spacing(frame)
+    if usual is not None and usual > timedelta(minutes=1):
+        raise BarsError(
+            f"minute bars: rows are most often {usual} apart, not one minute: statistics of one-minute returns, such as "
+            "minute_variation_1, would mean something else; bring bars of one minute (minutes without trades may be absent)"
+        )
     return frame
+
+
+def usual_spacing(frame: pl.DataFrame) -> timedelta | None:
+    """The most frequent time between rows of one symbol, of equally frequent ones the shortest; None without any.
+
+    Minutes without trades are absent, so a mean or a median would tell how often a symbol trades; the most frequent spacing
+    is still the minute.
+
+    Args:
+        frame: sorted by symbol and timestamp.
+    """
+    apart = frame.select(apart=pl.col("timestamp").diff().over("symbol")).drop_nulls()["apart"]
+    if apart.is_empty():
+        return None
+    found = apart.value_counts().sort(["count", "apart"], descending=[True, False])["apart"][0]
+    assert isinstance(found, timedelta)
+    return found
 
 
 def _refuse(wrong: pl.DataFrame, what: str, remedy: str) -> None:

@@ -65,10 +65,10 @@ class TuningSection(Section):
         default=5,
         description="trials drawn at random before the sampler learns, and completed before the median prunes",
     )
-    pruner: Literal["median", "wilcoxon", "hyperband"] = Field(
+    pruner: Literal["median", "wilcoxon", "hyperband", "none"] = Field(
         default="median",
         description="median: running mean over folds against that of finished trials; wilcoxon: fold by fold against the best "
-        "trial; hyperband: few epochs first, more for the better ones",
+        "trial; hyperband: few epochs first, more for the better ones; none: every trial is scored on all folds",
     )
     warmup_folds: PositiveInt = Field(default=2, description="folds of a trial before median or wilcoxon may prune it")
     wilcoxon_p: Annotated[float, Field(gt=0.0, le=0.5)] = Field(
@@ -91,27 +91,58 @@ class TuningSection(Section):
             "reduction_factor": ("hyperband",),
         }
         for key, pruners in users.items():
-            value, default = getattr(self, key), type(self).model_fields[key].default
-            if self.pruner not in pruners and value != default:
+            if self.pruner not in pruners and self._stated(key):
                 raise ValueError(
-                    f"{key} is {value} and pruner is {self.pruner}: the key changes nothing there; drop it or set pruner to "
-                    f"{' or '.join(pruners)}"
+                    f"{key} is {getattr(self, key)} and pruner is {self.pruner}: the key changes nothing there; drop it or set "
+                    f"pruner to {' or '.join(pruners)}"
                 )
         if self.pruner == "hyperband" and self.min_epochs >= self.epochs:
             raise ValueError(
                 f"min_epochs {self.min_epochs} >= epochs {self.epochs}: hyperband has one budget only and prunes nothing; "
                 "lower min_epochs or raise epochs"
             )
+        if self.pruner == "hyperband" and len(self.budgets) < 3:
+            raise ValueError(
+                f"reduction_factor {self.reduction_factor} leaves the budgets {list(self.budgets)} of min_epochs "
+                f"{self.min_epochs} to epochs {self.epochs}: hyperband needs three, else it is a single cut; lower "
+                "reduction_factor or min_epochs, or raise epochs"
+            )
+        if self.pruner == "median" and self._stated("startup_trials") and self.startup_trials >= self.n_trials:
+            raise ValueError(
+                f"startup_trials {self.startup_trials} >= n_trials {self.n_trials}: the median waits for more trials than "
+                "there are and prunes nothing; lower startup_trials or set pruner to none"
+            )
         if self.folds.max_folds is not None:
             self.refuse_too_few_folds(self.folds.max_folds)
         return self
+
+    def _stated(self, key: str) -> bool:
+        """Whether a key differs from its default; a section that is read back from a record states every key."""
+        return bool(getattr(self, key) != type(self).model_fields[key].default)
+
+    def why_idle(self, n_folds: int) -> str:
+        """Why the median could stop no trial on so many folds; empty where it could, or another pruner is set."""
+        if self.pruner != "median":
+            return ""
+        if self.warmup_folds >= n_folds - 1:
+            return (
+                f"warmup_folds {self.warmup_folds} of {n_folds} folds leave the median none before the last to prune at"
+            )
+        if self.startup_trials >= self.n_trials:
+            return f"the median waits for {self.startup_trials} completed trials and n_trials is {self.n_trials}"
+        return ""
 
     def refuse_too_few_folds(self, n_folds: int) -> None:
         """A signed-rank test of n folds that are all worse has p = 2^-n: on few folds it never falls below the limit.
 
         Raises:
-            ValueError: the pruner is wilcoxon and could never prune before the last fold.
+            ValueError: the pruner is wilcoxon and could never prune before the last fold, or it is median and `warmup_folds`
+                was changed to a number that leaves it no fold.
         """
+        if self._stated("warmup_folds") and self.pruner == "median" and self.warmup_folds >= n_folds - 1:
+            raise ValueError(
+                f"{self.why_idle(n_folds)}: the key changes nothing; lower warmup_folds, allow more folds or set pruner to none"
+            )
         if self.pruner != "wilcoxon":
             return
         least = 4

@@ -1,12 +1,13 @@
-"""From a panel to fold specs: which bars each fold of a phase may see, content-addressed. Not here: fitting, storage.
+"""From a panel to fold specs: which bars each fold of a phase may see, content-addressed.
+
+Not here: fitting, storage, shadow features (`shadows`).
 
 Two periods: phases 1-4 see only the research period, which ends a purge before the first production bar; phase 5 walks
 forward over the production period.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -190,34 +191,3 @@ def slice_for(panel: Panel, spec: FoldSpec) -> Panel:
             f"made on {spec.data_sha256[:12]}; the fold would learn from other data; materialise the fold plan again"
         )
     return cut
-
-
-def with_shadow_features(panel: Panel, n_shadows: int, fold: Fold, *, seed: int) -> Panel:
-    """Append time-permuted copies of features: the same values, no relation to any label.
-
-    Each copy takes one feature (drawn without replacement while there are enough) and permutes it over the observed bars
-    of each symbol, within the bars up to the train end, within those up to the validation end and within the rest: no
-    value moves to an earlier part. Their names start with `shadow_`.
-
-    Raises:
-        ValueError: a feature's own name starts with `shadow_`.
-    """
-    clash = [name for name in panel.features if name.startswith("shadow_")]
-    if clash:
-        raise ValueError(f"features {clash} start with shadow_, which names shadow features; rename them")
-    rng = np.random.default_rng(seed)
-    n_features = len(panel.features)
-    chosen = rng.permutation(n_features)[:n_shadows]
-    if n_shadows > n_features:
-        chosen = np.concatenate([chosen, rng.integers(0, n_features, n_shadows - n_features)])
-    shadows = np.full((*panel.values.shape[:2], n_shadows), np.nan, dtype=np.float32)
-    edges = (0, fold.train.stop, fold.validation.stop, panel.n_bars)
-    for start, stop in pairwise(edges):
-        for k, v in enumerate(chosen):
-            for s in range(len(panel.symbols)):
-                bars = start + np.flatnonzero(panel.observed[s, start:stop])
-                shadows[s, bars, k] = panel.values[s, rng.permutation(bars), v]
-    names = tuple(f"shadow_{k}_{panel.features[v]}" for k, v in enumerate(chosen))
-    values = np.concatenate([panel.values, shadows], axis=2)
-    values.setflags(write=False)
-    return replace(panel, features=(*panel.features, *names), values=values)

@@ -4,6 +4,7 @@
 finds the same things counts as unchanged.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -215,14 +216,16 @@ class SelectedFeatures(Report):
 
 
 class TrialRow(Report):
-    """One Optuna trial that has ended.
+    """One Optuna trial that was started.
 
     Attributes:
-        state: complete, pruned or fail.
+        state: complete, pruned, fail, or running where another worker still scores it.
         sharpe_annual: mean over the folds; of completed trials only.
         fold_sharpes, returns: of the folds that were scored, in order; a pruned trial keeps those it had.
         note: why it was pruned or failed.
         replaces: trial whose parameters this one tries again.
+        scored: whether any of its folds was scored, also where the outcome was dropped with the trial.
+        study: name of its study, which tells trials without returns apart.
     """
 
     number: int
@@ -233,12 +236,18 @@ class TrialRow(Report):
     returns: tuple[float, ...]
     note: str = ""
     replaces: int | None = None
+    scored: bool = False
+    study: str = ""
 
     @property
     def identity(self) -> str:
-        """What tells it from other trials: its returns; its number and parameters where it has none."""
-        scored = len(self.returns) > 1
-        return json_sha256(list(self.returns) if scored else [self.number, self.params])[:16]
+        """What tells it from other trials: its returns; its start where it has none."""
+        return json_sha256(list(self.returns))[:16] if len(self.returns) > 1 else self.start
+
+    @property
+    def start(self) -> str:
+        """What tells it from other trials before it has returns: its study, its number and its parameters."""
+        return json_sha256([self.study, self.number, self.params])[:16]
 
     @property
     def sharpe(self) -> float | None:
@@ -247,10 +256,24 @@ class TrialRow(Report):
         return sharpe_ratio(returns) if len(returns) > 1 and np.ptp(returns) > 0.0 else None
 
 
+def trials_that_count(trials: Iterable[TrialRow]) -> tuple[TrialRow, ...]:
+    """Trials at which somebody looked, or will: the number N that deflates the best one.
+
+    Every trial that was started counts: completed, pruned, failed, given up, and those that others still run. Two kinds do not:
+    one that another trial `replaces` and of which no fold was scored (stopped, or its worker ended, before anything was seen:
+    its values count once, by the other trial), and one whose worker ended before any value was asked for. A trial of which a
+    fold was scored counts although it is tried again: its score was seen.
+    """
+    rows = tuple(trials)
+    replaced = {row.replaces for row in rows}
+    return tuple(row for row in rows if row.params and (row.scored or row.returns or row.number not in replaced))
+
+
 class TunedHyperparameters(Report):
     """Phase 4: the chosen sections and every trial that was started.
 
     Attributes:
+        n_trials_started: those of `trials` that count, by the rule of `trials_that_count`.
         importances: share of the spread of the completed trials' Sharpe ratios that each searched key explains (fANOVA); empty
             with a reason where that is not known.
     """

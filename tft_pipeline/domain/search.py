@@ -24,6 +24,11 @@ class Knob(BaseModel):
         if self.choices is not None:
             if self.low is not None or self.high is not None or self.log:
                 raise ValueError("choices stand alone: remove low, high and log")
+            twice = [one for k, one in enumerate(self.choices) if one in self.choices[:k]]
+            if twice:
+                raise ValueError(
+                    f"choices hold {twice[0]!r} twice (equal numbers are one value): trials would repeat each other; drop one"
+                )
             return self
         assert self.low is not None
         assert self.high is not None

@@ -1,11 +1,11 @@
 """Which features stay: Variable Selection Network weights over folds against shadow features. Not here: how weights are learnt,
 how far folds agree (`agreement`), the record that is stored (`pruning`).
 
-Axes: M folds, K seeds, d features, k shadow features (time-permuted copies that cannot help).
+Axes: M folds, K seeds, d features, k shadow features (copies moved in time by blocks, which cannot help; see `shadows`).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,17 @@ from tft_pipeline.domain.uncertainty import fold_means, seed_spread
 
 FILLED_UP = "below threshold, kept to reach min_features"
 """Reason of a feature that is kept and did not earn it."""
+ABOVE = "above threshold"
+"""Reason of a feature that is kept and did."""
+
+Standing = Literal["kept", "filled up", "dropped"]
+
+
+def standing(row: Mapping[str, Any]) -> Standing:
+    """How a feature of a stored `FeatureRow` ended; "filled up": kept below the limits, to reach min_features."""
+    if not row["kept"]:
+        return "dropped"
+    return "filled up" if row["reason"] == FILLED_UP else "kept"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +77,8 @@ class Selection:
         rows: All features by rank.
         groups: Most kept first, then by name.
         thresholds: (M,) weight a feature had to exceed in each fold.
-        shadow_level: Share of useless features that stay below a fold's threshold, see `shadow_rank`; None with a fixed one.
+        shadow_level: Probability that a feature exchangeable with the shadows stays below a fold's threshold, see
+            `shadow_rank`; None with a fixed one.
         nogueira: Of the sets above the threshold in each fold; None when undefined (one fold, or no or every
             feature in all folds).
         kendall_w: Agreement of the folds' rankings, 0 none, 1 full; None with one fold or without two different
@@ -116,13 +128,13 @@ def select_features(
         weights: (M, d) weights on real validation windows.
         shadow: (M, k) the same of the shadow features; may be (M, 0) with a fixed threshold.
         names: (d,) features; order breaks ties of weight.
-        threshold: "shadow", or a weight.
-        min_features: 0 to insist on the threshold.
+        threshold: "shadow", or a weight; not a truth value.
+        min_features: 0 to insist on the threshold; d at most.
         by_seed: (M, K, d) of which `weights` are the means over K; described, not judged.
         importance: (M, d) of permutation; described, not judged.
     Raises:
         ValueError: shapes that do not fit, a weight that is negative or not finite, limits out of order, nothing
-            passing while min_features is 0.
+            passing while min_features is 0, more features wanted than there are.
     """
     weights, shadow = np.asarray(weights, dtype=np.float64), np.asarray(shadow, dtype=np.float64)
     _check(weights, shadow, names)
@@ -130,6 +142,11 @@ def select_features(
         raise ValueError(
             f"shadow_quantile {shadow_quantile}, min_stability {min_stability}, min_features {min_features}, "
             f"max_features {max_features}: need shares in [0, 1] and 0 <= min_features <= max_features"
+        )
+    if min_features > len(names):
+        raise ValueError(
+            f"min_features {min_features} > {len(names)} features: fewer would be kept than were asked for; lower "
+            f"min_features to {len(names)}, or bring more features"
         )
     thresholds = _thresholds(weights, shadow, threshold, shadow_quantile)
     above = weights > thresholds[:, None]
@@ -146,7 +163,7 @@ def select_features(
             "explore longer, or set min_features"
         )
     kept.update(fill)
-    reasons = {f: "above threshold" for f in passing[:max_features]}
+    reasons = {f: ABOVE for f in passing[:max_features]}
     reasons |= {f: f"beyond max_features {max_features}" for f in passing[max_features:]}
     reasons |= {f: FILLED_UP for f in fill}
     for f in order:
@@ -193,9 +210,14 @@ def shadow_rank(n_shadows: int, quantile: float) -> tuple[int, float]:
 
         r = min(ceil((k + 1) q), k), at least 1;   level = r / (k + 1)
 
-    A useless feature is exchangeable with the shadows, so its rank among k + 1 is uniform and it exceeds the r-th of them with
+    The rank of a feature that is exchangeable with the shadows is uniform among k + 1, so it exceeds the r-th of them with
     probability 1 - level. The interpolated quantile of 20 values would be exceeded by 9 % where 5 % are meant. With fewer than
     q / (1 - q) shadows the largest of them is all there is, and the level stays below q: 19 are needed for 0.95.
+
+    That is a useless feature drawn from all features, as the shadows are. Shadows keep what gives noise its weight (how slowly
+    it moves, how much symbols share it), so that they weigh what noise of their kind weighs; but the threshold is one for all
+    kinds, and a kind whose weights scatter more passes it more often. Measured on the folds of four planted panels at level
+    95.2 %: 5.6 % of all noise was above it, 8.4 % of slow noise, 3.8 % of market-wide noise, 4.9 % of the rest.
 
     Raises:
         ValueError: no shadows.
@@ -262,8 +284,11 @@ def _thresholds(
     if threshold == "shadow":
         rank, _ = shadow_rank(shadow.shape[1], shadow_quantile)
         return np.asarray(np.sort(shadow, axis=1)[:, rank - 1])
-    if isinstance(threshold, str) or not (np.isfinite(threshold) and threshold >= 0.0):
-        raise ValueError(f"threshold {threshold!r} is neither 'shadow' nor a weight")
+    if isinstance(threshold, str | bool | np.bool_) or not (np.isfinite(threshold) and threshold >= 0.0):
+        raise ValueError(
+            f"threshold {threshold!r} is neither 'shadow' nor a weight: a truth value would pass as the weight 0 or 1; give "
+            "'shadow' or a number"
+        )
     return np.full(weights.shape[0], float(threshold))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from tft_pipeline.domain.bars import RESERVED, RESERVED_PREFIX, BarsError, utc_column
+from tft_pipeline.domain.bars import RESERVED, RESERVED_PREFIX, SHADOW_PREFIX, BarsError, publication_column, utc_column
 from tft_pipeline.domain.features.groups import GROUPS
 from tft_pipeline.domain.publications import AVAILABLE_AT, PUBLIC_SINCE, newest_published
 
@@ -31,7 +31,8 @@ class JoinedTable:
     Attributes:
         bars: as given, with the table's columns behind theirs; sorted by symbol and timestamp.
         columns: names of the new columns.
-        about: for the manifest: rows of the table, first and last `available_at` used, bars without a value by column.
+        about: for the manifest: rows of the table, first and last `available_at` used, symbols of the bars of which a
+            table by symbol does not speak, bars without a value by column.
     """
 
     bars: pl.DataFrame
@@ -46,7 +47,7 @@ def refusal_of_table_prefix(prefix: str) -> str:
             f"table prefix {prefix!r} is not lower-case letters and digits, a letter first: it is the group of its columns, "
             "which ends at the first underscore; rename it"
         )
-    if prefix in GROUPS or prefix in RESERVED or f"{prefix}_" == RESERVED_PREFIX:
+    if prefix in GROUPS or prefix in RESERVED or f"{prefix}_" in (RESERVED_PREFIX, SHADOW_PREFIX):
         return (
             f"table prefix {prefix!r} is a name of the catalogue: which is meant would be unclear; choose another word"
         )
@@ -75,9 +76,9 @@ def normalise_table(frame: pl.DataFrame, *, prefix: str, timezone: str | None) -
     for name in keys:
         if nulls := frame[name].null_count():
             raise BarsError(f"{named}: {name} is null in {nulls} of {frame.height} rows: complete or remove these rows")
-    _refuse_publication_dates(frame["available_at"], named)
     try:
-        times = [utc_column(frame[name], timezone) for name in ("timestamp", "available_at")]
+        about = utc_column(frame["timestamp"], timezone)
+        published = publication_column(frame["available_at"], about, timezone)
     except BarsError as error:
         raise BarsError(f"{named}: {error}") from error
     values = [name for name in frame.columns if name not in KEYS]
@@ -90,12 +91,14 @@ def normalise_table(frame: pl.DataFrame, *, prefix: str, timezone: str | None) -
             raise BarsError(
                 f"{named}: column {name!r} is not letters, digits and underscores: it ends a name; rename it"
             )
-        if not (frame[name].dtype.is_numeric() or frame[name].dtype in (pl.Boolean, pl.Null)):
+        given = frame[name].drop_nulls()
+        # a column of a CSV file that is empty throughout is read as text, and has nothing to encode
+        if len(given) and not (given.dtype.is_numeric() or given.dtype == pl.Boolean):
             raise BarsError(
-                f"{named}: column {name!r} has type {frame[name].dtype} (first value {frame[name].drop_nulls()[0]!r}); the "
+                f"{named}: column {name!r} has type {given.dtype} (first value {given[0]!r}); the "
                 "network reads numbers: encode it or remove it"
             )
-    frame = frame.with_columns(*times, *(pl.col("symbol").cast(pl.String) for _ in keys[2:]))
+    frame = frame.with_columns(about, published, *(pl.col("symbol").cast(pl.String) for _ in keys[2:]))
     repeated = frame.group_by(keys).len().filter(pl.col("len") > 1).sort(keys)
     if repeated.height:
         first = ", ".join(str(value) for value in repeated.row(0)[:-1])
@@ -115,7 +118,9 @@ def join_table(bars: pl.DataFrame, table: pl.DataFrame, *, prefix: str, max_age_
         bars: normalised, one row a bar.
         table: from `normalise_table`.
         max_age_days: a value that has been public for longer at a bar counts as missing. Without it the table must go
-            on to the last bar: no silence of more than five of its usual (median) spacings before it.
+            on to the last bar: no silence of more than five of its usual spacings before it. The usual spacing is the
+            median between first publications; restatements do not count. A single publication has none, and so it has
+            ended as soon as a bar follows it.
     Raises:
         BarsError: a column with that prefix in the bars, symbols that share nothing with the bars', no value at any bar, a
             table that ends early.
@@ -154,6 +159,7 @@ def join_table(bars: pl.DataFrame, table: pl.DataFrame, *, prefix: str, max_age_
         "columns": list(columns),
         "first_available_at": _iso(used.min()),
         "last_available_at": _iso(used.max()),
+        "symbols_without_rows": sorted(set(bars["symbol"]) - set(table["symbol"])) if by else [],
         "bars_without_value": {name: int(joined[name].null_count()) for name in columns},
     }
     return JoinedTable(
@@ -172,34 +178,28 @@ def rows_by_symbol(table: pl.DataFrame, symbols: Sequence[str]) -> pl.DataFrame:
     return table.join(pl.DataFrame({"symbol": list(symbols)}, schema={"symbol": pl.String}), how="cross")
 
 
-def _refuse_publication_dates(column: pl.Series, named: str) -> None:
-    """A date names a whole day; read as its midnight it would be the day's values before the day began."""
-    dates = column.dtype == pl.Date or (
-        column.dtype == pl.String and column.str.contains(r"^\d{4}-?\d{2}-?\d{2}$").any()
-    )
-    if dates:
-        raise BarsError(
-            f"{named}: available_at holds dates without a time of day (first {column[0]}): a value would be used from the "
-            "midnight before its publication on; write the time, 23:59 if only the day is known"
-        )
-
-
 def _refuse_early_end(joined: pl.DataFrame, table: pl.DataFrame, by: Sequence[str], named: str) -> None:
     """Raise where the last value would be carried on: the table, or one of its symbols, ends before the bars do."""
-    known = table.sort("available_at")
-    rhythm = known.select(*by, "available_at").unique(maintain_order=True)
+    # restatements come at any time and would make the table seem quicker than it is
+    first = table.group_by(*by, "timestamp").agg(pl.col("available_at").min())
+    rhythm = first.select(*by, "available_at").unique().sort("available_at")
     spacing = pl.col("available_at").diff().drop_nulls().median().alias("|spacing")
     rhythm = rhythm.group_by(by, maintain_order=True).agg(spacing) if by else rhythm.select(spacing)
     last = joined.group_by(by).agg(pl.all().last()) if by else joined.tail(1)
     last = last.join(rhythm, on=by, how="left") if by else last.with_columns(rhythm["|spacing"])
     silence = pl.col("timestamp") - pl.col(PUBLIC_SINCE)
-    silent = last.filter(silence > LONGEST_SILENCE * pl.col("|spacing")).sort(*by or KEYS[:1])
+    allowed = LONGEST_SILENCE * pl.col("|spacing").fill_null(timedelta(0))
+    silent = last.filter(silence > allowed).sort(*by or KEYS[:1])
     if silent.height:
         row = silent.row(0, named=True)
+        spoken = row["|spacing"]
+        usual = "it was published once, so how long it counts is unknown"
+        if spoken is not None:
+            usual = f"it usually speaks every {spoken}"
         of = f" for {row['symbol']} and {silent.height - 1} other symbols" if by else ""
         raise BarsError(
             f"{named} ends early{of}: its last row was published {row[AVAILABLE_AT]}, the last bar closes {row['timestamp']}, "
-            f"and it usually speaks every {row['|spacing']}: that value would be carried on as if it were news; bring newer "
+            f"and {usual}: that value would be carried on as if it were news; bring newer "
             "rows, set data.end, or set max_age_days, after which values count as missing"
         )
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from tft_pipeline.domain.panel import Panel
-from tft_pipeline.domain.planning import with_shadow_features
 from tft_pipeline.domain.reports import ExplorationFold, FoldSpec
+from tft_pipeline.domain.shadows import with_shadow_features
 from tft_pipeline.domain.verdict import annual_sharpe_or_none
 from tft_pipeline.model import fit, importance, inference, scoring
 

@@ -8,7 +8,6 @@ Axes: S symbols, N bars from the first window's start to the end of validation, 
 B blocks (windows) of T bars.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from tft_pipeline.domain.folds import Fold
 from tft_pipeline.domain.panel import Panel
+from tft_pipeline.domain.shadows import blocks_of
 from tft_pipeline.model.context import WindowContext
 from tft_pipeline.model.context_attention import EncodedSequences
 from tft_pipeline.model.fit import FittedFold, symbol_levels
@@ -61,8 +61,7 @@ def block_permutations(n_bars: int, n_permutations: int, *, seed: int) -> np.nda
             f"{n_permutations} permutations of {n_bars} bars: need 1 permutation and 2 bars at least, or nothing moves"
         )
     rng = np.random.default_rng([seed, n_bars])
-    length = min(math.ceil(math.sqrt(n_bars)), n_bars // 2)  # two blocks at least
-    blocks = [np.arange(n_bars)[first : first + length] for first in range(0, n_bars, length)]
+    blocks = blocks_of(n_bars)
     orders: list[np.ndarray] = []
     while len(orders) < n_permutations:
         order = np.concatenate([blocks[k] for k in rng.permutation(len(blocks))])

@@ -15,7 +15,7 @@ from tft_pipeline.domain.experiment import Experiment
 from tft_pipeline.domain.folds import Fold
 from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.phases import TuningSection
-from tft_pipeline.domain.reports import TrialRow, TunedHyperparameters
+from tft_pipeline.domain.reports import TrialRow, TunedHyperparameters, trials_that_count
 from tft_pipeline.model.tuning_fits import PooledFits
 from tft_pipeline.model.tuning_rounds import search
 from tft_pipeline.model.tuning_storage import Study
@@ -33,12 +33,13 @@ def tune(
     study: Study,
     *,
     report: Callable[[str], None],
+    remember: Callable[[tuple[TrialRow, ...]], None] = lambda trials: None,
     on_round: Callable[[tuple[TrialRow, ...]], None] = lambda trials: None,
 ) -> TunedHyperparameters:
     """Search the experiment's tuning space; a study that was cut off resumes with its finished trials.
 
     Args:
-        on_round: told all ended trials of the study after every round, so that a search that is cut off is not forgotten.
+        remember, on_round: as `tuning_rounds.search` tells them.
 
     Raises:
         NoTrialCompletedError: every trial failed, or the control file stopped the study before one completed.
@@ -47,7 +48,7 @@ def tune(
         ValueError: too few folds for the pruner.
     """
     began = time.monotonic()
-    trials = work(panel, folds, experiment, study, report=report, on_round=on_round)
+    trials = work(panel, folds, experiment, study, report=report, remember=remember, on_round=on_round)
     return _summary(trials, study, folds, experiment, seconds=time.monotonic() - began)
 
 
@@ -58,24 +59,31 @@ def work(
     study: Study,
     *,
     report: Callable[[str], None],
+    remember: Callable[[tuple[TrialRow, ...]], None] = lambda trials: None,
     on_round: Callable[[tuple[TrialRow, ...]], None] = lambda trials: None,
 ) -> tuple[TrialRow, ...]:
-    """`tune` without its conclusion: every trial that has ended when nothing is left to do, though none may be complete."""
+    """`tune` without its conclusion: every trial that was started when nothing is left to do, though none may be complete."""
     with PooledFits(panel, folds, experiment) as fits:
         keys = tuple(fold.key for fold in folds)
-        return search(experiment, keys, study, fits, report=report, on_round=on_round)
+        return search(experiment, keys, study, fits, report=report, remember=remember, on_round=on_round)
 
 
 def importances(trials: tuple[TrialRow, ...], section: TuningSection, *, seed: int) -> dict[str, float]:
     """Share of the spread of completed trials' Sharpe ratios that each key explains; sums to 1, largest first.
 
     Raises:
-        ValueError: fewer than two completed trials, or all of them have the same Sharpe ratio.
+        ValueError: no more completed trials than keys, or all of them have the same Sharpe ratio.
     Source: Hutter, Hoos & Leyton-Brown (2014), functional ANOVA over a random forest.
     """
     values = {trial.sharpe_annual for trial in trials if trial.state == "complete"}
+    n_complete = sum(trial.state == "complete" for trial in trials)
     if len(values) < 2:
         raise ValueError(f"{len(values)} distinct Sharpe ratio(s) among completed trials: nothing to explain")
+    if n_complete <= len(section.space):
+        raise ValueError(
+            f"{n_complete} completed trials for {len(section.space)} searched keys: shares would be those of chance; run more "
+            "trials"
+        )
     copy = optuna.create_study(direction="maximize")
     for trial in trials:
         if trial.state == "complete":
@@ -112,7 +120,7 @@ def _summary(
         best_trial=best.number,
         best_sharpe_annual=float(best.sharpe_annual or 0.0),
         study=study.name,
-        n_trials_started=len(trials),
+        n_trials_started=len(trials_that_count(trials)),
         n_pruned=sum(trial.state == "pruned" for trial in trials),
         fold_keys=tuple(fold.key for fold in folds),
         trials=trials,

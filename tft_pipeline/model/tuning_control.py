@@ -20,6 +20,8 @@ KINDS: dict[str, tuple[type, ...]] = {
     "pause": (bool,),
     "stop": (bool,),
 }
+LAST_DEADLINE = datetime(2200, 1, 1, tzinfo=UTC).timestamp()
+"""A later one is not meant: most likely it counts milliseconds."""
 HALF_WRITTEN_TRIES = 5
 HALF_WRITTEN_SECONDS = 0.2
 
@@ -34,14 +36,24 @@ def read_control(path: Path) -> Settings:
     """Settings of a control file; none when it is absent. A half-written file is read again a few times.
 
     Raises:
-        ControlFileError: it is not a JSON object with known keys of the right type.
+        ControlFileError: it cannot be read, or it is not a JSON object with known keys, each once, of the right type.
     """
     for attempt in range(1, HALF_WRITTEN_TRIES + 1):
         try:
-            settings = json.loads(path.read_text())
+            settings = json.loads(path.read_text(), object_pairs_hook=lambda pairs: _each_once(path, pairs))
             break
         except FileNotFoundError:
             return {}
+        except ControlFileError:
+            raise
+        except OSError as error:
+            raise ControlFileError(
+                f"{path} cannot be read ({error.strerror}); put a readable JSON file there"
+            ) from error
+        except RecursionError as error:
+            raise ControlFileError(
+                f"{path} is nested too deeply; expected one object with keys {sorted(KINDS)}"
+            ) from error
         except ValueError as error:
             if attempt == HALF_WRITTEN_TRIES:
                 raise ControlFileError(f"{path} is not JSON ({error}); keys are {sorted(KINDS)}") from error
@@ -55,20 +67,46 @@ def read_control(path: Path) -> Settings:
             raise ControlFileError(f"{path}: {key} = {value!r} is not understood; keys are {sorted(KINDS)}")
     if settings.get("max_trials", 0) < 0:
         raise ControlFileError(f"{path}: max_trials = {settings['max_trials']} is negative; 0 starts no trial")
+    deadline = settings.get("deadline", 0)
+    if not 0 <= deadline <= LAST_DEADLINE:  # nor is NaN
+        shown = str(deadline) if len(str(deadline)) < 30 else f"{str(deadline)[:24]}..."
+        raise ControlFileError(
+            f"{path}: deadline = {shown} is no time from 1970 to 2200 in Unix seconds; take what `date -d 18:00 +%s` prints"
+        )
+    return settings
+
+
+def _each_once(path: Path, pairs: list[tuple[str, Any]]) -> Settings:
+    settings = dict(pairs)
+    if len(settings) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ControlFileError(f"{path}: {twice} stands there twice, and one of the two would be ignored; keep one")
     return settings
 
 
 def read_control_log(path: Path) -> list[dict[str, Any]]:
-    """Logged changes, oldest first: at, study, worker, before, after; without a line that a killed worker left unfinished."""
+    """Logged changes, oldest first: at, study, worker, before, after; without lines that are none.
+
+    Such a line was left unfinished by a killed worker, or is somebody's note.
+    """
     if not path.exists():
         return []
-    lines = path.read_text().splitlines()
     found = []
-    for line in lines:
+    for text in path.read_text(errors="replace").splitlines():
         try:
-            found.append(json.loads(line))
-        except ValueError:  # it says nothing that the next reader of the control file does not log again
+            line = json.loads(text)
+        except (
+            ValueError,
+            RecursionError,
+        ):  # it says nothing that the next reader of the control file does not log again
             continue
+        if (
+            isinstance(line, dict)
+            and all(isinstance(line.get(name), str) for name in ("at", "study", "worker"))
+            and all(isinstance(line.get(name), dict) for name in ("before", "after"))
+        ):
+            found.append(line)
     return found
 
 

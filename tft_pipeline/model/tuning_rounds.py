@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 from tft_pipeline.domain.experiment import Experiment
 from tft_pipeline.domain.reports import TrialRow
 from tft_pipeline.domain.search import Value
-from tft_pipeline.model.tuning_control import Control, ControlFileError, ends
+from tft_pipeline.model.tuning_control import Control, ControlFileError, Settings, ends
 from tft_pipeline.model.tuning_pruners import Judge
 from tft_pipeline.model.tuning_storage import STORAGE_ERRORS, Study, clear_errors, locked, opened
 from tft_pipeline.model.tuning_trials import SharedTrials, Taken
@@ -44,12 +44,15 @@ def search(
     fits: Fits,
     *,
     report: Callable[[str], None],
+    remember: Callable[[tuple[TrialRow, ...]], None] = lambda trials: None,
     on_round: Callable[[tuple[TrialRow, ...]], None] = lambda trials: None,
 ) -> tuple[TrialRow, ...]:
-    """Work on a study until it is complete or ended; answers every trial that has ended.
+    """Work on a study until it is complete or ended; answers every trial that was started.
 
     Args:
-        on_round: told all ended trials of the study after every round of this worker.
+        remember: told all started trials of the study as soon as a round has taken its own, and when the round ends, however
+            it ends: so that trials are known of which this study may never hear again.
+        on_round: told the same after every whole round of this worker.
     Raises:
         ControlFileError: a control file that is not understood.
         StudyStorageError: the database cannot be opened or does not answer.
@@ -57,6 +60,8 @@ def search(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     judge = Judge(experiment.tuning, len(fold_keys))
+    if idle := experiment.tuning.why_idle(len(fold_keys)):
+        report(f"no trial will be pruned: {idle}; set pruner to none to say so")
     with clear_errors(study), working() as worker, opened(study) as storage:
         with locked(study):
             found = optuna.create_study(
@@ -76,6 +81,7 @@ def search(
                 judge=judge,
                 fits=fits,
                 report=report,
+                remember=remember,
                 on_round=on_round,
             ).run()
             return shared.rows()
@@ -92,6 +98,7 @@ class Search:
     judge: Judge
     fits: Fits
     report: Callable[[str], None]
+    remember: Callable[[tuple[TrialRow, ...]], None]
     on_round: Callable[[tuple[TrialRow, ...]], None]
 
     def run(self) -> None:
@@ -105,11 +112,12 @@ class Search:
             settings = self.control.settled()
             if reason := ends(settings):
                 self.report(f"{self.shared.where.control.name} ends the study: {reason}")
+                self.shared.sweep()
                 return
-            limit = int(settings.get("max_trials", section.n_trials))
+            limit = self._limit(settings)
             taken, others = self.shared.take(limit, section.parallel_trials, section, seed=self.experiment.seed)
             if taken:
-                self._round(taken)
+                self._round(taken, limit)
                 self.on_round(self.shared.rows())
                 waiting = False
             elif others:
@@ -120,25 +128,38 @@ class Search:
             else:
                 return
 
-    def _round(self, taken: list[Taken]) -> None:
+    def _limit(self, settings: Settings) -> int:
+        return int(settings.get("max_trials", self.experiment.tuning.n_trials))
+
+    def _round(self, taken: list[Taken], limit: int) -> None:
         """Run trials to their ends; what this worker cannot end, because something breaks, is put back."""
-        going = {one.number: one for one in taken}
+        going, trying = {one.number: one for one in taken}, False
         try:
+            self.remember(self.shared.rows())
+            trying = True
             self._refuse_impossible(going)
-            self._run(going)
+            self._run(going, limit)
         except BaseException as error:
-            # an interruption or a spoilt control file is nobody's fault; anything else may be the parameters'
-            died = isinstance(error, Exception) and not isinstance(error, ControlFileError)
+            # an interruption, a spoilt control file, a database or a disk are no trial's fault; anything else may be
+            harmless = (ControlFileError, OSError, *STORAGE_ERRORS)
+            died = trying and isinstance(error, Exception) and not isinstance(error, harmless)
             try:
                 self.shared.put_back(going.values(), f"was interrupted ({type(error).__name__})", died=died)
-            except STORAGE_ERRORS as locked_out:
+                if trying:
+                    self.remember(self.shared.rows())
+            except (*STORAGE_ERRORS, OSError) as locked_out:
                 error.add_note(
                     f"trials {sorted(going)} could not be put back ({type(locked_out).__name__}): the next start sweeps them"
                 )
+                if not died:
+                    self.shared.excuse()
             raise
+        self.remember(self.shared.rows())
 
-    def _run(self, going: dict[int, Taken]) -> None:
+    def _run(self, going: dict[int, Taken], limit: int) -> None:
         for epochs in self.judge.budgets:
+            if not any(self.judge.takes_part(number, epochs) for number in going):
+                continue
             for one in going.values():
                 one.rows = []
             for fold in range(len(self.fold_keys)):
@@ -146,7 +167,7 @@ class Search:
                 self._prune(going, fold, epochs)
                 last = epochs == self.judge.budgets[-1] and fold + 1 == len(self.fold_keys)
                 if not last:
-                    self._obey(going)
+                    self._obey(going, limit)
                 if not going:
                     return
             for one in going.values():
@@ -170,7 +191,8 @@ class Search:
                 self.report(f"trial {number} begins: {one.params}")
 
     def _score(self, going: dict[int, Taken], fold: int, epochs: int) -> None:
-        futures = [(one, self.fits.submit(one.params, fold, epochs)) for one in going.values()]
+        active = [one for one in going.values() if self.judge.takes_part(one.number, epochs)]
+        futures = [(one, self.fits.submit(one.params, fold, epochs)) for one in active]
         for one, outcome in [(one, future.result()) for one, future in futures]:
             if "error" in outcome:
                 del going[one.number]
@@ -179,6 +201,7 @@ class Search:
                 continue
             one.rows = [*one.rows, outcome]
             try:
+                self.shared.seen(one)
                 self.judge.report(one.trial, one.sharpes, epochs)
             except UpdateFinishedTrialError:
                 del going[one.number]
@@ -188,6 +211,8 @@ class Search:
         if not self.judge.may_prune(fold + 1, epochs):
             return
         for number, one in list(going.items()):
+            if not self.judge.takes_part(number, epochs):
+                continue
             try:
                 prune = one.trial.should_prune()
             except UpdateFinishedTrialError:
@@ -204,8 +229,8 @@ class Search:
                 self.shared.end(one, TrialState.PRUNED, note=f"pruned after {after}")
                 self.report(f"trial {number} pruned after {after}")
 
-    def _obey(self, going: dict[int, Taken]) -> None:
-        """What the control file says now, at a fold boundary of all trials of the round."""
+    def _obey(self, going: dict[int, Taken], limit: int) -> None:
+        """What the control file says now, at a fold boundary of all trials of the round, which were taken under a limit."""
         for missed in self.shared.heartbeats.missed():
             self.report(f"a heartbeat was not written: {missed}")
         settings = self.control.settled()
@@ -213,7 +238,8 @@ class Search:
             self.shared.put_back(going.values(), f"was stopped ({reason})", died=False)
             going.clear()
             return
-        if "max_trials" in settings:
-            for number in self.shared.cut_beyond(int(settings["max_trials"]), going.values()):
+        lowered = self._limit(settings)
+        if lowered < limit:
+            for number in self.shared.cut_beyond(lowered, going.values()):
                 del going[number]
-                self.report(f"trial {number} pruned: max_trials was lowered to {settings['max_trials']}")
+                self.report(f"trial {number} pruned: max_trials was lowered to {lowered}")

@@ -63,15 +63,21 @@ class Study:
     stale_seconds: float = 120.0
 
     @property
+    def excuses(self) -> Path:
+        """Beside the database: workers that were locked out of it, whose trials are not to blame."""
+        return self.database.with_name(f"{self.database.name}.excuses")
+
+    @property
     def shown_url(self) -> str:
-        """The URL for people, its password as three stars."""
-        return _parsed(self).render_as_string(hide_password=True)
+        """The URL for people: its password as three stars, its query, which may hold another one, as three dots."""
+        url = _parsed(self)
+        return url.set(query={}).render_as_string(hide_password=True) + ("?..." if url.query else "")
 
 
 def _parsed(study: Study) -> sqlalchemy.URL:
     try:
         url = make_url(study.url or f"sqlite:///{study.database}")
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # a port that is no number may be a piece of a password
         raise StudyStorageError(
             "the tuning storage is not an SQLAlchemy URL; expected postgresql+psycopg2://user:password@host/database, with "
             "special characters of the password percent-encoded"

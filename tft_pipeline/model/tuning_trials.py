@@ -24,16 +24,19 @@ from tft_pipeline.domain.phases import TuningSection
 from tft_pipeline.domain.reports import TrialRow
 from tft_pipeline.domain.search import Value
 from tft_pipeline.model.tuning_storage import Study, locked, silent_trials
-from tft_pipeline.model.tuning_workers import Heartbeats, is_dead, named
+from tft_pipeline.model.tuning_workers import Heartbeats, excuse, excuses, is_dead, named
 
 WORKER = "worker"
 REPLACES = "replaces"
 CUT_OFF = "cut_off"
 NOTE = "note"
 BEYOND_LIMIT = "beyond_limit"
+SCORED = "scored"
+WITHDRAWN = "withdrawn"
+"""A replacement that was never started, because what it replaces ended after all."""
 RETRIES = 1
 """How often parameters whose worker died are tried again: what kills a worker twice would kill the next one too."""
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @dataclass(slots=True)
@@ -44,6 +47,7 @@ class Taken:
         trial_id: Optuna's key of it in the database.
         rows: outcomes of the folds of the budget that runs now.
         scored: those of the last budget that was scored on all folds; without hyperband there is none before the end.
+        seen: the database knows that a fold was scored.
     """
 
     trial: optuna.Trial
@@ -51,6 +55,7 @@ class Taken:
     params: dict[str, Value]
     rows: list[dict[str, Any]] = field(default_factory=list)
     scored: list[dict[str, Any]] = field(default_factory=list)
+    seen: bool = False
 
     @property
     def number(self) -> int:
@@ -64,12 +69,15 @@ class Taken:
 
 
 def counted(trials: Iterable[FrozenTrial]) -> int:
-    """Trials that count towards the limit: started, each with its replacements as one, without those cut by a lowered limit."""
-    started = replacing = 0
-    for trial in trials:
-        started += trial.state != TrialState.WAITING and BEYOND_LIMIT not in trial.user_attrs
-        replacing += REPLACES in trial.user_attrs
-    return started - replacing
+    """Trials that count towards the limit: started, each with its replacements as one, without those cut by a lowered limit.
+
+    A replacement takes the place of what it replaces, and of nothing where that does not count.
+    """
+    known = [trial for trial in trials if WITHDRAWN not in trial.user_attrs]
+    started = {
+        trial.number for trial in known if trial.state != TrialState.WAITING and BEYOND_LIMIT not in trial.user_attrs
+    }
+    return len(started) - sum(trial.user_attrs.get(REPLACES) in started for trial in known)
 
 
 def distributions(section: TuningSection) -> dict[str, BaseDistribution]:
@@ -111,7 +119,7 @@ class SharedTrials:
             What was taken, and how many trials others run: with neither, the study is complete.
         """
         with locked(self.where):
-            self.sweep()
+            self._sweep()
             trials = self.study.get_trials(deepcopy=False)
             self.study.sampler = optuna.samplers.TPESampler(
                 seed=seed + len(trials), n_startup_trials=section.startup_trials
@@ -148,6 +156,16 @@ class SharedTrials:
             self.lost(taken)
         self.heartbeats.forget(taken.trial_id)
 
+    def seen(self, taken: Taken) -> None:
+        """Write down, once a trial, that a fold of it was scored: whatever becomes of it, that look was taken."""
+        if not taken.seen:
+            taken.trial.set_user_attr(SCORED, True)
+            taken.seen = True
+
+    def excuse(self) -> None:
+        """Leave word that this worker ends without a fault of its trials, where the database cannot be told."""
+        excuse(self.where.excuses, self.worker["token"])
+
     def lost(self, taken: Taken) -> None:
         """A trial of this worker was ended by another one, to which it seemed dead: its result here is dropped."""
         self.heartbeats.forget(taken.trial_id)
@@ -168,19 +186,38 @@ class SharedTrials:
                 if trial.number in mine:
                     self._replace(trial, reason, died=died)
                     self.heartbeats.forget(mine[trial.number].trial_id)
+            self._withdraw()
 
     def sweep(self) -> None:
-        """Put back running trials of dead workers; the caller holds the lock.
+        """Put back running trials of dead workers.
 
         A trial without a worker or a heartbeat lost its worker inside `take`, for whoever lives there holds the lock.
         """
+        with locked(self.where):
+            self._sweep()
+
+    def _sweep(self) -> None:
+        excused = excuses(self.where.excuses)
         silent = silent_trials(self.storage, self.where.name, self.where.stale_seconds)
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             worker = trial.user_attrs.get(WORKER)
             if worker is None:
                 self._replace(trial, "was cut off while it was asked for", died=True)
             elif is_dead(worker, silent=trial.number in silent):
-                self._replace(trial, f"was cut off, its worker {named(worker)} is gone", died=True)
+                self._replace(
+                    trial, f"was cut off, its worker {named(worker)} is gone", died=worker["token"] not in excused
+                )
+        self._withdraw()
+
+    def _withdraw(self) -> None:
+        """A slow worker may end its trial while that is put back: what was to replace it is not run."""
+        trials = self.study.get_trials(deepcopy=False)
+        done = {trial.number for trial in trials if trial.state in DONE}
+        for trial in trials:
+            if trial.state == TrialState.WAITING and trial.user_attrs.get(REPLACES) in done:
+                trial_id = self._id(trial.number)
+                self.storage.set_trial_user_attr(trial_id, WITHDRAWN, True)
+                self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
 
     def cut_beyond(self, limit: int, running: Iterable[Taken]) -> list[int]:
         """Prune the newest of this worker's trials that a lowered limit has no room for; they do not count any more."""
@@ -196,26 +233,39 @@ class SharedTrials:
         return cut
 
     def rows(self) -> tuple[TrialRow, ...]:
-        """Every trial that has ended."""
-        return tuple(_row(trial) for trial in self.study.get_trials(deepcopy=False, states=ENDED))
+        """Every trial that was started; those of other workers may still run."""
+        with locked(self.where):  # inside `take` a trial has some of its parameters only
+            trials = self.study.get_trials(deepcopy=False)
+        return tuple(
+            _row(trial, self.where.name)
+            for trial in trials
+            if trial.state != TrialState.WAITING and WITHDRAWN not in trial.user_attrs
+        )
 
     def _replace(self, trial: FrozenTrial, reason: str, *, died: bool) -> None:
         """The replacement first, the end after: between the two the trial still runs, and the next sweep sees both."""
-        params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+        params = _params(trial)
         deaths = trial.user_attrs.get(CUT_OFF, 0) + died
         known = any(other.user_attrs.get(REPLACES) == trial.number for other in self.study.get_trials(deepcopy=False))
-        again = bool(params) and deaths <= RETRIES
+        cut = BEYOND_LIMIT in trial.user_attrs and bool(params)  # its worker died between marking and ending it
+        again = bool(params) and deaths <= RETRIES and not cut
         if again and not known:
             self.study.enqueue_trial(params, user_attrs={REPLACES: trial.number, CUT_OFF: deaths})
         fate = "its parameters are tried once more" if again else "its parameters are given up"
         if not died:
             fate = "its parameters wait for the study to go on"
+        if not params:
+            fate = "it had no parameters yet and does not count"
+        if cut:
+            reason, fate = f"max_trials was lowered to {trial.user_attrs[BEYOND_LIMIT]}", "its worker is gone"
         trial_id = self._id(trial.number)
         try:
             if not params:  # nothing was tried
                 self.storage.set_trial_user_attr(trial_id, BEYOND_LIMIT, 0)
             self.storage.set_trial_user_attr(trial_id, NOTE, f"{reason}; {fate}")
-            self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            state = TrialState.PRUNED if cut else TrialState.FAIL
+            if self.study.tell(trial.number, state=state, skip_if_finished=True).state != state:
+                fate = "but it has ended meanwhile"
         except UpdateFinishedTrialError:
             fate = "but it has ended meanwhile"
         self.report(f"trial {trial.number} {reason}; {fate}")
@@ -225,14 +275,21 @@ class SharedTrials:
         return self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
 
 
-def _row(trial: FrozenTrial) -> TrialRow:
+def _params(trial: FrozenTrial) -> dict[str, Value]:
+    """Also of a replacement that was not yet asked for all of them."""
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+
+
+def _row(trial: FrozenTrial, study: str) -> TrialRow:
     return TrialRow(
         number=trial.number,
         state=trial.state.name.lower(),
-        params=dict(trial.params),
+        params=_params(trial),
         sharpe_annual=trial.value if trial.state == TrialState.COMPLETE else None,
         fold_sharpes=tuple(trial.user_attrs.get("fold_sharpes", ())),
         returns=tuple(trial.user_attrs.get("returns", ())),
         note=trial.user_attrs.get(NOTE, ""),
         replaces=trial.user_attrs.get(REPLACES),
+        scored=SCORED in trial.user_attrs or bool(trial.intermediate_values),
+        study=study,
     )

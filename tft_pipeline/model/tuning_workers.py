@@ -8,6 +8,7 @@ import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +19,9 @@ from optuna.storages import RDBStorage
 from tft_pipeline.model.tuning_storage import STORAGE_ERRORS
 
 START_TOLERANCE_SECONDS = 5.0
-"""A process start time is told relative to the boot, which a corrected clock moves a little."""
+"""Where there is no /proc: a start time is told by the clock, which a correction moves."""
+PROC = Path("/proc")
+START_FIELD = 22
 _ACTIVE: set[str] = set()
 """Tokens of the searches that run in this process now."""
 
@@ -29,7 +32,13 @@ def working() -> Iterator[dict[str, Any]]:
     token = uuid.uuid4().hex[:12]
     _ACTIVE.add(token)
     try:
-        yield {**_machine(), "pid": os.getpid(), "started": psutil.Process().create_time(), "token": token}
+        yield {
+            **_machine(),
+            "pid": os.getpid(),
+            "started": psutil.Process().create_time(),
+            "ticks": start_ticks(os.getpid()),
+            "token": token,
+        }
     finally:
         _ACTIVE.discard(token)
 
@@ -46,13 +55,17 @@ def is_dead(worker: Mapping[str, Any], *, silent: bool) -> bool:
         silent: its last heartbeat is older than allowed.
     """
     here = _machine()
-    if any(worker[name] != here[name] for name in here):
+    # trials of an earlier version name no boot
+    if any(worker.get(name, here[name]) != here[name] for name in here):
         return silent
     if worker["pid"] == os.getpid() and worker["token"] in _ACTIVE:
         return False
     try:
         process = psutil.Process(worker["pid"])
-        another = abs(process.create_time() - worker["started"]) > START_TOLERANCE_SECONDS
+        if worker.get("ticks") is not None:
+            another = start_ticks(worker["pid"]) != worker["ticks"]
+        else:
+            another = abs(process.create_time() - worker["started"]) > START_TOLERANCE_SECONDS
         if another or process.status() == psutil.STATUS_ZOMBIE:
             return True
     except psutil.NoSuchProcess:
@@ -60,13 +73,35 @@ def is_dead(worker: Mapping[str, Any], *, silent: bool) -> bool:
     return silent or worker["pid"] == os.getpid()
 
 
-def _machine() -> dict[str, str]:
-    """Containers may share a host name and yet not see each other's processes."""
+def start_ticks(pid: int) -> int | None:
+    """Clock ticks from the boot to the start of a process, which no correction of the clock moves; None without /proc/PID."""
     try:
-        namespace = os.readlink("/proc/self/ns/pid")
+        status = (PROC / str(pid) / "stat").read_text()
+    except OSError:  # no /proc, or the process is gone
+        return None
+    # the second field is the program's name in parentheses, which may hold spaces and parentheses
+    return int(status.rpartition(")")[2].split()[START_FIELD - 3])
+
+
+def _machine() -> dict[str, str]:
+    """Containers may share a host name and yet not see each other's processes; ticks count from one boot."""
+    try:
+        namespace = os.readlink(PROC / "self" / "ns" / "pid")
+        boot = (PROC / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
     except OSError:  # not Linux: one namespace a machine
-        namespace = ""
-    return {"host": socket.gethostname(), "namespace": namespace}
+        namespace = boot = ""
+    return {"host": socket.gethostname(), "namespace": namespace, "boot": boot}
+
+
+def excuse(path: Path, token: str) -> None:
+    """Append a worker that could not put its trials back, though they are not to blame."""
+    with path.open("a") as stream:
+        stream.write(f"{token}\n")
+
+
+def excuses(path: Path) -> frozenset[str]:
+    """Tokens of those workers."""
+    return frozenset(path.read_text().split()) if path.exists() else frozenset()
 
 
 class Heartbeats:

@@ -17,7 +17,7 @@ import polars as pl
 
 from tft_pipeline.domain.experiment import Experiment
 from tft_pipeline.domain.folds import Fold
-from tft_pipeline.domain.leakage import last_bars
+from tft_pipeline.domain.leakage import all_have_begun, last_bars
 from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.reports import (
     ExplorationFold,
@@ -31,6 +31,7 @@ from tft_pipeline.domain.reports import (
 from tft_pipeline.pipeline import panels
 from tft_pipeline.pipeline.assets import evaluation, exploration, production
 from tft_pipeline.pipeline.assets import features as computing
+from tft_pipeline.pipeline.assets import snapshot as freezing
 from tft_pipeline.storage.fold_bundles import FoldBundle
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Evidence:
 
     Attributes:
         source: reads the rows that the bars were made of, one a publication; None where they are not there any more.
+        minutes: reads the rows of the minute source that close inside some bars; None where they are not there any more.
     """
 
     experiment: Experiment
@@ -63,6 +65,7 @@ class Evidence:
     production_plan: FoldPlanReport
     production_folds: Mapping[str, FoldBundle]
     source: Callable[[], pl.DataFrame] | None = None
+    minutes: Callable[[pl.DataFrame], pl.DataFrame] | None = None
 
     @property
     def newest(self) -> FoldSpec:
@@ -82,6 +85,15 @@ class Evidence:
     def tail_ticks(self) -> pl.Series:
         """The bars of the tail: other markets may have timestamps between them, on which no decision is taken."""
         return self._traded(self.tail)["timestamp"].unique().sort()
+
+    @property
+    def untraded_since(self) -> datetime:
+        """The first bar at which every market beside the traded symbols has begun: nothing can be built from fewer."""
+        return all_have_begun(self.bars, self.experiment.data.untraded)
+
+    def joined(self, bars: pl.DataFrame, minutes: pl.DataFrame) -> pl.DataFrame:
+        """Bars with what some minutes say, by the function that the snapshot calls."""
+        return freezing.join_minutes(bars, minutes.lazy(), timezone=self.experiment.data.timezone).bars
 
     def _traded(self, bars: pl.DataFrame) -> pl.DataFrame:
         return bars.filter(~pl.col("symbol").is_in(list(self.experiment.data.untraded)))
@@ -129,8 +141,8 @@ class Evidence:
         )
 
     def inputs(self, bars: pl.DataFrame) -> pl.DataFrame:
-        """The columns of `given` that a decision may be made of, the volatility left out."""
-        return self.given(bars, self.catalogue.names).drop(OUTCOMES)
+        """The columns of `given` that a decision may be made of, the volatility left out; no other feature reaches a model."""
+        return self.given(bars, self.prefiltered.kept).drop(OUTCOMES)
 
     def outcomes(self, bars: pl.DataFrame) -> pl.DataFrame:
         """The columns of `given` that a decision is paid and judged by, and the volatility."""
@@ -249,11 +261,18 @@ class Evidence:
         return exploration.exploration_specs(panel, experiment, min_history=self.catalogue.max_lookback)
 
     def _built(self, bars: pl.DataFrame, names: Sequence[str]) -> Panel:
-        """Bars to the panel of some features, by the functions that the assets call."""
+        """Bars to the panel of some features, by the functions that the assets call.
+
+        A cross market that has no bar among these yet is left out; no feature about it may be wanted then.
+        """
         wanted = {
             "used": tuple(row for row in self.catalogue.used if row.name in names),
             "user_columns": tuple(name for name in self.catalogue.user_columns if name in names),
         }
         catalogue = self.catalogue.model_copy(update=wanted)
-        features = computing.computed_features(self.experiment, bars, catalogue)
+        begun = set(bars["symbol"].unique())
+        markets = {prefix: name for prefix, name in self.experiment.data.cross_markets.items() if name in begun}
+        data = self.experiment.data.model_copy(update={"cross_markets": markets})
+        experiment = self.experiment.model_copy(update={"data": data})
+        features = computing.computed_features(experiment, bars, catalogue)
         return panels.panel_of(features.lazy(), computing.computed_targets(self.experiment, bars), catalogue, names)

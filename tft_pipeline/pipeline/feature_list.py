@@ -9,6 +9,7 @@ from tft_pipeline.domain.bars import BarsError, user_columns
 from tft_pipeline.domain.experiment import ConfigurationError, Experiment
 from tft_pipeline.domain.features import Feature, catalogue, resolve_features
 from tft_pipeline.domain.features.groups import GROUPS
+from tft_pipeline.domain.features.legend import LEGEND
 from tft_pipeline.domain.reports import FeatureCatalogue, FeatureRow
 from tft_pipeline.pipeline.assets.snapshot import taken_bars
 from tft_pipeline.storage.experiments import read_experiment
@@ -65,8 +66,9 @@ def list_features(path: Path | None) -> dict[str, Any]:
     """Every feature of the catalogue, or those that an experiment builds from its bars.
 
     Returns:
-        features (one record each), groups (name, what it is about, how many), left_out (name -> reason), user_columns. The
-        catalogue alone has no bars: nothing is left out and there are no user columns.
+        features (one record each), groups (name, what it is about, how many), left_out (name -> reason), user_columns,
+        legend (symbol in formulas -> meaning). The catalogue alone has no bars: nothing is left out and there are no user
+        columns.
     Raises:
         ConfigurationError: the experiment file, its bars or its choice of features cannot be used.
     """
@@ -89,6 +91,7 @@ def list_features(path: Path | None) -> dict[str, Any]:
         ],
         "left_out": dict(record.skipped),
         "user_columns": list(record.user_columns),
+        "legend": LEGEND,
     }
 
 
@@ -107,6 +110,7 @@ def features_in_words(found: dict[str, Any]) -> list[str]:
         lines.append(f"your own columns: {', '.join(found['user_columns'])}")
     for reason, names in _by_reason(found["left_out"]).items():
         lines.append(f"left out, {reason} ({len(names)}): {', '.join(names)}")
+    lines += ["in formulas:", *(f"  {symbol}: {meaning}" for symbol, meaning in found["legend"].items())]
     return [*lines, f"{len(found['features']) + len(found['user_columns'])} features"]
 
 

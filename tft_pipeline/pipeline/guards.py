@@ -6,7 +6,7 @@ Not here: how a guard decides (the `leakage` modules of domain and model), what 
 
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -22,6 +22,7 @@ from tft_pipeline.domain.leakage import (
     positions_earn_the_next_bar,
     telling_cuts,
 )
+from tft_pipeline.domain.leakage_minutes import minutes_are_not_used_early, newest_with_minutes
 from tft_pipeline.domain.leakage_periods import Research, purge_problems, research_ends_before_production
 from tft_pipeline.domain.leakage_segments import segments_know_the_past_only
 from tft_pipeline.domain.leakage_stored import (
@@ -82,7 +83,10 @@ def _all_of(*found: Finding) -> Finding:
 
 def _inputs(evidence: Evidence) -> Finding:
     bars = evidence.tail
-    return inputs_do_not_see_later_bars(evidence.inputs, bars, telling_cuts(evidence.inputs(bars), CUTS))
+    cuts = telling_cuts(evidence.inputs(bars), CUTS, since=evidence.untraded_since)
+    found = inputs_do_not_see_later_bars(evidence.inputs, bars, cuts)
+    kept, dropped = len(evidence.prefiltered.kept), len(evidence.prefiltered.dropped)
+    return replace(found, tried=f"{found.tried}: {kept} features, without the {dropped} that phase 1 dropped")
 
 
 def _volatility(evidence: Evidence) -> Finding:
@@ -90,7 +94,8 @@ def _volatility(evidence: Evidence) -> Finding:
         return evidence.outcomes(bars).select("timestamp", "symbol", "volatility")
 
     bars = evidence.tail
-    known = inputs_do_not_see_later_bars(volatility, bars, telling_cuts(volatility(bars), CUTS))
+    cuts = telling_cuts(volatility(bars), CUTS, since=evidence.untraded_since)
+    known = inputs_do_not_see_later_bars(volatility, bars, cuts)
     outcomes = evidence.outcomes(bars)
     scaled = judged(
         f"leverage of {outcomes['leverage_in_loss'].is_finite().sum()} outcomes of the loss compared with it",
@@ -193,6 +198,19 @@ def _publications(evidence: Evidence) -> Finding:
     return found
 
 
+def _minutes(evidence: Evidence) -> Finding:
+    data = evidence.experiment.data
+    if data.minute_source is None:
+        return Finding(tried="nothing", state="not_used", detail="bars have no minutes: no data.minute_source")
+    if evidence.minutes is None:
+        why = "data.minute_source is not the one that was taken: which minutes belong to a bar cannot be looked up any more"
+        return Finding(tried="nothing", state="not_verifiable", detail=why)
+    bars = newest_with_minutes(evidence.bars)
+    if bars.is_empty():
+        return Finding(tried="nothing", state="not_verifiable", detail="no bar has a value of its minutes")
+    return minutes_are_not_used_early(evidence.joined, bars, evidence.minutes(bars), data.timezone)
+
+
 def _columns_computed_elsewhere(evidence: Evidence) -> Finding:
     own = evidence.catalogue.user_columns
     why = f"{', '.join(own)} came with the source; whether they know later bars cannot be tried here"
@@ -254,6 +272,11 @@ GUARDS: tuple[Guard, ...] = (
         name="publications_are_not_used_early",
         claim="A value with a date of publication is not used before that date.",
         examine=_publications,
+    ),
+    Guard(
+        name="minutes_are_not_used_early",
+        claim="What a bar says of its minutes comes from minutes that closed by its own close.",
+        examine=_minutes,
     ),
     Guard(
         name="columns_are_computed_here",

@@ -12,12 +12,12 @@ import polars as pl
 
 from tft_pipeline.domain.content import frame_sha256
 from tft_pipeline.domain.findings import OosPerformance
-from tft_pipeline.domain.reports import TrialRow, TunedHyperparameters
+from tft_pipeline.domain.reports import TrialRow, TunedHyperparameters, trials_that_count
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.storage.environment import utc_now
 from tft_pipeline.storage.looks import competing_looks, record_look
 from tft_pipeline.storage.scopes import Scope
-from tft_pipeline.storage.trials import competing_trials, record_trials
+from tft_pipeline.storage.trials import competing_trials, record_trials, settled_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +89,20 @@ def record_study(
     last: datetime,
     trials: Sequence[TrialRow],
 ) -> None:
-    """Write down the trials of a study, which were scored on the bars first .. last."""
+    """Write down the trials of a study that count, which are scored on the bars first .. last.
+
+    Those that have returns by now, and those that another one replaces, settle what was written at their start.
+    """
+    counting = trials_that_count(trials)
+    names = {trial.start: trial.identity for trial in counting}
+    settled = {trial.start: names.get(trial.start, "") for trial in trials}
     record_trials(
         graph.layout.trials_ledger,
         {
             "experiment": graph.name,
             "study": study,
-            "trials": {trial.identity: trial.sharpe for trial in trials},
+            "trials": {trial.identity: trial.sharpe for trial in counting},
+            "settled": {start: name for start, name in settled.items() if name != start},
             "symbols": list(symbols),
             "interval": graph.experiment.data.interval,
             "first": first.isoformat(),
@@ -123,9 +130,10 @@ def research_scope(graph: ExperimentGraph, tuned: TunedHyperparameters, symbols:
 
 
 def _others(graph: ExperimentGraph, scope: dict[str, Any], own: Sequence[str]) -> dict[str, float | None]:
+    mine = {*own, *settled_names(graph.layout.trials_ledger, own)}
     found: dict[str, float | None] = {}
     for trials in competing_trials(graph.layout.trials_ledger, Scope.of(scope, "a study")).values():
-        found |= {key: ratio for key, ratio in trials.items() if key not in set(own)}
+        found |= {key: ratio for key, ratio in trials.items() if key not in mine}
     return found
 
 

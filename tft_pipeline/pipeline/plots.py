@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from tft_pipeline.domain.selection import Standing
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PART_COLOURS = {"train": "#4c72b0", "validation": "#dd8452", "test": "#55a868"}
-KEPT, NOT_KEPT, LIMIT = "#4c72b0", "#b5bcc4", "#c44e52"
+LIMIT = "#c44e52"
+STANDINGS: tuple[tuple[Standing, str, str, str, str], ...] = (
+    ("kept", "kept", "#4c72b0", "", "o"),
+    ("filled up", "kept to reach min_features", "#dd8452", "//", "D"),
+    ("dropped", "not kept", "#b5bcc4", "", "x"),
+)
+"""How a feature ended: its standing, what the legend says, colour, hatch of its bar, mark."""
 LONGEST_NAME = 34
 LINE_COLOURS = ("#222222", "#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3")
 
@@ -107,17 +115,26 @@ def histogram_picture(
 def interval_picture(
     rows: Sequence[Mapping[str, Any]], *, title: str, label: str, line: float | None = None
 ) -> dg.MarkdownMetadataValue:
-    """Horizontal bars with their intervals, as ordered, kept ones in colour.
+    """Horizontal bars with their intervals, as ordered, kept ones in colour, those filled up hatched in another.
 
     Args:
-        rows: name, value, low and high (None without an interval), kept.
+        rows: name, value, low and high (None without an interval), standing (see `selection.standing`).
     """
 
     def draw(axes: "Axes") -> None:
-        for kept, colour, name in ((True, KEPT, "kept"), (False, NOT_KEPT, "not kept")):
-            mine = [(y, row) for y, row in enumerate(rows) if row["kept"] is kept]
+        for standing, name, colour, hatch, _ in STANDINGS:
+            mine = [(y, row) for y, row in enumerate(rows) if row["standing"] == standing]
             if mine:
-                axes.barh([y for y, _ in mine], [row["value"] for _, row in mine], color=colour, height=0.7, label=name)
+                axes.barh(
+                    [y for y, _ in mine],
+                    [row["value"] for _, row in mine],
+                    color=colour,
+                    edgecolor="#ffffff",
+                    linewidth=0.0,
+                    hatch=hatch,
+                    height=0.7,
+                    label=name,
+                )
         known = [(y, row) for y, row in enumerate(rows) if row["low"] is not None]
         axes.hlines(
             [y for y, _ in known],
@@ -139,15 +156,17 @@ def interval_picture(
 def stability_picture(
     rows: Sequence[Mapping[str, Any]], *, title: str, least: float, line: float
 ) -> dg.MarkdownMetadataValue:
-    """Share of folds above the threshold against mean weight, kept and not kept; both limits dashed.
+    """Share of folds above the threshold against mean weight, by how each feature ended; both limits dashed.
 
     Args:
-        rows: weight, stability, kept.
+        rows: weight, stability, standing (see `selection.standing`).
     """
 
     def draw(axes: "Axes") -> None:
-        for kept, colour, mark, name in ((True, KEPT, "o", "kept"), (False, NOT_KEPT, "x", "not kept")):
-            mine = [row for row in rows if row["kept"] is kept]
+        for standing, name, colour, _, mark in STANDINGS:
+            mine = [row for row in rows if row["standing"] == standing]
+            if standing == "filled up" and not mine:
+                continue
             axes.scatter(
                 [row["weight"] for row in mine],
                 [100.0 * row["stability"] for row in mine],

@@ -5,6 +5,7 @@ from typing import Any
 
 from tft_pipeline.domain.phases import PruningSection
 from tft_pipeline.domain.reports import ExplorationFold, PrefilteredFeatures, SelectedFeatures
+from tft_pipeline.domain.selection import standing
 from tft_pipeline.pipeline.outputs import table
 from tft_pipeline.pipeline.plots import bar_picture, heat_picture, interval_picture, stability_picture
 
@@ -85,7 +86,13 @@ def selection_metadata(
         ),
         "weights": interval_picture(
             [
-                {"name": row["feature"], "value": row["weight"], **{key: row[key] for key in ("low", "high", "kept")}}
+                {
+                    "name": row["feature"],
+                    "value": row["weight"],
+                    "low": row["low"],
+                    "high": row["high"],
+                    "standing": standing(row),
+                }
                 for row in record.rows[:SHOWN_BARS]
             ],
             title=f"mean VSN weight, 95 % interval over {len(folds)} fold(s); {OVERLAP}",
@@ -93,7 +100,7 @@ def selection_metadata(
             line=limit,
         ),
         "stability": stability_picture(
-            record.rows,
+            [{**row, "standing": standing(row)} for row in record.rows],
             title="stability against weight",
             least=pruning.min_stability,
             line=limit,

@@ -58,11 +58,20 @@ def history_picture(tuned: TunedHyperparameters) -> dg.MarkdownMetadataValue:
         values = np.array([value for _, value in complete])
         axes.plot(numbers, values, "o", color=PLAIN, markersize=4, label="complete")
         axes.step(numbers, np.maximum.accumulate(values), where="post", color=BEST, linewidth=1.2, label="best so far")
-        floor = values.min() - 0.1 * (np.ptp(values) or 1.0)
         for state, mark in (("pruned", "v"), ("fail", "x")):
             lost = [trial.number for trial in tuned.trials if trial.state == state]
             if lost:
-                axes.plot(lost, [floor] * len(lost), mark, color=LOST, markersize=5, label=f"{state} (no value)")
+                # above the picture: they have no value, so no place on its axis
+                axes.plot(
+                    lost,
+                    [1.03] * len(lost),
+                    mark,
+                    color=LOST,
+                    markersize=5,
+                    label=f"{state} (no value)",
+                    transform=axes.get_xaxis_transform(),
+                    clip_on=False,
+                )
         axes.set_xlabel("trial", fontsize=8)
         axes.set_ylabel("net Sharpe a year", fontsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -106,7 +115,7 @@ def parallel_picture(complete: Sequence[TrialRow], space: Mapping[str, Knob], *,
 
     def draw(axes: "Axes") -> None:
         columns = [_relative(key, knob, complete) for key, knob in space.items()]
-        lines = np.array([*(column for column, _, _ in columns), (values - values.min()) / spread])
+        lines = np.array([*(column for column, _ in columns), (values - values.min()) / spread])
         for k in np.argsort(values):
             chosen = complete[k].number == best
             axes.plot(
@@ -116,10 +125,12 @@ def parallel_picture(complete: Sequence[TrialRow], space: Mapping[str, Knob], *,
                 linewidth=2.0 if chosen else 1.0,
                 zorder=3 if chosen else 2,
             )
-        for place, (_, low, high) in enumerate([*columns, (None, f"{values.min():.2f}", f"{values.max():.2f}")]):
+        for place, (_, labels) in enumerate([*columns, (None, [f"{values.min():.2f}", f"{values.max():.2f}"])]):
             axes.axvline(place, color="#bbbbbb", linewidth=0.8)
-            axes.text(place, -0.04, low, ha="center", va="top", fontsize=7)
-            axes.text(place, 1.04, high, ha="center", va="bottom", fontsize=7)
+            axes.text(place, -0.04, labels[0], ha="center", va="top", fontsize=7)
+            axes.text(place, 1.04, labels[-1], ha="center", va="bottom", fontsize=7)
+            for k, label in enumerate(labels[1:-1], start=1):
+                axes.text(place + 0.03, k / (len(labels) - 1), label, ha="left", va="center", fontsize=7)
         names = [*(key.replace(".", ".\n") for key in space), "Sharpe\na year"]
         axes.set_xticks(range(len(names)), names, fontsize=7, rotation=30 if len(names) > 6 else 0)
         axes.set_yticks([])
@@ -136,17 +147,17 @@ def _places(key: str, knob: Knob, trials: Sequence[TrialRow]) -> tuple[list[Any]
     return [knob.choices.index(trial.params[key]) for trial in trials], [str(choice) for choice in knob.choices]
 
 
-def _relative(key: str, knob: Knob, trials: Sequence[TrialRow]) -> tuple[np.ndarray, str, str]:
-    """Places between 0 and 1 of the key's limits, and what these limits are."""
+def _relative(key: str, knob: Knob, trials: Sequence[TrialRow]) -> tuple[np.ndarray, list[str]]:
+    """Places between 0 and 1 of the key's limits, and what stands there: every choice, or the two limits."""
     places, labels = _places(key, knob, trials)
     if labels:
-        return np.array(places, dtype=float) / (len(labels) - 1), labels[0], labels[-1]
+        return np.array(places, dtype=float) / (len(labels) - 1), labels
     low, high = (float(limit) for limit in knob.limits())
-    first, last = (_shown(limit) for limit in knob.limits())
+    limits = [_shown(limit) for limit in knob.limits()]
     found = np.array(places, dtype=float)
     if knob.log:
-        return np.log(found / low) / np.log(high / low), first, last
-    return (found - low) / (high - low), first, last
+        return np.log(found / low) / np.log(high / low), limits
+    return (found - low) / (high - low), limits
 
 
 def _shown(value: Value) -> str:

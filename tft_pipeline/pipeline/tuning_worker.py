@@ -53,7 +53,7 @@ OBJECTIVE = (
     "data.interval",
 )
 """What a trial's value depends on; with the bars it names the study, so that more trials continue it."""
-REVISION = "4"
+REVISION = "5"
 """Of the code that trains and scores a trial: trials of another one are not continued."""
 
 
@@ -91,7 +91,7 @@ def planned_study(graph: ExperimentGraph, panel: Panel) -> PlannedStudy:
 
     experiment, layout = graph.experiment, graph.layout
     folds = research_folds(panel, experiment, experiment.tuning.folds)
-    first = max(0, min(fold.train.start for fold in folds) - experiment.training.lookback)
+    first = max(0, min(fold.train.start for fold in folds) - experiment.longest_lookback)
     research = panel.between(first, max(fold.test.stop for fold in folds)).listed()
     inputs = [REVISION, panel_sha256(research), experiment.section_fingerprint(*OBJECTIVE)]
     study = Study(
@@ -120,7 +120,7 @@ def work_on_study(path: Path, report: Callable[[str], None]) -> dict[str, Any]:
     planned = planned_study(graph, _stored_panel(graph))
     report(f"study {planned.study.name} in {planned.study.shown_url}; steered by {planned.study.control}")
     trials = work(
-        planned.panel, planned.folds, graph.experiment, planned.study, report=report, on_round=planned.remember
+        planned.panel, planned.folds, graph.experiment, planned.study, report=report, remember=planned.remember
     )
     planned.remember(trials)
     return {

@@ -1,8 +1,9 @@
 """The ledger of research trials: which were started on which bars, by any experiment of this home.
 
 A copy of an experiment under another name, or a deleted study, would otherwise forget its trials, and the best trial would be
-deflated by what is left. A trial is known by what it earned: the same trial run again is not a new one. Which studies compete
-is said in `scopes`. Not here: the trials themselves (Optuna).
+deflated by what is left. A trial is written down when it starts, known by its study, number and parameters, and again when it
+has returns, known by these: the same trial run again is not a new one. The line that holds the second name settles the first,
+so that it counts once. Which studies compete is said in `scopes`. Not here: the trials themselves (Optuna).
 """
 
 import fcntl
@@ -16,7 +17,7 @@ from tft_pipeline.storage.scopes import Scope
 
 Trials = Mapping[str, float | None]
 """Trial -> Sharpe ratio per bar of what it was scored on; None where it was scored on nothing. The key is a hash of its
-returns, or of its parameters where it has none."""
+returns, or of its study, number and parameters where it has none."""
 
 
 def record_trials(ledger: Path, entry: dict[str, Any]) -> None:
@@ -25,7 +26,8 @@ def record_trials(ledger: Path, entry: dict[str, Any]) -> None:
     Args:
         ledger: JSON lines file, appended to only.
         entry: experiment, study, trials (`Trials`), symbols, interval, first and last (ISO dates of the bars they were scored
-            on), at.
+            on), at; where it has them, settled: names of trials at their start -> the name by their returns, empty for a trial
+            that does not count because another one replaces it.
     Raises:
         ValueError: the entry lacks a value or holds a wrong one; the ledger holds a line that is not an entry.
     """
@@ -33,8 +35,10 @@ def record_trials(ledger: Path, entry: dict[str, Any]) -> None:
     ledger.parent.mkdir(parents=True, exist_ok=True)
     with ledger.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        known = _distinct(one for one in _read(ledger) if _same_study(one, entry))
-        if not entry["trials"].keys() <= known.keys():
+        same = [one for one in _read(ledger) if _same_study(one, entry)]
+        known = {key for one in same for key in one["trials"]}
+        settled = {key for one in same for key in one.get("settled", {})}
+        if not (entry["trials"].keys() <= known and entry.get("settled", {}).keys() <= settled):
             append_line(ledger, entry)
 
 
@@ -46,9 +50,10 @@ def competing_trials(ledger: Path, scope: Scope) -> dict[str, dict[str, float | 
     Raises:
         ValueError: the ledger holds a line that is not an entry.
     """
-    seen: set[str] = set()
+    entries = _read(ledger)
+    seen = {key for entry in entries for key in entry.get("settled", {})}
     found: dict[str, dict[str, float | None]] = {}
-    for entry in _read(ledger):
+    for entry in entries:
         if not Scope.of(entry, "an entry").competes_with(scope):
             continue
         comparable = entry["interval"] == scope.interval
@@ -59,16 +64,21 @@ def competing_trials(ledger: Path, scope: Scope) -> dict[str, dict[str, float | 
     return found
 
 
+def settled_names(ledger: Path, starts: Iterable[str]) -> set[str]:
+    """What trials that are known by their start are called since they have returns.
+
+    Raises:
+        ValueError: the ledger holds a line that is not an entry.
+    """
+    names: dict[str, str] = {}
+    for entry in _read(ledger):
+        names |= entry.get("settled", {})
+    return {names[key] for key in starts if names.get(key)}
+
+
 def _same_study(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     names = ("experiment", "study", "symbols", "interval", "first", "last")
     return all(one[name] == other[name] for name in names)
-
-
-def _distinct(entries: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
-    found: dict[str, float | None] = {}
-    for entry in entries:
-        found |= entry["trials"]
-    return found
 
 
 def _checked(entry: Any) -> dict[str, Any]:
@@ -79,6 +89,9 @@ def _checked(entry: Any) -> dict[str, Any]:
     for key, ratio in entry["trials"].items():
         if not (ratio is None or (isinstance(ratio, float) and abs(ratio) < float("inf"))):
             raise ValueError(f"trial {key} of an entry has the Sharpe ratio {ratio!r}: a finite number or null")
+    settled = entry.get("settled", {})
+    if not (isinstance(settled, dict) and all(isinstance(name, str) for name in settled.values())):
+        raise ValueError(f"settled of an entry is {settled!r}, not names of trials by their names before")
     return dict(entry)
 
 

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -23,7 +24,7 @@ def normalise(frame: pl.DataFrame, **changes: Any) -> pl.DataFrame:
 
 
 def spoiled(column: str, value: Any, row: int = 3) -> pl.DataFrame:
-    frame = bars(open=100.0, high=100.0, low=100.0, volume=5.0)
+    frame = bars(open=100.0, high=110.0, low=100.0, volume=5.0)
     return frame.with_columns(
         pl.when(pl.int_range(pl.len()) == row).then(pl.lit(value)).otherwise(pl.col(column)).alias(column)
     )
@@ -229,7 +230,7 @@ def test_quality_counts_the_bars_a_symbol_lacks_between_its_first_and_last():
     assert described["gaps_per_symbol"] == {"A": 0, "B": 2, "C": 0}
 
 
-def published(rows: list[tuple[int, float, float]], **columns: Any) -> pl.DataFrame:
+def published(rows: Sequence[tuple[float, float | None, float]], **columns: Any) -> pl.DataFrame:
     """One symbol; rows of (bar, score, days after bar 0 of its publication)."""
     return pl.DataFrame(
         {
@@ -252,7 +253,8 @@ ON_TIME = [(k, float(k), k - 0.5) for k in range(6)]
 
 def test_values_that_are_published_by_their_close_stay_where_they_are():
     assert scores(published(ON_TIME)) == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
-    assert scores(published([(k, float(k), float(k)) for k in range(6)])) == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    at_the_close = [(k + 0.5, float(k), k + 0.5) for k in range(6)]
+    assert scores(published(at_the_close)) == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
 
 
 def test_a_late_value_is_used_from_its_publication_on_and_not_before():
@@ -263,7 +265,7 @@ def test_a_late_value_is_used_from_its_publication_on_and_not_before():
 def test_a_value_published_a_second_after_the_close_waits_for_the_next_bar():
     second = 1 / 86400
     assert scores(published([(0, 0.0, second), (1, 1.0, 1.0), (2, 2.0, 2 + second)])) == [None, 1.0, 1.0]
-    assert scores(published([(0, 0.0, 1.0), (1, None, 9.0)])) == [None, 0.0]
+    assert scores(published([(0, 0.0, 1.0), (1, None, 9.5)])) == [None, 0.0]
 
 
 def test_the_next_return_published_just_before_the_next_close_is_not_seen_at_its_bar():
@@ -364,6 +366,79 @@ def test_a_naive_publication_time_is_refused():
     frame = published(ON_TIME).with_columns(pl.col("available_at").dt.replace_time_zone(None))
     with pytest.raises(BarsError, match="available_at has no time zone"):
         normalise(frame)
+
+
+DATES = [(k, float(k), float(k)) for k in range(6)]
+
+
+@pytest.mark.parametrize("days_later", [0, 3])
+def test_publications_that_are_dates_alone_are_refused_however_they_are_written(days_later):
+    dated = published([(k, value, k + days_later) for k, value, _ in DATES])
+    texts = {"date": "%Y-%m-%d", "offset": "%Y-%m-%dT%H:%M:%S+00:00"}
+    day = str((DAY + timedelta(days=days_later)).date())
+    for frame in (
+        dated,
+        dated.with_columns(pl.col("available_at").dt.date()),
+        *(dated.with_columns(pl.col("available_at").dt.strftime(text)) for text in texts.values()),
+    ):
+        with pytest.raises(
+            BarsError, match=rf"available_at .*{day}.* up to a day too early; write the time of publication"
+        ):
+            normalise(frame, timezone="UTC")
+
+
+def test_the_end_of_its_own_day_is_a_time_of_publication_and_used_by_no_bar_of_that_day():
+    ended = published([(k + hour, float(k), k + 1) for k in range(6) for hour in (0.5, 0.8)])
+    assert scores(ended) == [None, None, 0.0, 0.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0]
+    local = pl.col("timestamp", "available_at").dt.replace_time_zone("America/Sao_Paulo").dt.convert_time_zone("UTC")
+    assert normalise(ended.with_columns(local), timezone="America/Sao_Paulo").height == 12
+
+
+def test_bars_stamped_with_their_date_are_legitimate_and_so_are_dates_of_prices_alone():
+    assert normalise(published(DATES).drop("score")).height == 6
+    assert scores(published([(k, float(k), k + 0.9) for k in range(6)])) == [None, 0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+WHOLE = {"open": 100.0, "high": 110.0, "low": 90.0}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"high": 89.0},
+        {"open": 110.2},
+        {"open": 89.9},
+        {"close": 110.2},
+        {"close": 89.9},
+        {"high": 99.0},
+        {"low": 109.5},
+    ],
+)
+def test_prices_that_contradict_each_other_are_refused_with_their_place(wrong):
+    frame = bars(**WHOLE).with_columns(
+        pl.when(pl.int_range(pl.len()) == 4)
+        .then(wrong.get(name, 100.0 if name == "close" else pl.col(name)))
+        .otherwise(name)
+        .alias(name)
+        for name in ("open", "high", "low", "close")
+    )
+    message = r"prices contradict each other in 1 of 10 rows \(first at 2024-01-05T.* A: open .*exchange or correct"
+    with pytest.raises(BarsError, match=message):
+        normalise(frame)
+
+
+def test_a_close_beyond_the_high_by_rounding_and_bars_without_a_range_pass():
+    close = bars()["close"]
+    assert normalise(bars(open=close, high=close * (1 - 5e-7), low=close * (1 + 4e-7))).height == 10
+    for absent in (("open",), ("high",), ("low",), ("open", "high")):
+        assert normalise(bars(**WHOLE).drop(absent)).height == 10
+    with pytest.raises(BarsError, match="contradict"):
+        normalise(bars(high=close * (1 - 2e-6)))
+
+
+def test_names_of_shadow_features_are_reserved():
+    with pytest.raises(BarsError, match=r"columns \['shadow_rate'\] begin with 'shadow_'.*rename them"):
+        normalise(bars(shadow_rate=1.0))
 
 
 def test_names_of_minute_aggregates_are_reserved():

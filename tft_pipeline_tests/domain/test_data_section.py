@@ -27,6 +27,8 @@ def test_the_index_and_the_cross_markets_are_untraded() -> None:
         ({"cross_markets": {"Oil": "CL"}}, ["cross_markets", "'Oil'", "lower-case", "rename it"]),
         ({"cross_markets": {"mkt_oil": "CL"}}, ["'mkt_oil'", "group 'mkt'", "another word"]),
         ({"cross_markets": {"vol": "VIX"}}, ["'vol'", "group 'vol'"]),
+        ({"cross_markets": {"minute": "VIX"}}, ["'minute'", "another word"]),
+        ({"cross_markets": {"shadow_btc": "BTC"}}, ["'shadow_btc'", "another word"]),
         ({"cross_markets": {"spx": "SPX"}}, ["spx is 'SPX'", "market_symbol", "drop it"]),
         ({"cross_markets": {"oil": "CL", "crude": "CL"}}, ["'CL' has two prefixes", "drop one"]),
         ({"cross_markets": {"oil": "CL"}, "symbols": ("AAA", "CL")}, ["oil is 'CL'", "data.symbols", "traded"]),
@@ -60,6 +62,8 @@ def test_minutes_need_bars_that_hold_half_hours(interval: str) -> None:
         ({"tables": [VIX, VIX]}, ["tables: prefix 'vix' is used in data.tables too", "rename one"]),
         ({"tables": [VIX | {"prefix": "mkt"}]}, ["table prefix 'mkt' is a name of the catalogue"]),
         ({"tables": [VIX | {"prefix": "minute"}]}, ["table prefix 'minute' is a name of the catalogue"]),
+        ({"tables": [VIX | {"prefix": "shadow"}]}, ["table prefix 'shadow' is a name of the catalogue"]),
+        ({"tables": [VIX | {"max_age_days": 1e12}]}, ["tables.0.max_age_days", "less than or equal to 36500"]),
         ({"tables": [VIX | {"prefix": "vix_cboe"}]}, ["'vix_cboe'", "first underscore"]),
         (
             {"tables": [VIX | {"prefix": "crypto"}], "cross_markets": {"crypto_btc": "BTC-USD"}},

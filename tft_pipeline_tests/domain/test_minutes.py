@@ -78,11 +78,13 @@ def test_columns_equal_their_loops_on_short_still_and_idle_bars(
             high, low = close + tick * rng.integers(0, 2), close - tick * rng.integers(0, 2)
             volume = 0.0 if rng.random() < idle else float(rng.integers(1, 50))
             opened = close + tick * rng.integers(-1, 2)
+            high, low = max(high, opened), min(low, opened)
             rows.append(
                 (start + two_hours * k + timedelta(minutes=int(minute) + 1), "A", opened, high, low, close, volume)
             )
-    if not rows:
-        return
+    # a symbol that trades in most minutes, so that the batch shows what it is
+    rows += [(start + timedelta(minutes=m + 1), "B", 1.0, 1.0, 1.0, 1.0 + 0.0 * m, 1.0) for m in range(110) if m % 9]
+    bars = pl.concat([bars, bars.with_columns(symbol=pl.lit("B")).head(2)])
     minutes = pl.DataFrame(rows, schema=["timestamp", "symbol", *PRICES, "volume"], orient="row")
     assert_equal_to_loops(bars, minutes, joined(bars, minutes))
 
@@ -244,6 +246,23 @@ def one_wrong(column: str, value: object) -> pl.DataFrame:
     return minutes.with_columns(pl.when(wrong).then(pl.lit(value)).otherwise(pl.col(column)).alias(column))
 
 
+def test_five_minutes_are_no_minutes_and_holes_make_no_minute_longer() -> None:
+    bars, minutes = daily_bars(3), minute_bars(3, kept=1.0)
+    number = pl.int_range(pl.len()).over("symbol")
+    for every in (2, 5, 390):
+        with pytest.raises(BarsError, match=r"rows are most often .* apart, not one minute: .*minute_variation_1"):
+            joined(bars, minutes.filter(number % every == 0))
+    one_in_five = pl.Series(np.random.default_rng(1).random(minutes.height) < 0.2)
+    assert joined(bars, minutes.filter(one_in_five))["minute_count"].drop_nulls().max() < 120
+    assert joined(bars, minutes.filter(number == 500))["minute_count"].drop_nulls().to_list() == [1.0, 1.0]
+
+
+def test_a_minute_whose_prices_contradict_each_other_is_refused() -> None:
+    for column, value in (("high", 1.0), ("low", 99.0), ("open", 70.0), ("close", 20.0)):
+        with pytest.raises(BarsError, match=r"1 rows have prices that contradict each other \(first 2024-03-.* AAA"):
+            joined(daily_bars(3), one_wrong(column, value))
+
+
 PLAIN = minute_bars(3, every=30)
 WRONG: dict[str, tuple[pl.DataFrame, str]] = {
     "no close": (PLAIN.drop("close"), r"columns \['close'\] are missing"),
@@ -255,7 +274,7 @@ WRONG: dict[str, tuple[pl.DataFrame, str]] = {
     ),
     "seconds": (
         pl.concat([PLAIN, PLAIN.slice(5, 1).with_columns(pl.col("timestamp") + timedelta(seconds=10))]),
-        r"1 rows close less than a minute after the row before.*sum them up",
+        r"2 rows close less than a minute after the row before.*sum them up",
     ),
     "price of zero": (one_wrong("low", 0.0), r"1 rows low is missing, non-finite or out of range.*'low': 0\.0"),
     "price of nan": (one_wrong("close", float("nan")), r"close is missing, non-finite"),

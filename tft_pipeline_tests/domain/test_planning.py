@@ -6,7 +6,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tft_pipeline.domain.folds import Fold, Span
 from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.planning import (
     SliceChangedError,
@@ -15,7 +14,6 @@ from tft_pipeline.domain.planning import (
     research_folds,
     slice_for,
     split_periods,
-    with_shadow_features,
 )
 from tft_pipeline.domain.trend_rules import MACD_BARS
 from tft_pipeline_tests.builders import FEATURES, planned, ragged_bars, small, toy_panel
@@ -242,87 +240,6 @@ def test_a_panels_content_covers_names_as_well_as_numbers():
         replace(panel, calendar=(*panel.calendar[:-1], panel.calendar[-1].replace(hour=1))),
     ]
     assert len({panel_sha256(variant) for variant in variants}) == 4
-
-
-def whole(panel: Panel) -> Fold:
-    """A fold whose first part is all of a panel but its last two bars."""
-    n = panel.n_bars
-    return Fold(key="f", train=Span(0, n - 2), validation=Span(n - 2, n - 1), test=Span(n - 1, n))
-
-
-def test_shadow_features_are_the_same_values_in_another_order_for_each_symbol_and_part():
-    panel = toy_panel(ragged_bars(), small())
-    fold = production_folds(panel, small())[2]
-    shadowed = with_shadow_features(panel, 3, fold, seed=1)
-    assert shadowed.features[:3] == FEATURES
-    np.testing.assert_array_equal(shadowed.values[..., :3], panel.values)
-    parts = [(0, fold.train.stop), (fold.train.stop, fold.validation.stop), (fold.validation.stop, panel.n_bars)]
-    sources = set()
-    for k, name in enumerate(shadowed.features[3:]):
-        assert name.startswith(f"shadow_{k}_")
-        source = name.removeprefix(f"shadow_{k}_")
-        sources.add(source)
-        for s in range(4):
-            assert np.isnan(shadowed.values[s, ~panel.observed[s], 3 + k]).all()
-            for start, stop in parts:
-                seen = start + np.flatnonzero(panel.observed[s, start:stop])
-                original = panel.values[s, seen, FEATURES.index(source)]
-                shadow = shadowed.values[s, seen, 3 + k]
-                np.testing.assert_array_equal(np.sort(shadow), np.sort(original))
-                assert (shadow != original).mean() > 0.7
-    assert sources == set(FEATURES)
-
-
-def test_shadow_features_of_training_bars_do_not_depend_on_any_later_value():
-    panel = toy_panel(random_bars(), small())
-    fold = production_folds(panel, small())[0]
-    later = panel.values.copy()
-    later[:, fold.train.stop :] += 7.0
-    before, after = (with_shadow_features(p, 3, fold, seed=1).values for p in (panel, replace(panel, values=later)))
-    np.testing.assert_array_equal(after[:, : fold.train.stop], before[:, : fold.train.stop])
-    assert (after[:, fold.train.stop :, 3:] != before[:, fold.train.stop :, 3:]).any()
-
-
-def test_shadow_features_have_nothing_to_do_with_the_label_nor_with_their_neighbours():
-    panel = toy_panel(random_bars(3000, seed=5), small())
-    leak = panel.values.copy()
-    leak[..., 0] = np.nan_to_num(panel.label)
-    leaky = replace(panel, values=leak).with_features(("past_return",))
-    shadowed = with_shadow_features(leaky, 20, whole(panel), seed=2)
-    seen = panel.scored
-    label = panel.label[seen]
-    assert np.corrcoef(shadowed.values[..., 0][seen], label)[0, 1] > 0.999
-    n = int(seen.sum())
-    for v in range(1, 21):
-        shadow = shadowed.values[..., v][seen]
-        assert abs(np.corrcoef(shadow, label)[0, 1]) < 5 / np.sqrt(n)
-        assert abs(np.corrcoef(shadow[1:], shadow[:-1])[0, 1]) < 5 / np.sqrt(n)
-
-
-def test_shadow_features_are_the_same_for_a_seed_and_others_for_another():
-    panel = toy_panel(random_bars(), small())
-    first, again, other = (with_shadow_features(panel, 2, whole(panel), seed=seed) for seed in (1, 1, 2))
-    assert panels_equal(first, again)
-    assert not panels_equal(first, other)
-    assert not first.values.flags.writeable
-
-
-def test_more_shadows_than_features_take_features_again_under_names_of_their_own():
-    panel = toy_panel(random_bars(), small())
-    shadowed = with_shadow_features(panel, 7, whole(panel), seed=1)
-    assert len(set(shadowed.features)) == 10
-    assert {name.split("_", 2)[2] for name in shadowed.features[3:6]} == set(FEATURES)
-
-
-def test_no_shadows_leave_the_panel_as_it_is():
-    panel = toy_panel(random_bars(), small())
-    assert panels_equal(with_shadow_features(panel, 0, whole(panel), seed=1), panel)
-
-
-def test_a_feature_that_calls_itself_a_shadow_is_refused():
-    panel = replace(toy_panel(random_bars(), small()), features=("a", "shadow_price", "c"))
-    with pytest.raises(ValueError, match=r"\['shadow_price'\] start with shadow_"):
-        with_shadow_features(panel, 2, whole(panel), seed=1)
 
 
 def test_a_symbol_that_is_listed_after_a_fold_changes_neither_its_spec_nor_its_slice():

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tft_pipeline.domain.agreement import kendall_w, nogueira_stability
-from tft_pipeline.domain.selection import FILLED_UP, select_features, shadow_rank
+from tft_pipeline.domain.selection import FILLED_UP, select_features, shadow_rank, standing
 
 NAMES = ("vix_level", "px_ret_1", "px_ret_5", "noise_a", "noise_b", "late_bloom")
 WEIGHTS = np.array(
@@ -128,12 +128,33 @@ def test_weights_and_limits_that_make_no_sense_are_refused():
         select_features(WEIGHTS, SHADOW, NAMES, max_features=5, min_features=9)
     with pytest.raises(ValueError, match="without shadow features"):
         select_features(WEIGHTS, np.zeros((5, 0)), NAMES, **good)
-    with pytest.raises(ValueError, match="neither 'shadow' nor a weight"):
-        select_features(WEIGHTS, SHADOW, NAMES, threshold=-1.0, **good)
+    for wrong in (-1.0, float("nan"), float("inf"), "fixed", True, False, np.bool_(True)):
+        with pytest.raises(ValueError, match="neither 'shadow' nor a weight"):
+            select_features(WEIGHTS, SHADOW, NAMES, threshold=wrong, **good)
+
+
+def test_more_features_wanted_than_there_are_is_refused_with_both_numbers():
+    for threshold in ("shadow", 0.01):
+        with pytest.raises(ValueError, match=r"min_features 7 > 6 features: .* lower min_features to 6"):
+            select_features(WEIGHTS, SHADOW, NAMES, threshold=threshold, max_features=7, min_features=7)
+    assert len(select_features(WEIGHTS, SHADOW, NAMES, max_features=7, min_features=6).kept) == 6
+
+
+def test_a_feature_stands_as_kept_filled_up_or_dropped():
+    found = select_features(WEIGHTS, SHADOW, NAMES, max_features=5, min_features=4)
+    ended = {row["feature"]: standing(row) for row in found.to_dict()["rows"]}
+    assert ended == {
+        "vix_level": "kept",
+        "px_ret_1": "kept",
+        "px_ret_5": "kept",
+        "late_bloom": "filled up",
+        "noise_a": "dropped",
+        "noise_b": "dropped",
+    }
 
 
 @pytest.mark.parametrize(("n_shadows", "quantile"), [(20, 0.95), (19, 0.95), (40, 0.95), (6, 0.95), (20, 0.8)])
-def test_a_useless_feature_exceeds_the_threshold_as_often_as_the_level_says(n_shadows, quantile):
+def test_a_feature_exchangeable_with_the_shadows_exceeds_the_threshold_as_often_as_the_level_says(n_shadows, quantile):
     """The interpolated quantile of 20 shadows is exceeded by 9 % of useless features, not by 5 %."""
     rng = np.random.default_rng(n_shadows)
     rank, level = shadow_rank(n_shadows, quantile)
@@ -212,5 +233,7 @@ def test_why_a_figure_is_missing_is_said():
     assert every.undefined["nogueira"] == "every feature is above the threshold in all folds"
     flat = select_features(np.vstack([noise[:3], np.full((1, 8), 0.1)]), np.zeros((4, 3)), names, max_features=6)
     assert "no ranking" in flat.undefined["kendall_w"]
-    two = select_features(noise[:, :2], np.zeros((4, 3)), names[:2], max_features=6, importance=noise[:, :2])
+    two = select_features(
+        noise[:, :2], np.zeros((4, 3)), names[:2], max_features=6, min_features=2, importance=noise[:, :2]
+    )
     assert two.undefined["agreement"] == "2 features: a ranking needs 3"

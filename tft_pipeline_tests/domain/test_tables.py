@@ -1,7 +1,7 @@
 """Exogenous tables: what is joined when, what counts as missing, and what is refused."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -117,8 +117,82 @@ def test_a_symbol_whose_rows_end_early_is_named() -> None:
         joined(both)
 
 
-def test_a_single_publication_has_no_rhythm_and_may_speak_of_all_bars() -> None:
-    assert levels(joined(rows((0, 2.0, 3.0)))) == [None, None, *[3.0] * 10]
+def test_a_single_publication_has_no_rhythm_and_needs_an_age_if_bars_follow_it() -> None:
+    with pytest.raises(BarsError, match=r"ends early.*published once, so how long it counts is unknown.*max_age_days"):
+        joined(rows((0, 2.0, 3.0)))
+    assert levels(joined(rows((0, 2.0, 3.0)), max_age_days=100.0)) == [None, None, *[3.0] * 10]
+    assert levels(joined(rows((11, 11.0, 3.0)))) == [*[None] * 11, 3.0], "no bar follows"
+    own = pl.concat([DAILY.with_columns(symbol=pl.lit("AAA")), DAILY.head(1).with_columns(symbol=pl.lit("BBB"))])
+    with pytest.raises(BarsError, match=r"ends early for BBB and 0 other symbols.*published once"):
+        joined(own)
+
+
+def test_restatements_do_not_make_a_table_seem_to_speak_more_often() -> None:
+    twice_a_day = [rows(*((day, day + hours / 24, 10.0 + day) for day in range(11))) for hours in (0, 1, 2)]
+    assert levels(joined(pl.concat(twice_a_day)))[-1] == 20.0, "one day is no silence for a daily table"
+    with pytest.raises(BarsError, match=r"usually speaks every 1 day"):
+        joined(pl.concat(frame.head(6) for frame in twice_a_day))
+
+
+def test_a_symbol_of_the_bars_of_which_a_table_does_not_speak_is_told() -> None:
+    own = normalise_table(DAILY.with_columns(symbol=pl.lit("BBB")), prefix="vix", timezone=None)
+    assert join_table(bars(), own, prefix="vix", max_age_days=None).about["symbols_without_rows"] == ["AAA"]
+
+
+def test_a_column_that_is_empty_throughout_is_missing_values_whatever_its_type() -> None:
+    for dtype in (pl.String, pl.Null, pl.Float64):
+        found = joined(DAILY.with_columns(nothing=pl.lit(None, dtype=dtype)))
+        assert found["vix_nothing"].null_count() == found.height
+        assert found.schema["vix_nothing"] == pl.Float64
+
+
+def dated(*days: tuple[int, int]) -> pl.DataFrame:
+    """Rows of (day of January it speaks of, day of January it was published), both dates."""
+    stamps = ([date(2024, 1, day) for day in column] for column in zip(*days, strict=True))
+    return pl.DataFrame(
+        [pl.Series(name, days) for name, days in zip(("timestamp", "available_at"), stamps, strict=True)]
+    )
+
+
+SAME_DAY = dated(*((day, day) for day in range(2, 6)))
+WORKING_DAYS = dated((4, 5), (5, 8), (8, 9))
+END_OF_DAY = dated((4, 5), (5, 6), (8, 9))
+WRITINGS = {
+    "of pandas": lambda frame, zone: frame.with_columns(
+        pl.col("timestamp", "available_at").cast(pl.Datetime("us")).dt.replace_time_zone(zone)
+    ),
+    "without a zone": lambda frame, zone: frame.with_columns(
+        pl.col("timestamp", "available_at").cast(pl.Datetime("us"))
+    ),
+    "text": lambda frame, zone: frame.with_columns(
+        pl.col("timestamp", "available_at")
+        .cast(pl.Datetime("us"))
+        .dt.replace_time_zone(zone)
+        .dt.strftime("%Y-%m-%dT%H:%M:%S%:z")
+    ),
+}
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata"])
+@pytest.mark.parametrize("writing", list(WRITINGS))
+def test_dates_that_were_written_as_midnights_are_refused_unless_they_end_their_own_day(
+    writing: str, zone: str
+) -> None:
+    for frame in (SAME_DAY, WORKING_DAYS):
+        table = WRITINGS[writing](frame, zone).with_columns(level=1.0)
+        with pytest.raises(
+            BarsError,
+            match=rf"table 'vix': available_at is 00:00 {zone} in all . rows .*up to a day too early.*23:59:59",
+        ):
+            normalise_table(table, prefix="vix", timezone=zone)
+    table = WRITINGS[writing](END_OF_DAY, zone).with_columns(level=1.0)
+    assert normalise_table(table, prefix="vix", timezone=zone).height == 3
+
+
+def test_one_time_of_day_among_midnights_shows_that_the_column_has_times() -> None:
+    stamps = [datetime(2024, 1, day, hour, tzinfo=UTC) for day, hour in ((2, 0), (3, 8), (4, 0))]
+    table = pl.DataFrame({"timestamp": stamps, "available_at": stamps, "level": 1.0})
+    assert normalise_table(table, prefix="vix", timezone=None).height == 3
 
 
 def test_the_record_names_what_was_used() -> None:
@@ -129,6 +203,7 @@ def test_the_record_names_what_was_used() -> None:
         "prefix": "vix",
         "by_symbol": False,
         "rows": 13,
+        "symbols_without_rows": [],
         "columns": ["vix_level"],
         "first_available_at": at(0.5).isoformat(),
         "last_available_at": at(10.5).isoformat(),
@@ -220,7 +295,7 @@ def test_a_time_zone_places_naive_times() -> None:
     assert normal.equals(normalise_table(DAILY, prefix="vix", timezone=None))
 
 
-@pytest.mark.parametrize("prefix", [*GROUPS, "close", "symbol", "minute"])
+@pytest.mark.parametrize("prefix", [*GROUPS, "close", "symbol", "minute", "shadow"])
 def test_a_prefix_of_the_catalogue_or_of_the_raw_columns_is_not_free(prefix: str) -> None:
     assert "choose another word" in refusal_of_table_prefix(prefix)
 

@@ -26,6 +26,15 @@ def refusal(changes: dict) -> str:
         ({"pruner": "hyperband"}, ["min_epochs 1 >= epochs 1", "prunes nothing"]),
         ({"pruner": "hyperband", "epochs": 9, "reduction_factor": 1}, ["tuning.reduction_factor", "2"]),
         ({"pruner": "hyperband", "epochs": 9, "warmup_folds": 3}, ["warmup_folds is 3", "pruner is hyperband"]),
+        ({"pruner": "hyperband", "epochs": 9, "reduction_factor": 9}, ["leaves the budgets [1, 9]", "needs three"]),
+        ({"pruner": "hyperband", "epochs": 9, "min_epochs": 5}, ["leaves the budgets [5, 9]"]),
+        ({"warmup_folds": 1}, ["warmup_folds 1 of 2 folds", "set pruner to none"]),
+        ({"warmup_folds": 5, "folds.max_folds": 6}, ["warmup_folds 5 of 6 folds"]),
+        ({"startup_trials": 3}, ["startup_trials 3 >= n_trials 3", "prunes nothing"]),
+        ({"pruner": "none", "warmup_folds": 3}, ["warmup_folds is 3 and pruner is none", "changes nothing"]),
+        ({"pruner": "none", "wilcoxon_p": 0.2}, ["wilcoxon_p is 0.2 and pruner is none"]),
+        ({"space": {"training.learning_rate": {"choices": [0.01, 0.01]}}}, ["choices hold 0.01 twice"]),
+        ({"space": {"network.dropout": {"choices": [0, 0.2, 0.0]}}}, ["choices hold 0.0 twice"]),
         ({"min_epochs": 2}, ["min_epochs is 2 and pruner is median", "changes nothing"]),
         ({"reduction_factor": 2}, ["reduction_factor is 2 and pruner is median"]),
         ({"wilcoxon_p": 0.2}, ["wilcoxon_p is 0.2 and pruner is median", "set pruner to wilcoxon"]),
@@ -44,6 +53,26 @@ def test_as_many_folds_as_the_message_asks_for_are_enough():
         {"folds.max_folds": None},
     ):
         small({"tuning.pruner": "wilcoxon"} | {f"tuning.{key}": value for key, value in changes.items()})
+
+
+def test_what_cannot_act_is_refused_only_where_the_file_states_it():
+    assert "warmup_folds 2 of 2 folds" in small().tuning.why_idle(2)
+    small({"tuning.pruner": "none", "tuning.startup_trials": 50})  # the sampler's, too: a random search
+    small({"tuning.warmup_folds": 4, "tuning.folds.max_folds": 6})
+    several = small({"tuning.n_trials": 6, "tuning.folds.max_folds": 4}).tuning
+    assert several.why_idle(4) == "" != several.why_idle(3)
+
+
+@pytest.mark.parametrize("name", ["demo", "intraday"])
+def test_experiments_with_too_few_folds_for_a_pruner_say_so(name):
+    raw = yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text())
+    assert parse_experiment(raw, origin=name).tuning.pruner == "none"
+
+
+def test_the_longest_lookback_is_the_largest_that_is_searched():
+    assert small().longest_lookback == 16
+    for knob in ({"choices": [12, 20, 8]}, {"low": 12, "high": 20}):
+        assert small({"tuning.space": {"training.lookback": knob}}).longest_lookback == 20
 
 
 @pytest.mark.parametrize("key", ["network.n_context", "network.static_symbol"])

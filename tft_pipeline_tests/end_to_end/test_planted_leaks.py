@@ -8,20 +8,26 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from _pytest.mark.structures import ParameterSet
 
+from tft_pipeline.domain.features.cross_market import cross_market_features
+from tft_pipeline.domain.features.intraday import INTRADAY
 from tft_pipeline.domain.findings import LeakageAudit
+from tft_pipeline.domain.leakage_minutes import rows_inside
+from tft_pipeline.domain.minutes import MINUTE_COLUMNS, join_minutes
 from tft_pipeline.domain.reports import FeatureCatalogue
 from tft_pipeline.model.fit import fit_fold
 from tft_pipeline.pipeline import guards
 from tft_pipeline.pipeline.evidence import Evidence
+from tft_pipeline.pipeline.feature_list import feature_row
 from tft_pipeline.pipeline.guards import GUARDS, audit
 from tft_pipeline.pipeline.io_managers import FRAME_FILE
 from tft_pipeline.pipeline.runs import RunOutcome, materialise
 from tft_pipeline_tests.builders import ragged_bars
-from tft_pipeline_tests.conftest import Workbench, write_experiment
+from tft_pipeline_tests.conftest import N_BARS, Workbench, write_experiment
 from tft_pipeline_tests.planted import (
     LEAKS,
     RESEARCH,
@@ -38,7 +44,7 @@ from tft_pipeline_tests.planted import (
 )
 from tft_pipeline_tests.stored import stored_evidence, stored_fold, stored_report
 
-NOT_USED = {"context_labels_are_resolved", "publications_are_not_used_early"}
+NOT_USED = {"context_labels_are_resolved", "publications_are_not_used_early", "minutes_are_not_used_early"}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +54,8 @@ def evidences(_finished: Path) -> Iterator[Mapping[str, Evidence]]:
         patch.setenv("DAGSTER_HOME", str(_finished / "home" / "dagster"))
         plain = stored_evidence(Workbench(_finished))
         assert plain.newest_slice.n_bars  # read before a leak is planted where panels are built
-        yield {"": plain, **{choice: with_context(plain, choice) for choice in ("random", "time_equivalent")}}
+        context = {choice: with_context(plain, choice) for choice in ("random", "time_equivalent")}
+        yield {"": plain, "minutes": with_minutes(plain), **context}
 
 
 def with_context(plain: Evidence, choice: str) -> Evidence:
@@ -94,6 +101,41 @@ def with_context(plain: Evidence, choice: str) -> Evidence:
     return replace(evidence, production_folds=folds)
 
 
+def with_minutes(plain: Evidence) -> Evidence:
+    """The same run, had its newest bars had minutes: half an hour of them before and after each close."""
+    rng = np.random.default_rng(7)
+    at = plain.bars.filter(pl.col("timestamp") >= plain.bars["timestamp"].unique().sort()[-12])
+    minutes = at.join(pl.DataFrame({"back": range(-30, 30)}), how="cross").select(
+        pl.col("timestamp") - pl.duration(minutes="back"),
+        "symbol",
+        pl.col("close") * pl.Series(np.exp(0.001 * rng.standard_normal(60 * at.height))),
+    )
+    data = plain.experiment.data.model_copy(update={"minute_source": "minutes.parquet"})
+    return replace(
+        plain,
+        experiment=plain.experiment.model_copy(update={"data": data}),
+        bars=join_minutes(plain.bars, minutes.lazy(), timezone=None).bars,
+        minutes=lambda bars: rows_inside(minutes.lazy(), bars, None),
+    )
+
+
+def with_a_coin(plain: Evidence, *, bar: int) -> Evidence:
+    """The same run, had it had another market that begins at a bar of the calendar."""
+    ticks = plain.bars["timestamp"].unique().sort()[bar:]
+    close = 9_000.0 * np.exp(np.cumsum(np.random.default_rng(11).normal(0.0, 0.03, len(ticks))))
+    coin = pl.DataFrame({"timestamp": ticks, "symbol": "COIN", "close": close})
+    about = feature_row(next(row for row in cross_market_features("coin", "COIN") if row.name == "coin_vol_21"))
+    data = plain.experiment.data.model_copy(update={"cross_markets": {"coin": "COIN"}})
+    kept = plain.prefiltered.kept
+    return replace(
+        plain,
+        experiment=plain.experiment.model_copy(update={"data": data}),
+        bars=pl.concat([plain.bars, coin]).sort("symbol", "timestamp"),
+        catalogue=plain.catalogue.model_copy(update={"used": (*plain.catalogue.used, about)}),
+        prefiltered=plain.prefiltered.model_copy(update={"kept": (*kept, about.name)}),
+    )
+
+
 def both_parts(quick: tuple[Leak, ...], slow: tuple[Leak, ...]) -> list[ParameterSet]:
     """Leaks of the default suite, and those that only the slow one tries."""
     return [pytest.param(leak, id=leak.name, marks=[pytest.mark.slow] if leak in slow else []) for leak in quick + slow]
@@ -122,6 +164,58 @@ def test_without_a_leak_the_guard_of_the_context_holds(evidences: Mapping[str, E
     (guard,) = (one for one in GUARDS if one.name == "context_labels_are_resolved")
     found = guard.examine(evidences[choice])
     assert found.passed, found
+
+
+def test_without_a_leak_the_guard_of_the_minutes_holds_and_needs_their_source(
+    evidences: Mapping[str, Evidence],
+) -> None:
+    (guard,) = (one for one in GUARDS if one.name == "minutes_are_not_used_early")
+    evidence = evidences["minutes"]
+    found = guard.examine(evidence)
+    assert found.state == "held", found
+    gone = guard.examine(replace(evidence, minutes=None))
+    assert gone.state == "not_verifiable"
+    assert "is not the one that was taken" in gone.detail
+    none = evidence.bars.with_columns(pl.lit(None, pl.Float64).alias(name) for name in MINUTE_COLUMNS)
+    assert guard.examine(replace(evidence, bars=none.drop("minute_amihud"))).state == "not_verifiable"
+
+
+def test_a_market_that_begins_inside_the_bars_tried_is_no_reason_to_refuse(evidences: Mapping[str, Evidence]) -> None:
+    evidence = with_a_coin(evidences[""], bar=300)
+    assert evidence.tail["timestamp"].unique().len() == N_BARS, "the first cut would lie before the coin"
+    for guard in GUARDS[:3]:
+        found = guard.examine(evidence)
+        assert found.state == "held", (guard.name, found)
+    start = evidence.experiment.periods.production_start
+    early = evidence.bars.filter(pl.col("timestamp").dt.date() <= start)
+    assert "COIN" not in early["symbol"]
+    as_it_was = replace(evidence, prefiltered=evidences[""].prefiltered).plan_again(early)
+    assert as_it_was == evidences[""].plan_again(early)
+
+
+def test_a_feature_that_phase_1_dropped_does_not_keep_the_inputs_from_being_judged(
+    evidences: Mapping[str, Evidence],
+) -> None:
+    """Sessions without a missing minute: the score of their number is missing at every bar."""
+    plain = evidences[""]
+    (flat,) = (feature_row(one) for one in INTRADAY if one.name == "intra_minutes_z21")
+    evidence = replace(
+        plain,
+        bars=plain.bars.with_columns(minute_count=390.0),
+        catalogue=plain.catalogue.model_copy(update={"used": (*plain.catalogue.used, flat)}),
+        prefiltered=plain.prefiltered.model_copy(
+            update={"dropped": (*plain.prefiltered.dropped, {"feature": flat.name, "reason": "missing"})}
+        ),
+    )
+    (guard,) = (one for one in GUARDS if one.name == "inputs_do_not_see_later_bars")
+    found = guard.examine(evidence)
+    assert found.state == "held", found
+    dropped = len(plain.prefiltered.dropped) + 1
+    assert found.tried.endswith(f": {len(plain.prefiltered.kept)} features, without the {dropped} that phase 1 dropped")
+    kept = plain.prefiltered.model_copy(update={"kept": (*plain.prefiltered.kept, flat.name)})
+    untried = guard.examine(replace(evidence, prefiltered=kept))
+    assert untried.state == "not_verifiable"
+    assert "feature intra_minutes_z21" in untried.detail
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -285,4 +379,4 @@ def test_a_whole_run_on_awkward_bars_has_no_leak(workbench: Callable[..., Workbe
     bench.run()
     found = stored_report(bench, LeakageAudit, "leakage_audit")
     assert found.passed, [row for row in found.rows if row["passed"] is False]
-    assert untried(found) == {"columns_are_computed_here"}
+    assert untried(found) == {"columns_are_computed_here", "minutes_are_not_used_early"}

@@ -2,7 +2,11 @@
 
 Seeds are 0 to 19, all of them; none was chosen or left out by what it gave. A true column counts as kept when it is kept
 itself, or when phase 1 dropped it as a twin and the feature that stands for it is kept. Kept is kept whatever the reason, for
-true columns and noise alike: those filled up to `pruning.min_features` count.
+true columns and noise alike: those filled up to `pruning.min_features` count. That is 5, and 3 columns are true, so two noise
+columns are kept whatever their weights; the share above the threshold is told beside the share kept. Both are of the 91 noise
+columns that reach phase 2: phase 1 always drops the other 6, and they prove nothing about weights.
+
+The panel is easy: its oracle Sharpe ratio is 7 to 9 a year, see `selection_panel`.
 """
 
 from collections.abc import Callable
@@ -25,6 +29,7 @@ from tft_pipeline_tests.selection_panel import (
     Chosen,
     chosen,
     noise_name,
+    oracle_sharpe_annual,
     selection_experiment,
     selection_panel,
 )
@@ -46,8 +51,15 @@ def kept_of_true(found: Chosen) -> list[str]:
     ]
 
 
-def noise_kept(found: Chosen) -> list[str]:
-    return [name for name in found.selected.features if name in NOISE]
+def noise_kept(found: Chosen, *, filled_up: bool = True) -> list[str]:
+    """Noise columns that are kept; without those filled up, on request."""
+    rows = [row for row in found.selected.rows if row["kept"] and row["feature"] in NOISE]
+    return [row["feature"] for row in rows if filled_up or row["reason"] != FILLED_UP]
+
+
+def noise_of_phase_two(found: Chosen) -> int:
+    """Noise columns that phase 1 left."""
+    return sum(name in NOISE for name in found.prefiltered.kept)
 
 
 def told(found: Chosen, seed: int) -> str:
@@ -77,9 +89,12 @@ def test_true_columns_are_kept_in_19_of_20_panels_and_at_most_5_percent_of_noise
         assert {noise_name(later) for _, later in RELATED} <= set(found.prefiltered.kept)
         assert found.selected.shadow_level == pytest.approx(20 / 21)
     assert sum(kept_of_true(found) == list(TRUE) for found in panels) >= FOUND_IN, lines
-    share = sum(len(noise_kept(found)) for found in panels) / (len(NOISE) * len(panels))
-    print(*lines, f"noise that survives: {share:.1%}", sep="\n")
-    assert share <= MOST_NOISE, lines
+    assert {noise_of_phase_two(found) for found in panels} == {len(NOISE) - len(NEARLY_EQUAL)} == {91}
+    tried = sum(noise_of_phase_two(found) for found in panels)
+    share = sum(len(noise_kept(found)) for found in panels) / tried
+    above = sum(len(noise_kept(found, filled_up=False)) for found in panels) / tried
+    print(*lines, f"noise kept: {share:.1%} of phase 2's, above the threshold: {above:.1%}", sep="\n")
+    assert above <= share <= MOST_NOISE, lines
     drivers = [found.selected.rows[rank]["feature"] for found in panels for rank in range(3)]
     assert sum(name in (*TRUE, TWIN) for name in drivers) >= 3 * FOUND_IN, lines
     agreed = 0
@@ -127,7 +142,9 @@ def test_true_columns_are_kept_and_their_twins_named_in_a_short_study(seed: int)
 def test_a_panel_is_a_function_of_its_seed_and_has_the_correlations_it_says() -> None:
     panel = selection_panel(3)
     assert panel.equals(selection_panel(3))
-    assert not panel.equals(selection_panel(4))
+    other = selection_panel(4)
+    assert not panel.equals(other)
+    assert [oracle_sharpe_annual(one) for one in (panel, other)] == pytest.approx([7.0, 7.3], abs=0.1)
     ordered = panel.sort("symbol", "timestamp")
     for pairs, r in ((NEARLY_EQUAL, 0.99), (RELATED, 0.8)):
         for earlier, later in pairs:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -156,6 +157,7 @@ def test_the_trial_of_a_killed_worker_is_retried_once_and_finished_trials_stay_a
     assert {trial.state for trial in kept} == {TrialState.COMPLETE, TrialState.FAIL}
 
 
+@pytest.mark.slow
 def test_a_retry_whose_worker_is_killed_again_is_given_up(fleet):
     one = fleet(n_trials=2)
     for number in (0, 1):
@@ -276,3 +278,20 @@ def test_a_database_that_stays_locked_is_a_clear_error_and_a_resume_completes(tm
     rows = one.run()
     assert [row.state for row in rows] == ["complete", "fail", "complete", "complete"]
     assert rows[2].params == rows[1].params
+
+
+def test_being_locked_out_of_the_database_again_and_again_gives_no_parameters_up(tmp_path):
+    one = locked_bench(tmp_path, timeout_seconds=0.1)
+    for _ in range(2):
+        holders: list[sqlite3.Connection] = []
+
+        def lock(n: int, holders: list[sqlite3.Connection] = holders) -> None:
+            holders.append(sqlite3.connect(one.study.database, isolation_level=None))
+            holders[-1].execute("BEGIN EXCLUSIVE")
+
+        with pytest.raises(StudyStorageError, match="database is locked"):
+            one.run(lock)
+        holders[0].close()
+    rows = one.run()
+    assert [row.state for row in rows] == ["fail"] * 2 + ["complete"] * 3
+    assert len({str(row.params) for row in rows[:3]}) == 1

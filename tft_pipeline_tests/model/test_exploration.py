@@ -7,8 +7,9 @@ import pytest
 
 from tft_pipeline.domain.experiment import Experiment
 from tft_pipeline.domain.panel import Panel
-from tft_pipeline.domain.planning import research_folds, slice_for, with_shadow_features
+from tft_pipeline.domain.planning import research_folds, slice_for
 from tft_pipeline.domain.reports import FoldSpec
+from tft_pipeline.domain.shadows import with_shadow_features
 from tft_pipeline.model import exploration, inference
 from tft_pipeline.model.exploration import explore_fold
 from tft_pipeline_tests.builders import planned, small, toy_panel

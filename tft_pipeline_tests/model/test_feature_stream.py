@@ -18,13 +18,18 @@ from tft_pipeline_tests.oracles.feature_panels import BARS_PER_YEAR, INDEX, clea
 def build(bars: pl.DataFrame, groups: tuple[str, ...], user_columns: tuple[str, ...] = ()) -> FeatureBuild:
     chosen = resolve_features(bars.columns, groups=groups, names=None, has_market=True)
     return FeatureBuild.of(
-        bars, FeatureSet(chosen.features), market_symbol=INDEX, user_columns=user_columns, bars_per_year=BARS_PER_YEAR
+        bars,
+        FeatureSet(chosen.features),
+        market_symbol=INDEX,
+        user_columns=user_columns,
+        bars_per_year=BARS_PER_YEAR,
+        timezone="Asia/Tokyo",
     )
 
 
 def test_two_processes_store_what_one_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bars = clean_panel(90, symbols=9).with_columns(alt_x=pl.int_range(pl.len()))
-    wanted = build(bars, ("ret", "vol", "mkt", "brd", "xs", "vlm"), ("alt_x",))
+    wanted = build(bars, ("ret", "vol", "mkt", "brd", "xs", "vlm", "cal"), ("alt_x",))
     monkeypatch.setattr(FeatureBuild.blocks, "__defaults__", (150,))
     assert len(wanted.blocks()) == 5
     one, two = (

@@ -18,6 +18,7 @@ from tft_pipeline.domain.reports import TrialRow, TunedHyperparameters
 from tft_pipeline.domain.sharpe import annualise, sharpe_ratio
 from tft_pipeline.model import tuning_fits
 from tft_pipeline.model.tuning import NoTrialCompletedError, importances, tune
+from tft_pipeline.model.tuning_fits import score_fold
 from tft_pipeline.model.tuning_storage import Study
 from tft_pipeline_tests.builders import small, toy_panel
 from tft_pipeline_tests.conftest import random_bars
@@ -87,6 +88,7 @@ def test_two_fresh_studies_find_the_same_trials_to_the_bit(finished, tmp_path):
     assert len(first.trials) == 4
 
 
+@pytest.mark.slow
 def test_processes_find_what_one_thread_finds(finished, tmp_path, monkeypatch):
     monkeypatch.setenv("TFT_WORKERS", "2")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
@@ -161,58 +163,6 @@ def test_trials_are_scored_net_of_costs(tmp_path):
     assert values[1] < values[0] - 1.0
 
 
-def test_the_limit_of_the_control_file_stops_a_study_and_a_higher_one_lets_it_go_on(tmp_path):
-    bench = fresh(tmp_path)
-    bench.control(max_trials=2)
-    first = bench.run()
-    assert len(first.trials) == 2
-    bench.control(max_trials=5)
-    second = bench.run()
-    assert second.trials[:2] == first.trials
-    assert len(second.trials) == second.n_trials_started == 5
-    assert len({str(trial.params) for trial in second.trials}) == 5, "a resumed study repeats its first trials"
-
-
-class CutOffError(Exception):
-    """Stands for a process that ends in the middle of a round."""
-
-
-def cut_off_after(words: str) -> Callable[[str], None]:
-    def report(line: str) -> None:
-        if line.startswith(words):
-            raise CutOffError(line)
-
-    return report
-
-
-def test_a_study_that_was_cut_off_keeps_its_finished_trials_and_retries_the_running_one_once(tmp_path):
-    bench = fresh(tmp_path)
-    with pytest.raises(CutOffError):
-        bench.run(cut_off_after("trial 2:"))
-    resumed = bench.run()
-    assert [trial.state for trial in resumed.trials] == ["complete"] * 3 + ["fail"] + ["complete"]
-    assert resumed.trials[3].note == "was interrupted (CutOffError); its parameters are tried once more"
-    assert (resumed.trials[4].params, resumed.trials[4].replaces) == (resumed.trials[3].params, 3)
-    assert resumed.n_trials_started == 5
-    uninterrupted = fresh(tmp_path / "other").run()
-    assert resumed.trials[:3] == uninterrupted.trials[:3]
-    again = uninterrupted.trials[3]
-    assert (resumed.trials[4].params, resumed.trials[4].returns) == (again.params, again.returns)
-
-
-def test_after_every_round_all_trials_so_far_are_told_so_that_a_killed_search_is_remembered(tmp_path):
-    bench = fresh(tmp_path, n_trials=4, parallel_trials=2)
-    told: list[tuple[TrialRow, ...]] = []
-    tuned = tune(bench.panel, bench.folds, bench.experiment, bench.study, report=print, on_round=told.append)
-    assert [len(trials) for trials in told] == [2, 4]
-    assert told[-1] == tuned.trials
-    identities = {trial.identity for trial in tuned.trials}
-    assert len(identities) == 4
-    assert all(trial.sharpe == pytest.approx(sharpe_ratio(np.array(trial.returns))) for trial in tuned.trials)
-    elsewhere = fresh(tmp_path / "deleted and begun anew", n_trials=4, parallel_trials=2)
-    assert {trial.identity for trial in elsewhere.run().trials} == identities
-
-
 def test_a_combination_that_is_not_possible_is_pruned_with_its_reason_and_costs_no_fit(tmp_path):
     bench = fresh(tmp_path, space={"network.heads": {"choices": [2, 3]}}, n_trials=6)
     tuned = bench.run()
@@ -261,6 +211,22 @@ def test_a_key_that_decides_everything_explains_everything_and_one_trial_explain
     assert shares == importances(tuple(rows), section, seed=0)
     with pytest.raises(ValueError, match=r"1 distinct Sharpe ratio\(s\) among completed trials"):
         importances(tuple(rows[:1]), section, seed=0)
+    with pytest.raises(ValueError, match="2 completed trials for 2 searched keys"):
+        importances(tuple(rows[:2]), section, seed=0)
+
+
+def test_a_trial_that_is_put_back_before_its_first_fold_does_not_raise_the_number_of_trials(tmp_path):
+    bench = fresh(tmp_path, n_trials=2, **{"folds.max_folds": 1})
+
+    def stop(line: str) -> None:
+        if line.startswith("trial 1 begins"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(stop)
+    tuned = bench.run()
+    assert [trial.state for trial in tuned.trials] == ["fail", "fail", "complete", "complete"]
+    assert tuned.n_trials_started == 2
 
 
 def test_the_whole_table_of_the_notes_can_be_searched(tmp_path):
@@ -297,16 +263,16 @@ def test_the_whole_table_of_the_notes_can_be_searched(tmp_path):
 
 
 def test_hyperband_trains_again_with_more_epochs_and_keeps_the_fullest_budget(tmp_path):
-    bench = fresh(tmp_path, pruner="hyperband", epochs=3, min_epochs=1, n_trials=1)
+    one_fold = {"n_trials": 1, "folds.max_folds": 1}
+    bench = fresh(tmp_path, pruner="hyperband", epochs=4, reduction_factor=2, **one_fold)
     tuned = bench.run()
-    plain = fresh(tmp_path / "plain", epochs=3, n_trials=1).run()
-    few = fresh(tmp_path / "few", epochs=1, n_trials=1).run()
-    assert tuned.trials[0].returns == plain.trials[0].returns != few.trials[0].returns
+    plain, few = (score_fold(bench.panel, bench.folds[0], bench.experiment, tuned.trials[0].params, n) for n in (4, 1))
+    assert list(tuned.trials[0].returns) == plain["returns"] != few["returns"]
     storage = optuna.storages.RDBStorage(f"sqlite:///{bench.study.database}")
     (trial,) = optuna.load_study(study_name=bench.study.name, storage=storage).get_trials()
-    assert trial.intermediate_values == pytest.approx(
-        {1: few.trials[0].sharpe_annual, 3: plain.trials[0].sharpe_annual}
-    )
+    assert list(trial.intermediate_values) == [1, 2, 4]
+    assert trial.intermediate_values[1] == pytest.approx(few["sharpe_annual"])
+    assert trial.intermediate_values[4] == pytest.approx(plain["sharpe_annual"])
 
 
 def test_a_study_without_a_completed_trial_raises_with_the_errors(tmp_path):
@@ -317,6 +283,7 @@ def test_a_study_without_a_completed_trial_raises_with_the_errors(tmp_path):
         bench.run()
 
 
+@pytest.mark.slow
 def test_a_trial_below_the_median_of_the_finished_ones_is_pruned_and_keeps_what_it_scored(tmp_path):
     bench = fresh(
         tmp_path,

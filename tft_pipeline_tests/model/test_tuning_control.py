@@ -19,6 +19,13 @@ from tft_pipeline.model.tuning_control import ControlFileError, ends, read_contr
         ('{"deadline": false}', "deadline = False"),
         ('{"stop": 1}', "stop = 1"),
         ('{"pause": "no"}', "pause = 'no'"),
+        ('{"deadline": NaN}', "deadline = nan is no time from 1970 to 2200"),
+        ('{"deadline": Infinity}', "deadline = inf is no time"),
+        ('{"deadline": -1}', "deadline = -1 is no time"),
+        ('{"deadline": 1700000000000}', "deadline = 1700000000000 is no time"),
+        ('{"deadline": 1' + "0" * 400 + "}", r"deadline = 1000000000\d*\.\.\. is no time"),
+        ('{"stop": true, "stop": false}', "stop stands there twice"),
+        ("[" * 100_000, "is nested too deeply"),
     ],
 )
 def test_a_control_file_that_is_not_understood_is_refused_by_key_and_value(tmp_path, text, match):
@@ -52,6 +59,20 @@ def test_a_study_ends_by_stop_or_by_a_deadline_that_has_passed():
     assert ends({"stop": False, "pause": True, "max_trials": 0, "deadline": time.time() + 60}) is None
     assert ends({"stop": True}) == "stop"
     assert ends({"deadline": time.time() - 1}) == "deadline"
+
+
+def test_a_directory_in_place_of_the_control_file_is_named(tmp_path):
+    with pytest.raises(ControlFileError, match=r"cannot be read \(Is a directory\)"):
+        read_control(tmp_path)
+
+
+def test_lines_of_the_log_that_are_no_changes_are_passed_over(tmp_path):
+    change = {"at": "2026-01-01T00:00:00+00:00", "study": "s", "worker": "w", "before": {}, "after": {"stop": True}}
+    lines = ["123", "{}", '{"after": 3}', "null", "[" * 100_000, json.dumps(change), '{"at": "2026']
+    (tmp_path / "log").write_text("\n".join(lines))
+    assert read_control_log(tmp_path / "log") == [change]
+    (tmp_path / "log").write_bytes(b"\xff\xfe\n" + json.dumps(change).encode() + b"\n")
+    assert read_control_log(tmp_path / "log") == [change]
 
 
 def test_a_log_that_is_absent_is_empty(tmp_path):

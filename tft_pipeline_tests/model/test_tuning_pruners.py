@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from tft_pipeline.domain.reports import TrialRow
-from tft_pipeline.model.tuning_pruners import Judge
+from tft_pipeline.model.tuning_pruners import BracketPruner, Judge, RunningMeanPruner
 from tft_pipeline.model.tuning_storage import opened
 from tft_pipeline_tests.builders import small
 from tft_pipeline_tests.scripted_fits import ScriptedBench, memory_folder
@@ -58,7 +60,7 @@ def states(rows: tuple[TrialRow, ...]) -> list[str]:
     [
         ({}, 3),
         ({"pruner": "wilcoxon"}, 4),
-        ({"pruner": "hyperband", "min_epochs": 1, "reduction_factor": 9}, N_FOLDS),
+        ({"pruner": "hyperband"}, N_FOLDS),
     ],
     ids=["median", "wilcoxon", "hyperband"],
 )
@@ -76,8 +78,95 @@ def test_the_median_waits_for_its_startup_trials_and_warm_up_folds(tmp_path):
     assert states(rows)[:2] == ["complete", "complete"]
     _, rows = planted(tmp_path / "b", [GOOD, BAD], warmup_folds=4)
     assert len(rows[1].fold_sharpes) == 5
-    _, rows = planted(tmp_path / "c", [GOOD, BAD], warmup_folds=5)
+
+
+def test_without_a_pruner_every_trial_is_scored_on_all_folds(tmp_path):
+    bench, rows = planted(tmp_path, [GOOD, BAD], pruner="none")
     assert states(rows) == ["complete", "complete"]
+    assert len(bench.fits.asked) == 2 * N_FOLDS
+
+
+def test_a_median_that_can_stop_nothing_says_so_when_the_search_begins(tmp_path):
+    bench, _ = planted(tmp_path / "a", [GOOD], startup_trials=5)
+    assert bench.lines[0].startswith(
+        "no trial will be pruned: the median waits for 5 completed trials and n_trials is 1"
+    )
+    bench, _ = planted(tmp_path / "b", [GOOD], pruner="none")
+    assert not any("no trial will be pruned" in line for line in bench.lines)
+
+
+def test_the_running_mean_now_decides_and_not_the_best_one_so_far():
+    """Against a loop, and against Optuna's MedianPruner, which a lucky first fold deceives."""
+    rng = np.random.default_rng(0)
+    study = optuna.create_study(direction="maximize", pruner=RunningMeanPruner(startup_trials=3, warmup_folds=1))
+    theirs = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1)
+    complete: list[list[float]] = []
+    pruned = deceived = 0
+    for _ in range(25):
+        trial, folds = study.ask(), rng.normal(size=5)
+        for k in range(len(folds)):
+            means = [sum(folds[: j + 1]) / (j + 1) for j in range(k + 1)]
+            trial.report(means[-1], k)
+            middle = sorted(other[k] for other in complete)
+            n = len(middle)
+            wanted = k >= 1 and n >= 3 and means[-1] < (middle[(n - 1) // 2] + middle[n // 2]) / 2
+            assert trial.should_prune() == wanted
+            deceived += wanted and not theirs.prune(study, study.get_trials()[-1])
+            if wanted:
+                break
+        pruned += wanted
+        study.tell(trial, None if wanted else means[-1], state=TrialState.PRUNED if wanted else TrialState.COMPLETE)
+        if not wanted:
+            complete.append(means)
+    assert 5 < pruned < 20
+    assert deceived > 0
+
+
+def test_brackets_have_the_sizes_of_the_paper_and_begin_at_their_own_budget():
+    pruner = BracketPruner((1, 3, 9, 27, 81), reduction_factor=3)
+    assert pruner.sizes == tuple(-(-5 * 3**s // (s + 1)) for s in (4, 3, 2, 1, 0)) == (81, 34, 15, 8, 5)
+    three = BracketPruner((1, 3, 9), reduction_factor=3)
+    assert [three.bracket(number) for number in range(18)] == [0] * 9 + [1] * 5 + [2] * 3 + [0]
+    judge = Judge(small({"tuning.pruner": "hyperband", "tuning.epochs": 9}).tuning, N_FOLDS)
+    assert [[epochs for epochs in (1, 3, 9) if judge.takes_part(number, epochs)] for number in (8, 13, 16)] == [
+        [1, 3, 9],
+        [3, 9],
+        [9],
+    ]
+
+
+def test_the_best_of_a_bracket_go_on_and_what_was_cut_off_does_not_compete():
+    """Against a loop over what each bracket has at each budget."""
+    rng = np.random.default_rng(1)
+    pruner = BracketPruner((1, 2, 4), reduction_factor=2)
+    study = optuna.create_study(direction="maximize", pruner=pruner)
+    seen: dict[tuple[int, int], list[float]] = {}
+    stopped = 0
+    for number in range(45):
+        trial, bracket, cut_off = study.ask(), pruner.bracket(number), number % 7 == 3
+        state = TrialState.COMPLETE
+        for epochs in (1, 2, 4)[bracket:]:
+            value = 9.0 if cut_off else float(rng.normal())
+            trial.report(value, epochs)
+            competing = seen.setdefault((bracket, epochs), [])
+            if cut_off:
+                state = TrialState.FAIL
+                break
+            competing.append(value)
+            best = sorted(competing, reverse=True)[: max(1, len(competing) // 2)]
+            assert trial.should_prune() == (epochs != 4 and value not in best)
+            if trial.should_prune():
+                state, stopped = TrialState.PRUNED, stopped + 1
+                break
+        study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
+    assert stopped > 5
+    assert {bracket for bracket, _ in seen} == {0, 1, 2}
+
+
+def test_a_trial_of_a_later_bracket_wastes_no_fit_on_budgets_at_which_it_cannot_be_pruned(tmp_path):
+    bench, _ = planted(tmp_path, [GOOD] * 10, pruner="hyperband", **{"folds.max_folds": 2})
+    last = [epochs for params, _, epochs in bench.fits.asked[-2 * N_FOLDS :]]
+    assert last == [3] * N_FOLDS + [9] * N_FOLDS
 
 
 def test_the_signed_rank_test_prunes_when_its_p_value_is_small_enough(tmp_path):
@@ -99,10 +188,10 @@ def test_wilcoxon_is_told_each_folds_own_value_and_the_trial_has_their_mean(tmp_
 
 
 def test_hyperband_scores_all_folds_at_each_budget_and_keeps_the_last_one_it_finished(tmp_path):
-    bench, rows = planted(tmp_path, [GOOD, BAD], pruner="hyperband", min_epochs=1, reduction_factor=9)
+    bench, rows = planted(tmp_path, [GOOD, BAD], pruner="hyperband")
     asked = [(fold, epochs) for _, fold, epochs in bench.fits.asked]
     folds = range(N_FOLDS)
-    assert asked == [*((fold, 1) for fold in folds), *((fold, 9) for fold in folds), *((fold, 1) for fold in folds)]
+    assert asked == [(fold, epochs) for epochs in (1, 3, 9, 1) for fold in folds]
     assert rows[0].fold_sharpes == tuple(sharpe({QUALITY: GOOD}, fold, 9) for fold in folds)
     assert rows[1].fold_sharpes == tuple(sharpe({QUALITY: BAD}, fold, 1) for fold in folds)
     assert rows[1].note == "pruned after 1 of 9 epochs"

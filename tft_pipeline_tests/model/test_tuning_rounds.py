@@ -6,13 +6,17 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
 
+from tft_pipeline.domain.sharpe import sharpe_ratio
 from tft_pipeline.model.tuning_control import ControlFileError, read_control_log
 from tft_pipeline.model.tuning_rounds import search
 from tft_pipeline_tests.builders import small
@@ -246,3 +250,54 @@ def test_each_control_change_is_valid_json_on_its_own_line_even_after_a_killed_w
     one.run()
     assert json.loads(one.study.control_log.read_text().splitlines()[1])["after"] == {"max_trials": 2}
     assert len(read_control_log(one.study.control_log)) == 1
+
+
+def told_by(one: ScriptedBench, before: Callable[[int], None]) -> list[list[str]]:
+    """States of all trials, each time that they are remembered."""
+    told: list[list[str]] = []
+    fits = ScriptedFits(one.score, before)
+    with suppress(KeyboardInterrupt):
+        search(
+            one.experiment,
+            one.fold_keys,
+            one.study,
+            fits,
+            report=one.lines.append,
+            remember=lambda rows: told.append([row.state for row in rows]),
+        )
+    return told
+
+
+def test_trials_are_told_before_their_first_fit_and_when_their_round_ends(tmp_path):
+    one = bench(tmp_path, n_trials=3)
+    told = told_by(one, lambda n: None)
+    assert told == [["running"] * 2, ["complete"] * 2, ["complete"] * 2 + ["running"], ["complete"] * 3]
+
+
+def test_trials_of_a_round_that_is_interrupted_are_told(tmp_path):
+    def interrupt(n: int) -> None:
+        raise KeyboardInterrupt
+
+    assert told_by(bench(tmp_path), interrupt) == [["running"] * 2, ["fail"] * 2]
+
+
+def test_a_limit_that_is_deleted_cuts_as_one_that_is_lowered(tmp_path):
+    one = bench(tmp_path, n_trials=2, parallel_trials=3)
+    one.control(max_trials=6)
+    rows = one.run(at_fit(14, lambda: one.control()))  # trials 3, 4, 5 run
+    assert [row.state for row in rows] == ["complete"] * 3 + ["pruned"] * 3
+    assert {row.note for row in rows[3:]} == {"max_trials was lowered to 2"}
+
+
+def test_after_every_round_all_trials_so_far_are_told_and_a_study_begun_anew_finds_the_same(tmp_path):
+    one, told = bench(tmp_path / "one", n_trials=4), []
+    fits = ScriptedFits(one.score)
+    rows = search(one.experiment, one.fold_keys, one.study, fits, report=print, on_round=told.append)
+    assert [len(trials) for trials in told] == [2, 4]
+    assert told[-1] == rows
+    identities = {row.identity for row in rows}
+    assert len(identities) == 4
+    assert all(row.sharpe == pytest.approx(sharpe_ratio(np.array(row.returns))) for row in rows)
+    anew = bench(tmp_path / "deleted and begun anew", n_trials=4)
+    anew.study = replace(anew.study, name="another name")
+    assert {row.identity for row in anew.run()} == identities

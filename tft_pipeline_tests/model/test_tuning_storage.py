@@ -9,6 +9,9 @@ from tft_pipeline_tests.scripted_fits import study_in
     [
         ("mysql://tuner:hush@127.0.0.1/x", "is a mysql database; workers can share postgresql or sqlite only"),
         ("tuner:hush", "is not an SQLAlchemy URL"),
+        ("postgresql://tuner@host:hush/x", "is not an SQLAlchemy URL"),
+        ("postgresql+nodriver://127.0.0.1/x?password=hush", "needs a driver that is not installed"),
+        ("mysql://127.0.0.1/x?password=hush", "is a mysql database"),
         ("postgresql+nodriver://tuner:hush@127.0.0.1/x", "needs a driver that is not installed"),
     ],
 )
@@ -23,6 +26,8 @@ def test_a_storage_that_cannot_be_used_is_refused_without_its_password(tmp_path,
 def test_the_url_is_shown_with_its_password_starred_out(tmp_path):
     study = study_in(tmp_path, url="postgresql+psycopg2://tuner:hush@host:5433/tuning")
     assert study.shown_url == "postgresql+psycopg2://tuner:***@host:5433/tuning"
+    query = study_in(tmp_path, url="postgresql+psycopg2://host/tuning?user=tuner&password=hush")
+    assert query.shown_url == "postgresql+psycopg2://host/tuning?..."
     assert study_in(tmp_path).shown_url == f"sqlite:///{tmp_path / 'study.db'}"
 
 

@@ -15,10 +15,14 @@ CROSS_FORMULAS: dict[str, tuple[Callable, dict[str, int]]] = {
 
 
 def known_row(bars: OracleBars, time: datetime, oldest: timedelta) -> int | None:
-    """The row of the newest bar at or before `time`, None where there is none or it is older than `oldest`."""
+    """The row of the newest daily bar that is over at `time`, None where there is none or it is older than `oldest`.
+
+    A bar stamped 00:00 UTC carries its date alone and is over a day later.
+    """
     row = None
     for candidate, closed in enumerate(bars.times):
-        if closed <= time:
+        dated = (closed.hour, closed.minute, closed.second, closed.microsecond) == (0, 0, 0, 0)
+        if closed + timedelta(days=int(dated)) <= time:
             row = candidate
     return None if row is None or time - bars.times[row] > oldest else row
 

@@ -49,13 +49,17 @@ def bars_of(symbol: str, times: list[datetime], close: np.ndarray, rng: np.rando
     )
 
 
-def minute_columns(symbol: str, n: int) -> dict[str, np.ndarray]:
-    """Made-up raw columns as minute bars bring them, positive or signed; they do not touch the draws of the prices."""
+def minute_columns(symbol: str, n: int) -> dict[str, pl.Series]:
+    """Made-up raw columns as minute bars bring them, positive or signed; they do not touch the draws of the prices.
+
+    A symbol's first bar has no minutes, for no bar before it says where they begin.
+    """
     rng = np.random.default_rng(zlib.crc32(symbol.encode()))
-    return {
+    found = {
         name: rng.normal(0.0, 0.3, n) if name in SIGNED else 1e-4 * np.exp(rng.normal(0.0, 0.5, n))
         for name in MINUTE_COLUMNS
     }
+    return {name: pl.Series([None, *values[1:]], dtype=pl.Float64) for name, values in found.items()}
 
 
 def walk(rng: np.random.Generator, n: int, sigma: float = 0.01) -> np.ndarray:

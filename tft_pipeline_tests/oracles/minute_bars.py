@@ -42,7 +42,7 @@ def minute_bars(
     """OHLCV minutes of the sessions with idle and absent minutes, still stretches and repeated prices; grid of 0.01.
 
     Args:
-        every: only every so many minutes of a session, to be short.
+        every: of every so many runs of ten minutes of a session only the first, to be short.
         kept: share of minutes that have a row.
     """
     frames = []
@@ -51,7 +51,8 @@ def minute_bars(
         for day in days(n):
             opened, closed = session(day)
             length = int((closed - opened).total_seconds() // 60)
-            at = np.arange(1, length + 1, every)
+            at = np.arange(1, length + 1)
+            at = at[(at - 1) // 10 % every == 0]
             at = at[rng.random(len(at)) < kept]
             price = np.round(50.0 * np.exp(np.cumsum(rng.normal(0.0, 0.0004, len(at)))), 2)
             before = np.append(price[:1], price[:-1])

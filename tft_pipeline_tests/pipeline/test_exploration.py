@@ -18,6 +18,16 @@ def test_a_fee_of_a_symbol_that_is_not_there_is_refused(finished: Workbench) -> 
     assert finished.versions()["exploration_plan"] == version
 
 
+def test_more_features_wanted_than_phase_one_leaves_are_refused_before_any_fit(finished: Workbench) -> None:
+    write_experiment(finished.folder, {"pruning.min_features": 7})
+    done = materialise_asset(finished.file, "exploration_plan", partition=None, downstream=False, report=print)
+    (failed,) = done["failed"]
+    assert failed["reason"].startswith(
+        "exploration plan: phase 1 leaves 6 features, fewer than pruning.min_features 7:"
+    )
+    assert "lower pruning.min_features to 6" in failed["reason"]
+
+
 def materialised(bench: Workbench, asset: str, partition: str | None = None) -> bool:
     done = materialise_asset(bench.file, asset, partition=partition, downstream=False, report=print)
     return not done["failed"]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from tft_pipeline.domain.findings import LeakageAudit
@@ -11,12 +12,14 @@ from tft_pipeline.domain.leakage import Finding
 from tft_pipeline.domain.leakage_periods import OVERLAP_DECLARED
 from tft_pipeline.domain.reports import FoldPlanReport
 from tft_pipeline.pipeline import guards
-from tft_pipeline.pipeline.assets.audit import CHECK, guard_picture, published_rows
+from tft_pipeline.pipeline.assets.audit import CHECK, guard_picture, minute_rows, published_rows
+from tft_pipeline.pipeline.assets.snapshot import taken_bars
 from tft_pipeline.pipeline.guards import GUARDS, Guard
 from tft_pipeline.pipeline.runs import QUIET, failure_of
 from tft_pipeline.storage.artifacts import read_artifact
-from tft_pipeline.storage.snapshots import read_snapshot
+from tft_pipeline.storage.snapshots import Snapshot, read_snapshot
 from tft_pipeline_tests.conftest import Workbench, random_bars, write_experiment
+from tft_pipeline_tests.oracles.minute_bars import daily_bars, minute_bars
 from tft_pipeline_tests.stored import stored_report
 
 
@@ -156,6 +159,24 @@ def test_a_source_that_changed_since_the_snapshot_cannot_be_read_again(finished:
     assert published_rows(finished.graph, snapshot) is None
     (finished.folder / "bars.parquet").unlink()
     assert published_rows(finished.graph, snapshot) is None
+
+
+def test_minutes_that_changed_since_the_snapshot_cannot_be_read_again(workbench: Callable[..., Workbench]) -> None:
+    bench = workbench(daily_bars(4), {"data.min_bars": 2, "data.minute_source": "minutes.parquet"})
+    minutes, path = minute_bars(4), bench.folder / "minutes.parquet"
+    minutes.write_parquet(path)
+    taken = taken_bars(bench.graph.file)
+    snapshot = Snapshot(bars=taken.bars, manifest={"source": taken.source, "minute_source": taken.minute_source})
+    read = minute_rows(bench.graph, snapshot)
+    assert read is not None
+    first, last = taken.bars["timestamp"].unique().sort()[1], taken.bars["timestamp"].max()
+    inside = minutes.filter((pl.col("timestamp") > first) & (pl.col("timestamp") <= last))
+    assert read(taken.bars.filter(pl.col("timestamp") >= first)).sort("symbol", "timestamp").equals(inside)
+    assert minute_rows(bench.graph, replace(snapshot, manifest={"source": taken.source})) is None
+    minutes.head(-1).write_parquet(path)
+    assert minute_rows(bench.graph, snapshot) is None
+    path.unlink()
+    assert minute_rows(bench.graph, snapshot) is None
 
 
 def test_a_check_that_only_warns_is_not_why_a_run_failed() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from tft_pipeline.domain.phases import PruningSection
 from tft_pipeline.domain.pruning import pruned
+from tft_pipeline.domain.selection import FILLED_UP
 from tft_pipeline.pipeline.report.build import build_report
 from tft_pipeline.pipeline.report.records import ReportRecords
 from tft_pipeline.pipeline.report.sections.feature_charts import MOST_BARS, MOST_ROWS
@@ -42,6 +43,7 @@ def test_the_section_holds_the_summary_both_tables_and_every_partner() -> None:
         if row["stands_for_it"]:
             assert row["stands_for_it"] in cells
     assert "95 % interval" in page.seen
+    assert "It is not the level of each kind" in page.seen
     assert "Spearman's correlation" in page.seen
 
 
@@ -59,6 +61,27 @@ def test_the_charts_show_intervals_thresholds_folds_and_reasons() -> None:
     assert found["chart-reasons"].title.startswith("Phase 1 dropped 5 features of 11")
     grid = found["chart-weights-by-fold"].figure["data"][0]["z"]
     assert grid[0][0] == pytest.approx(next(iter(records.exploration.values())).weights[row["feature"]], rel=1e-5)
+
+
+def test_features_filled_up_have_a_mark_of_their_own_in_both_charts_and_the_table() -> None:
+    made = folds(4)
+    selected = pruned(made, PREFILTERED, PruningSection(min_features=5))
+    records = replace(made_records(), exploration={fold.key: fold for fold in made}, selected=selected)
+    filled = [row["feature"] for row in selected.rows if row["reason"] == FILLED_UP]
+    assert 1 <= len(filled) < 5
+    found = charts(records)
+    for anchor in ("chart-weights", "chart-stability"):
+        traces = {trace["name"]: trace for trace in found[anchor].figure["data"]}
+        assert list(traces) == ["kept", "kept to reach min_features", "dropped"]
+        assert [text.split(":")[0] for text in traces["kept to reach min_features"]["hovertext"]] == filled
+    marks = [trace["marker"]["symbol"] for trace in found["chart-stability"].figure["data"]]
+    assert len(set(marks)) == 3
+    assert "open diamonds" in found["chart-stability"].note
+    cells = [text for _, text in Parsed(build_report(records)).of("td")]
+    assert cells.count("◇ filled up") == len(filled)
+    without = charts(chosen_records())
+    assert "open diamonds" not in without["chart-stability"].note
+    assert [trace["name"] for trace in without["chart-stability"].figure["data"]] == ["kept", "dropped"]
 
 
 def test_many_features_are_cut_in_drawings_and_the_note_says_so() -> None:

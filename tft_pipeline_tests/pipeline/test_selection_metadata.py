@@ -10,6 +10,7 @@ import pytest
 
 from tft_pipeline.domain.phases import PruningSection
 from tft_pipeline.domain.pruning import pruned
+from tft_pipeline.pipeline.plots import STANDINGS
 from tft_pipeline.pipeline.selection_metadata import (
     fold_metadata,
     prefilter_metadata,
@@ -79,3 +80,18 @@ def test_a_figure_that_does_not_exist_is_shown_with_its_reason() -> None:
     assert shown["nogueira"] == "undefined: one fold: there is nothing to compare it with"
     assert "not measured in all folds" in shown["rank_agreement"]
     assert size_of(shown["weights"])
+
+
+def test_features_filled_up_have_a_colour_and_a_mark_of_their_own() -> None:
+    """The same features, filled up or kept by right: the pictures must differ."""
+    made = folds()
+    record = pruned(made, PREFILTERED, PruningSection(min_features=5))
+    assert record.summary["filled_up"] > 0
+    earned = record.model_copy(update={"rows": tuple({**row, "reason": "above threshold"} for row in record.rows)})
+    shown, other = (selection_metadata(one, made, PruningSection(), 0.0) for one in (record, earned))
+    for name in ("weights", "stability"):
+        assert shown[name].value != other[name].value
+    assert shown["weights_by_fold"].value == other["weights_by_fold"].value
+    colours, hatches, marks = ({row[k] for row in STANDINGS} for k in (2, 3, 4))
+    assert (len(colours), len(marks)) == (3, 3)
+    assert len(hatches) == 2  # without colour, filled up differs from kept

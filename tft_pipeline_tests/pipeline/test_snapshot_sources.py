@@ -138,10 +138,11 @@ def test_new_minutes_and_rows_are_a_new_version_and_leave_earlier_bars_as_they_w
     cut = CLOSES[N - 30]
     known = pl.col("timestamp") <= cut
     published = pl.col("available_at") <= cut
+    prices = pl.col("open", "high", "low", "close")
     versions, frames = set(), []
     for minutes, vix, flows in (
         (MINUTES, VIX, FLOWS),
-        (MINUTES.with_columns(close=pl.when(known).then(pl.col("close")).otherwise(pl.col("close") * 1.5)), VIX, FLOWS),
+        (MINUTES.with_columns(pl.when(known).then(prices).otherwise(prices * 1.5).name.keep()), VIX, FLOWS),
         (MINUTES, VIX.with_columns(level=pl.when(published).then(pl.col("level")).otherwise(0.0)), FLOWS),
         (MINUTES, VIX, FLOWS.with_columns(net=pl.when(published).then(pl.col("net")).otherwise(0.0))),
     ):
@@ -188,6 +189,16 @@ def test_minutes_without_volume_leave_out_what_needs_it_and_say_so(
     assert bench.artifact("snapshot") == first, "equal sources are the same snapshot"
 
 
+def test_a_traded_symbol_without_rows_in_a_table_is_told_and_an_untraded_one_is_not(
+    workbench: Callable[..., Workbench], capfd: pytest.CaptureFixture[str]
+) -> None:
+    bars = daily_bars(N, ("AAA", "BBB", "SPX"))
+    bench = workbench(bars, SOURCES | {"data.minute_source": None, "data.market_symbol": "SPX"})
+    write_sources(bench.folder, flows=FLOWS.filter(pl.col("symbol") == "BBB"))
+    assert materialised(bench, "snapshot").success
+    assert "table 'pvol' has no rows of AAA: their pvol is missing" in capfd.readouterr().err
+
+
 def test_context_markets_stay_beside_the_symbols_and_an_absent_one_is_refused(
     workbench: Callable[..., Workbench],
 ) -> None:
@@ -203,6 +214,10 @@ def test_context_markets_stay_beside_the_symbols_and_an_absent_one_is_refused(
     for changes, message in (
         ({"data.cross_markets": {"oil": "CL"}}, r"data\.cross_markets oil: 'CL' has no bars in the source"),
         ({"data.market_symbol": "DAX"}, r"data\.market_symbol 'DAX' has no bars in the source"),
+        (
+            {"data.symbols": None, "data.cross_markets": {"btc": "BTC", "a": "AAA", "b": "BBB"}},
+            r"data\.market_symbol and data\.cross_markets name all symbols there are \(AAA, BBB, BTC, SPX\).*never traded",
+        ),
         ({"data.symbols": ["ZZZ"]}, r"symbols \['ZZZ'\] of data\.symbols are not in the source"),
     ):
         refused = workbench(bars, chosen | changes)

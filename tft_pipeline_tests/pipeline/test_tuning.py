@@ -69,7 +69,9 @@ def test_a_worker_joins_the_assets_study_and_the_asset_records_what_it_found(fin
     assert work_on_study(finished.file, lines.append)["trials"] == {"complete": 5}
     assert record(finished) == before, "a worker writes no record"
     ledger = [json.loads(line) for line in finished.layout.trials_ledger.read_text().splitlines()]
-    assert len({key for entry in ledger for key in entry["trials"]}) == 5
+    settled = {start for entry in ledger for start in entry["settled"]}
+    assert len(settled) == 5, "each was written down when it started"
+    assert len({key for entry in ledger for key in entry["trials"]} - settled) == 5
     assert not again(finished)["failed"]
     after = record(finished)
     assert after.trials[:3] == before.trials

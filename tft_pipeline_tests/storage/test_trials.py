@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tft_pipeline.storage.scopes import Scope
-from tft_pipeline.storage.trials import competing_trials, record_trials
+from tft_pipeline.storage.trials import competing_trials, record_trials, settled_names
 
 SCOPE = Scope(frozenset("AB"), "1d", date(2010, 1, 1), date(2015, 1, 1))
 
@@ -73,9 +73,28 @@ def test_known_trials_are_not_written_again(ledger):
     ]
 
 
+def test_a_trial_that_was_written_down_at_its_start_counts_once_when_it_has_returns(ledger):
+    record_trials(ledger, entry("1", "pq"))
+    record_trials(ledger, entry("1", "rq") | {"settled": {"p": "r"}})
+    assert competing_trials(ledger, SCOPE) == {"a": {"r": pytest.approx(1.14), "q": pytest.approx(1.13)}}
+    record_trials(ledger, entry("1", "pq"))  # another worker that had read the study before
+    assert counts(ledger) == {"a": 2}
+    assert settled_names(ledger, ["p", "q"]) == {"r"}
+
+
+def test_a_trial_that_another_replaces_is_settled_by_nothing(ledger):
+    record_trials(ledger, entry("1", "p"))
+    record_trials(ledger, entry("1", "q") | {"settled": {"p": ""}})
+    assert counts(ledger) == {"a": 1}
+    assert settled_names(ledger, ["p"]) == set()
+    record_trials(ledger, entry("1", "q") | {"settled": {"p": ""}})
+    assert len(ledger.read_text().splitlines()) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
+        ({"settled": {"p": None}}, "settled of an entry is"),
         ({"trials": ["p"]}, r"trials of an entry is \['p'\], not of type dict"),
         ({"trials": {"p": "high"}}, "trial p of an entry has the Sharpe ratio 'high'"),
         ({"trials": {"p": float("nan")}}, "trial p of an entry has the Sharpe ratio nan"),

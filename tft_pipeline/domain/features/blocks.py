@@ -228,7 +228,7 @@ class FeatureBuild:
         if calendar == "market":
             assert self._market is not None
             return same_bar(stamps, self._market.timestamps)
-        return newest_bar(stamps, self._others[calendar.partition(" ")[2]].timestamps)
+        return newest_bar(stamps, self._others[calendar.partition(" ")[2]].timestamps, self.timezone)
 
     def _section(self, features: Sequence[Feature]) -> CrossSection:
         inputs = {name for feature in features for name in feature.inputs}

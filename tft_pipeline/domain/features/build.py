@@ -30,7 +30,8 @@ def build_features(
         cross_symbols: Symbols of other markets; their rows feed the features about them and are not in the result.
         user_columns: Own feature columns, numeric or boolean, passed through: nulls stay null, NaN stays NaN.
         bars_per_year: A, annualises the volatilities.
-        timezone: Where the calendar features read a bar's date and time of day; UTC without one.
+        timezone: Where the calendar features read a bar's date and time of day, and in which daily bars of other markets
+            may be stamped with their date alone; UTC without one.
     Returns:
         timestamp, symbol, one Float32 column a feature in the order of the set, then the user columns as Float32;
         sorted by (symbol, timestamp). Null where the history is too short or a denominator is zero; never NaN or

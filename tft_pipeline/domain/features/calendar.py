@@ -1,6 +1,7 @@
 """Group `cal`: what the date and time of a bar tell, in data.timezone, UTC without one; no holiday table.
 
-A bar that is stamped with its date in Berlin lies on the day before in UTC, so its weekday is Berlin's. On daily bars the minute of the day is constant; the prefilter drops it there. More of the group: `calendar_turns`.
+A bar that is stamped with its date in Berlin lies on the day before in UTC; its weekday is Berlin's. On daily bars the minute
+of the day is constant; the prefilter drops it there. More of the group: `calendar_turns`.
 """
 
 from functools import cache, partial
@@ -49,7 +50,12 @@ _CYCLES = {
 }
 _WAVES = {"sin": np.sin, "cos": np.cos}
 _MONTHS = {"day": 1, "quarter": 3}
-_POSITIONS = {"weekday": "weekday (Monday 0)", "month": "month (January 0)", "minute": "minute of the day", "hour": "minute of the hour"}
+_POSITIONS = {
+    "weekday": "weekday (Monday 0)",
+    "month": "month (January 0)",
+    "minute": "minute of the day",
+    "hour": "minute of the hour",
+}
 
 
 def cycle(history: History, *, of: str, wave: str) -> Array:

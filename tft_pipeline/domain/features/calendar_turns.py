@@ -1,7 +1,7 @@
 """Group `cal`, the days on which many trade for reasons of the calendar, and the time since the bar before.
 
-Days are those of data.timezone, UTC without one. Weekdays are Monday to Friday, holidays too: there is no table of them. Only the bar's own timestamp and the one before
-it are read. Not here: cycles and the turn of the month (`calendar`).
+Days are those of data.timezone, UTC without one. Weekdays are Monday to Friday, holidays too: there is no table of them. Only
+the bar's own timestamp and the one before it are read. Not here: cycles and the turn of the month (`calendar`).
 """
 
 from functools import partial
@@ -47,7 +47,7 @@ def expiry_week(history: History) -> Array:
 
 
 def days_since_bar(history: History) -> Array:
-    """ln(hours between the bar before and this one / 24): 0 after a day, ln 3 after a weekend; the same in every zone."""
+    """ln(hours between the bar before and this one / 24): 0 after a day, ln 3 after a weekend, in every zone."""
     gap = np.diff(history.timestamps.astype("datetime64[us]").astype(np.int64)) / DAY_MICROSECONDS
     return np.concatenate(([np.nan], np.log(gap)))
 
@@ -71,7 +71,6 @@ CALENDAR_TURNS = (
             inputs=(),
             source=PerSymbol(partial(turn_of, months=months)),
             units="0 or 1",
-        version="2",
             version="2",
         )
         for of, months in _MONTHS.items()

@@ -1,13 +1,14 @@
 """Features of other markets: the state of a symbol that is never traded, as it is known at each bar.
 
 Here: what `data.cross_markets` brings, eight features a market, and which prefixes are free. Not here: the join. The other
-market keeps its own calendar; `build` gives every bar the value of that market's newest bar published by then, and null
-where that bar is too old (`OfSymbol`).
+market keeps its own calendar; `build` gives every bar the value of that market's newest bar that was closed by then, and
+null where that bar is too old. A daily bar stamped with its date alone is closed when that day ends (`OfSymbol`).
 """
 
 import re
 from functools import cache, partial
 
+from tft_pipeline.domain.bars import RESERVED_PREFIX, SHADOW_PREFIX
 from tft_pipeline.domain.features.drawdown import drawdown
 from tft_pipeline.domain.features.feature import Feature, OfSymbol
 from tft_pipeline.domain.features.groups import GROUPS
@@ -91,6 +92,11 @@ def refusal_of_prefix(prefix: str) -> str:
             "begins column names; rename it"
         )
     group = prefix.partition("_")[0]
+    if f"{group}_" in (RESERVED_PREFIX, SHADOW_PREFIX):
+        return (
+            f"cross market prefix {prefix!r} begins with {group!r}, the name of raw aggregates of minutes or of shadow "
+            "features: its columns would be taken for these; begin it with another word"
+        )
     if group in GROUPS or group in _RAW_COLUMNS:
         return (
             f"cross market prefix {prefix!r} falls into the group {group!r} of the catalogue: nobody could choose one "

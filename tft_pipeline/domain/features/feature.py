@@ -30,7 +30,12 @@ class OfSymbol:
 
     The other market has a calendar of its own: its last bar that closed at or before the bar counts, unless it is older
     than five times that symbol's usual spacing, the median of its last 21 spacings up to that last bar (of as many as
-    there are at first). Its first bar has no spacing yet and counts at its own timestamp only. See `joins`.
+    there are at first). Its first bar has no spacing yet and counts at its own timestamp only.
+
+    A bar closes at its timestamp, with one exception: where that spacing is a day (20 hours) or more and the timestamp is a
+    date alone, 00:00 in UTC or in the data's time zone, the bar closes when that day ends. So of two daily bars
+    with the same date alone, the other market's counts from the next bar on, even if it closed earlier in the day: its
+    stamp does not say so. See `joins`.
     """
 
     symbol: str
@@ -50,8 +55,7 @@ class Feature:
 
     Args:
         name: Column name; the part before the first `_` is the group.
-        formula: What a reader needs to compute it by hand. r is the one-bar log return, P the close, M the index
-            close, sigma60 the EWM standard deviation of r with span 60, A the bars per year.
+        formula: What a reader needs to compute it by hand, with the symbols of `legend.LEGEND`.
         lookback: Bars of history the first value needs, own bar included: null on the first `lookback - 1` bars of
             a symbol (of the panel, for formulas over the index or over all symbols).
         inputs: Raw columns beside timestamp and symbol; "market_close" means the market index.

@@ -3,7 +3,8 @@
 Letters: p, o, h, l, v are close, open, high, low, volume of a minute with its close e minutes after the opening of the bar's
 first minute (e_n: the last); r = ln(p_i / p_i-1) between the bar's minutes, m of them; O, C the first open and last close;
 H30, L30 the extremes of e <= 30; H, L of all; s the sign of r, or of the last r that was not 0 (tick rule). A is the bars per
-year. A bar without minutes is null, and so is what 30 minutes or 10 returns are needed for and are not there.
+year. A bar without minutes is null, a symbol's first bar always, and so is what 30 minutes or 10 returns are needed for and
+are not there.
 
 Here: names, formulas, scaling. Not here: the sums over minutes (`domain.sessions`, `domain.order_flow`).
 """
@@ -17,6 +18,8 @@ from tft_pipeline.domain.features.history import History
 from tft_pipeline.domain.features.windows import Array, positive_log, ratio, window_zscore
 
 WINDOW = 21
+FIRST = 2
+"""A symbol's first bar has none before it, so nothing says where its minutes begin: it never has any."""
 FLAT_VARIATION = 1e-24
 """A sum of squared returns at or below this is rounding, not movement."""
 
@@ -61,7 +64,7 @@ def _plain(name: str, column: str, formula: str, units: str) -> Feature:
     return Feature(
         name=name,
         formula=formula,
-        lookback=1,
+        lookback=FIRST,
         inputs=(column,),
         source=PerSymbol(partial(as_it_is, column=column)),
         units=units,
@@ -72,7 +75,7 @@ def _annual(name: str, column: str, formula: str) -> Feature:
     return Feature(
         name=name,
         formula=f"sqrt(A * {formula})",
-        lookback=1,
+        lookback=FIRST,
         inputs=(column,),
         source=PerSymbol(partial(annual_root, column=column)),
         units="annual volatility",
@@ -84,7 +87,7 @@ def _zscore(name: str, column: str, what: str, *, log: bool) -> Feature:
     return Feature(
         name=f"{name}_z{WINDOW}",
         formula=f"x = {x}; (x - mean{WINDOW}(x)) / std{WINDOW}(x)",
-        lookback=WINDOW,
+        lookback=WINDOW + FIRST - 1,
         inputs=(column,),
         source=PerSymbol(partial(zscore, column=column, log=log)),
         units="standard deviations",
@@ -100,7 +103,7 @@ INTRADAY = (
     Feature(
         name="intra_jump_share",
         formula="max(1 - pi/2 * m/(m-1) * sum |r_i| |r_i-1| / sum r^2, 0)",
-        lookback=1,
+        lookback=FIRST,
         inputs=("minute_bipower", "minute_variation_1"),
         source=PerSymbol(jump_share),
         units="share",
@@ -112,7 +115,7 @@ INTRADAY = (
     Feature(
         name="intra_semivariance_balance",
         formula="(sum r^2 over r > 0 - sum r^2 over r < 0) / sum r^2",
-        lookback=1,
+        lookback=FIRST,
         inputs=("minute_variation_up", "minute_variation_down", "minute_variation_1"),
         source=PerSymbol(variation_balance),
         units="share, -1 to 1",
@@ -120,7 +123,7 @@ INTRADAY = (
     Feature(
         name="intra_return_per_volatility",
         formula="ln(C/O) / sqrt(sum r^2)",
-        lookback=1,
+        lookback=FIRST,
         inputs=("minute_return", "minute_variation_1"),
         source=PerSymbol(return_per_volatility),
         units="sigma of the bar's minutes",
@@ -160,7 +163,7 @@ MICROSTRUCTURE = (
     _plain(
         "micro_variance_ratio_5_1",
         "minute_variance_ratio",
-        "var of overlapping 5-row returns / (5 var(r)), unbiased as in Lo & MacKinlay (1988)",
+        "[sum (x_i - 5 u)^2 / (5 (m-4) (1 - 5/m))] / [sum (r_i - u)^2 / (m-1)], u the mean r, x_i = r_i-4 + ... + r_i",
         "ratio, random walk = 1",
     ),
     _plain(

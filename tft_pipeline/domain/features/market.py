@@ -11,6 +11,7 @@ from tft_pipeline.domain.features.history import History
 from tft_pipeline.domain.features.momentum import relative_strength_index, streak
 from tft_pipeline.domain.features.returns import scaled_return, scaled_return_lookback
 from tft_pipeline.domain.features.trend import MACD_SPEEDS, PRICE_WINDOW, SIGNAL_WINDOW, macd, sma_gap
+from tft_pipeline.domain.features.variance_ratio import formula as formula_of_variance_ratio
 from tft_pipeline.domain.features.variance_ratio import variance_ratio
 from tft_pipeline.domain.features.volatility import log_ratio, realised, skew
 from tft_pipeline.domain.features.window_places import rows_since_max
@@ -180,7 +181,7 @@ MARKET = (
     ),
     _of_index(
         "vr_{}_{}".format(*VARIANCE_RATIO),
-        "variance of {0}-bar r_M / ({0} * variance of r_M) - 1 over {1} returns, as vr_{0}_{1}".format(*VARIANCE_RATIO),
+        formula_of_variance_ratio(*VARIANCE_RATIO, "r_M"),
         partial(variance_ratio, horizon=VARIANCE_RATIO[0], bars=VARIANCE_RATIO[1]),
         lookback=VARIANCE_RATIO[1] + 1,
         units="ratio minus 1",

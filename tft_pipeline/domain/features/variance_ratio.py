@@ -30,10 +30,21 @@ def variance_ratio(history: History, *, horizon: int, bars: int) -> Array:
     return ratio(spread_over_horizon, single / (bars - 1), floor=SPREAD_FLOOR**2) - 1.0
 
 
+def formula(horizon: int, bars: int, returns: str) -> str:
+    """What `variance_ratio` computes, as it is listed; `returns` names the one-bar returns."""
+    each = f"{returns},k" if "_" in returns else f"{returns}_k"
+    overlapping = bars - horizon + 1
+    return (
+        f"[sum (x_k - {horizon} m)^2 / ({horizon} * {overlapping} * (1 - {horizon}/{bars}))] / "
+        f"[sum ({each} - m)^2 / {bars - 1}] - 1 over the last {bars} {returns}: m their mean, x_k the {overlapping} "
+        f"overlapping sums of {horizon} of them"
+    )
+
+
 VARIANCE_RATIO = tuple(
     of_closes(
         f"vr_{horizon}_{bars}",
-        f"var of the {horizon}-bar returns / ({horizon} * var of the one-bar returns) - 1, inside the last {bars} r",
+        formula(horizon, bars, "r"),
         lookback=bars + 1,
         units="ratio less one",
         of=partial(variance_ratio, horizon=horizon, bars=bars),

@@ -11,6 +11,7 @@ import polars as pl
 
 from tft_pipeline.domain.bars import BarsError, normalise_bars
 from tft_pipeline.domain.findings import LeakageAudit
+from tft_pipeline.domain.leakage_minutes import rows_inside
 from tft_pipeline.domain.reports import (
     ExplorationFold,
     FeatureCatalogue,
@@ -21,6 +22,7 @@ from tft_pipeline.domain.reports import (
 )
 from tft_pipeline.domain.tables import normalise_table, rows_by_symbol
 from tft_pipeline.pipeline.assets.evaluation import all_production_folds
+from tft_pipeline.pipeline.assets.snapshot import MINUTES
 from tft_pipeline.pipeline.automation import on_all_folds
 from tft_pipeline.pipeline.evidence import Evidence
 from tft_pipeline.pipeline.gates import undeclared_leaks
@@ -32,7 +34,7 @@ from tft_pipeline.pipeline.plots import picture
 from tft_pipeline.pipeline.usage import measured
 from tft_pipeline.storage.fold_bundles import FoldBundle
 from tft_pipeline.storage.snapshots import Snapshot
-from tft_pipeline.storage.sources import read_source, source_sha256
+from tft_pipeline.storage.sources import read_source, scan_source, source_sha256
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +74,7 @@ def audit_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         },
         io_manager_key="reports",
         group_name=f"{graph.name}_6_evaluation",
-        code_version=graph.code_version("2", *SECTIONS),
+        code_version=graph.code_version("3", *SECTIONS),
         automation_condition=on_all_folds(),
     )
     @measured(graph, "leakage_audit")
@@ -105,6 +107,7 @@ def audit_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                 production_plan=production_plan,
                 production_folds=planned_folds(production_plan, production_folds),
                 source=published_rows(graph, snapshot),
+                minutes=minute_rows(graph, snapshot),
             )
         )
         record = record.model_copy(update={"plan_sha256": production_plan.content_sha256()})
@@ -169,6 +172,19 @@ def published_rows(graph: ExperimentGraph, snapshot: Snapshot) -> Callable[[], p
         return pl.concat([bars, *(rows_by_symbol(table, symbols) for table in tables)], how="diagonal")
 
     return read
+
+
+def minute_rows(graph: ExperimentGraph, snapshot: Snapshot) -> Callable[[pl.DataFrame], pl.DataFrame] | None:
+    """Reads the minutes inside some bars; None where the minute source is not the one that the snapshot was made of."""
+    path, taken = graph.file.minute_source, snapshot.manifest.get("minute_source")
+    if path is None or taken is None:
+        return None
+    try:
+        if source_sha256(path, key=MINUTES) != taken["sha256"]:
+            return None
+    except BarsError:  # moved or deleted since: the guard says that it could not be tried
+        return None
+    return lambda bars: rows_inside(scan_source(path, key=MINUTES), bars, graph.experiment.data.timezone)
 
 
 def counted(rows: Sequence[dict[str, Any]]) -> dict[str, int]:

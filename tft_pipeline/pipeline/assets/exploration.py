@@ -73,6 +73,7 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
         _refuse_unknown_fees(
             experiment.position.symbol_cost_bps, snapshot.manifest["symbols"], experiment.position.cost_bps
         )
+        _refuse_too_few_features(len(prefiltered.kept), experiment.pruning.min_features)
         panel = panel_of(features, targets, catalogue, prefiltered.kept)
         try:
             specs = exploration_specs(panel, experiment, min_history=catalogue.max_lookback)
@@ -90,7 +91,7 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
         partitions_def=partitions,
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("3", "exploration.permutations"),
+        code_version=graph.code_version("4", "exploration.permutations"),
         automation_condition=on_content_change(),
         kinds={"pytorch"},
     )
@@ -151,6 +152,16 @@ def _refuse_unknown_fees(fees: Mapping[str, float], symbols: Sequence[str], cost
         "remove the line",
         allow_retries=False,
     )
+
+
+def _refuse_too_few_features(n_kept: int, least: int) -> None:
+    """Phase 3 would refuse it after all folds have been fitted."""
+    if n_kept < least:
+        raise dg.Failure(
+            f"exploration plan: phase 1 leaves {n_kept} features, fewer than pruning.min_features {least}: phase 3 could not "
+            f"keep as many; lower pruning.min_features to {n_kept} or less, or bring more features",
+            allow_retries=False,
+        )
 
 
 def exploration_specs(panel: Panel, experiment: Experiment, *, min_history: int) -> tuple[FoldSpec, ...]:

@@ -10,6 +10,7 @@ from tft_pipeline.domain.experiment import Experiment
 from tft_pipeline.domain.features import FeatureSet, first_causality_violation, resolve_features
 from tft_pipeline.domain.features.blocks import FeatureBuild
 from tft_pipeline.domain.judging import prefiltered
+from tft_pipeline.domain.leakage import all_have_begun
 from tft_pipeline.domain.reports import FeatureCatalogue, PrefilteredFeatures
 from tft_pipeline.domain.targets import build_targets
 from tft_pipeline.model.feature_stream import feature_frames, workers_for
@@ -151,7 +152,15 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         ticks = snapshot.bars.filter(~untraded)["timestamp"].unique().sort()
         inside = ticks[-min(len(ticks), max(CAUSALITY_TAIL_BARS, 2 * catalogue.max_lookback)) :]
         bars = snapshot.bars.filter((pl.col("timestamp") >= inside[0]) | untraded)
-        cuts = [inside[len(inside) * (k + 1) // (CAUSALITY_CUTS + 1)] for k in range(CAUSALITY_CUTS)]
+        # features about a market that has not begun cannot be built
+        tried = inside.filter(inside >= all_have_begun(snapshot.bars, data.untraded))
+        if len(tried) <= CAUSALITY_CUTS:
+            return dg.AssetCheckResult(
+                passed=False,
+                description=f"{len(tried)} bars since all of {', '.join(data.untraded)} have begun are too few to try whether "
+                "features depend on later bars; bring more bars, or drop the market that begins so late",
+            )
+        cuts = [tried[len(tried) * (k + 1) // (CAUSALITY_CUTS + 1)] for k in range(CAUSALITY_CUTS)]
         violation = first_causality_violation(lambda frame: computed_features(experiment, frame, catalogue), bars, cuts)
         return dg.AssetCheckResult(
             passed=violation is None,

@@ -1,6 +1,6 @@
 """Raw bars, their minutes and exogenous tables to an immutable snapshot: the only place where outside data enters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,7 @@ def snapshot_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.Sou
         context.log.info(
             f"snapshot {value.snapshot_id}: {frame.height} bars, {'new' if before is None else 'as before'}"
         )
-        joined = _joined_metadata(taken, context.log.warning)
+        joined = _joined_metadata(taken, data.untraded, context.log.warning)
         closes = frame.group_by("symbol", maintain_order=True).agg("timestamp", "close")
         lines = {
             row["symbol"]: (row["timestamp"], [price / row["close"][0] for price in row["close"]])
@@ -179,10 +179,17 @@ def _refuse_absent_markets(data: DataSection, frame: pl.DataFrame) -> None:
                 f"data.cross_markets {prefix}: {symbol!r} has no bars in the source; add them, correct the symbol, or remove "
                 "the prefix to go without its features"
             )
+    if present <= set(data.untraded):
+        given = {"data.market_symbol": data.market_symbol, "data.cross_markets": data.cross_markets}
+        keys = " and ".join(key for key, value in given.items() if value)
+        raise BarsError(
+            f"{keys} name all symbols there are ({', '.join(sorted(present))}), and these are never traded: there is nothing "
+            f"to learn positions for; add bars of symbols to trade, or take one out of {keys}"
+        )
 
 
-def _joined_metadata(taken: TakenBars, warn: Callable[[str], None]) -> dict[str, Any]:
-    """What minutes and tables brought, for the UI; what they could not bring is said in the log too."""
+def _joined_metadata(taken: TakenBars, untraded: Collection[str], warn: Callable[[str], None]) -> dict[str, Any]:
+    """What minutes and tables brought, for the UI; what they lack for traded symbols is said in the log too."""
     found: dict[str, Any] = {}
     minutes = taken.minute_source
     if minutes is not None:
@@ -200,15 +207,18 @@ def _joined_metadata(taken: TakenBars, warn: Callable[[str], None]) -> dict[str,
         if minutes["left_out"]:
             absent = sorted({name for names in minutes["left_out"].values() for name in names})
             warn(f"the minute bars have no {', '.join(absent)}: left out are {', '.join(minutes['left_out'])}")
-        if minutes["symbols_without_minutes"]:
-            warn(
-                f"no minute bars of {', '.join(minutes['symbols_without_minutes'])}: their intra and micro are missing"
-            )
+        absent = [symbol for symbol in minutes["symbols_without_minutes"] if symbol not in untraded]
+        if absent:
+            warn(f"no minute bars of {', '.join(absent)}: their intra and micro are missing")
         if minutes["bars_stamped_with_their_date"]:
             warn(
                 "bars are stamped with their date alone and close when the day begins: each has the minutes of the day before; "
                 "stamp them with the time of their close to use those of their own day"
             )
+    for row in taken.tables:
+        absent = [symbol for symbol in row["symbols_without_rows"] if symbol not in untraded]
+        if absent:
+            warn(f"table {row['prefix']!r} has no rows of {', '.join(absent)}: their {row['prefix']} is missing")
     if taken.tables:
         found["tables"] = table(
             [

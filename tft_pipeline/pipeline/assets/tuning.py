@@ -52,11 +52,16 @@ def tuning_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             planned = planned_study(graph, panel)
 
             def on_round(trials: tuple[TrialRow, ...]) -> None:
-                planned.remember(trials)
                 context.log_event(dg.AssetObservation(asset_key=context.asset_key, metadata=progress(graph, trials)))
 
             tuned = tune(
-                planned.panel, planned.folds, experiment, planned.study, report=context.log.info, on_round=on_round
+                planned.panel,
+                planned.folds,
+                experiment,
+                planned.study,
+                report=context.log.info,
+                remember=planned.remember,
+                on_round=on_round,
             )
             planned.remember(tuned.trials)  # a study that was complete has no round
             tuned = tuned.model_copy(
@@ -82,6 +87,7 @@ def progress(graph: ExperimentGraph, trials: tuple[TrialRow, ...]) -> dict[str, 
         "trials_complete": states.count("complete"),
         "trials_pruned": states.count("pruned"),
         "trials_failed": states.count("fail"),
+        "trials_running": states.count("running"),
         "trials_wanted": graph.experiment.tuning.n_trials,
     }
     if best is not None:

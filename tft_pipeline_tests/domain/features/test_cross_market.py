@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -76,6 +77,34 @@ def test_a_value_published_after_the_bar_waits_for_the_next_bar() -> None:
     assert after_it[tuesday] == at_the_bar[tuesday - 1]
 
 
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_of_two_bars_with_the_same_date_alone_the_coins_is_not_over_yet(zone: str) -> None:
+    at_20 = panel(20)
+    local = pl.col("timestamp").dt.date().cast(pl.Datetime("us")).dt.replace_time_zone(zone).dt.convert_time_zone("UTC")
+    dated = at_20.with_columns(local)
+    chosen = resolve_features(dated.columns, groups=(), names=NAMES, has_market=True, cross_markets=MARKETS)
+    told: dict[str, Any] = {"market_symbol": INDEX, "cross_symbols": (COIN,), "bars_per_year": BARS_PER_YEAR}
+    found = build_features(dated, chosen, **told, timezone=zone).filter(pl.col("symbol") == "AAA")
+    # a coin that closes an hour after the stocks of the same day
+    late = at_20.with_columns(
+        pl.when(pl.col("symbol") == COIN).then(pl.col("timestamp") + timedelta(hours=1)).otherwise("timestamp")
+    )
+    expected = build(late).filter(pl.col("symbol") == "AAA")
+    assert found.select(NAMES).equals(expected.select(NAMES))
+    cut = dated.filter(pl.col("symbol") == "AAA")["timestamp"][200]
+    noisy = dated.with_columns(
+        pl.when((pl.col("symbol") == COIN) & (pl.col("timestamp") >= cut))
+        .then(pl.col("close") * 3)
+        .otherwise("close")
+        .alias("close")
+    )
+    again = build_features(noisy, chosen, **told, timezone=zone).filter(pl.col("symbol") == "AAA")
+    assert again.head(201).select(NAMES).equals(found.head(201).select(NAMES)), (
+        "the candle of the same date is not read"
+    )
+    assert again.row(201) != found.row(201)
+
+
 def test_what_the_coin_does_later_changes_no_bit() -> None:
     bars = panel(21)
     cuts = [bars.filter(pl.col("symbol") == "AAA")["timestamp"][row] for row in (70, 200, 300)]
@@ -144,6 +173,12 @@ def test_cross_markets_are_resolved_by_group_and_by_name_after_the_catalogue() -
 def test_a_prefix_that_cannot_begin_a_column_name_is_refused(prefix: str) -> None:
     with pytest.raises(ValueError, match="lower-case letters, digits and single underscores"):
         cross_market_features(prefix, COIN)
+
+
+@pytest.mark.parametrize("prefix", ["minute", "minute_btc", "shadow", "shadow_btc"])
+def test_a_prefix_of_raw_minutes_or_of_shadows_is_refused(prefix: str) -> None:
+    assert "would be taken for these; begin it with another word" in refusal_of_prefix(prefix)
+    assert not refusal_of_prefix(f"x{prefix}")
 
 
 @pytest.mark.parametrize("prefix", [*GROUPS, "mkt_btc", "close", "volume_btc", "timestamp"])

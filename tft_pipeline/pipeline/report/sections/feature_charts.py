@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tft_pipeline.domain.selection import Standing, standing
 from tft_pipeline.pipeline.report.charts import (
     ALERT,
     COLOURS,
@@ -22,6 +23,15 @@ from tft_pipeline.pipeline.report.markup import percent, several
 
 MOST_BARS, MOST_ROWS = 25, 40
 """Features in a drawing of bars and in the grid; the table holds all."""
+STANDINGS: tuple[tuple[Standing, str, tuple[str, str], tuple[str, str]], ...] = (
+    ("kept", "kept", ("#7ba5d6", ""), (COLOURS[0], "circle")),
+    ("filled up", "kept to reach min_features", ("#e0a878", "x"), (COLOURS[1], "diamond-open")),
+    ("dropped", "dropped", ("#aab4be", "/"), ("#7c8894", "x-thin")),
+)
+"""How a feature ended: its standing, what the legend says, colour and strokes of its bar, colour and form of its mark."""
+FILLED_NOTE = (
+    " Where fewer stay than pruning.min_features, the largest weights fill up, whatever they are: open diamonds."
+)
 
 
 def weight_chart(rows: Sequence[Mapping[str, Any]], limit: float | None, n_folds: int) -> Chart:
@@ -30,14 +40,14 @@ def weight_chart(rows: Sequence[Mapping[str, Any]], limit: float | None, n_folds
 
     drawn = rows[:MOST_BARS]
     traces: list[Any] = []
-    for kept, colour, pattern in ((True, "#7ba5d6", ""), (False, "#aab4be", "/")):
-        mine = [(y, row) for y, row in enumerate(drawn) if row["kept"] is kept]
+    for ended, name, (colour, pattern), _ in STANDINGS:
+        mine = [(y, row) for y, row in enumerate(drawn) if standing(row) == ended]
         if not mine:
             continue
         traces.append(
             go.Bar(
                 orientation="h",
-                name="kept" if kept else "dropped",
+                name=name,
                 y=[y for y, _ in mine],
                 x=[row["weight"] for _, row in mine],
                 marker={"color": colour, "pattern": hatched(pattern)},
@@ -77,17 +87,19 @@ def weight_chart(rows: Sequence[Mapping[str, Any]], limit: float | None, n_folds
 
 
 def stability_chart(rows: Sequence[Mapping[str, Any]], least: float, limit: float | None) -> Chart:
-    """Share of folds above the threshold against mean weight, kept and not kept."""
+    """Share of folds above the threshold against mean weight, by how each feature ended."""
     import plotly.graph_objects as go
 
     traces = []
-    for kept, colour, mark in ((True, COLOURS[0], "circle"), (False, "#7c8894", "x-thin")):
-        mine = [row for row in rows if row["kept"] is kept]
+    for ended, name, _, (colour, mark) in STANDINGS:
+        mine = [row for row in rows if standing(row) == ended]
+        if ended == "filled up" and not mine:
+            continue
         traces.append(
             go.Scatter(
                 x=[row["weight"] for row in mine],
                 y=[100.0 * row["stability"] for row in mine],
-                name="kept" if kept else "dropped",
+                name=name,
                 mode="markers",
                 marker={"symbol": mark, "size": 9, "color": colour, "line": {"width": 1.5, "color": colour}},
                 hoverinfo="text",
@@ -105,7 +117,8 @@ def stability_chart(rows: Sequence[Mapping[str, Any]], least: float, limit: floa
             more={"shapes": [_line(y=100.0 * least), *([] if limit is None else [_line(x=limit)])]},
         ),
         height=340,
-        note=f"A feature stays from {percent(least, 0)} of the folds on, with a mean weight above the mean threshold (dashed).",
+        note=f"A feature stays from {percent(least, 0)} of the folds on, with a mean weight above the mean threshold (dashed)."
+        f"{FILLED_NOTE if any(standing(row) == 'filled up' for row in rows) else ''}",
     )
 
 

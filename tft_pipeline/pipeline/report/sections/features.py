@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tft_pipeline.domain.selection import standing
 from tft_pipeline.pipeline.report.charts import Chart
 from tft_pipeline.pipeline.report.markup import (
     DASH,
@@ -29,6 +30,12 @@ from tft_pipeline.pipeline.report.sections.feature_charts import (
 )
 from tft_pipeline.pipeline.report.sections.verdict import sentence
 
+ENDED = {"kept": "✓ kept", "filled up": "◇ filled up", "dropped": "✗ dropped"}
+"""Words of `selection.standing` in the table; marks as in the charts."""
+LEVEL_NOTE = (
+    "Level: how probable it is that a useless feature, drawn from all features as the shadows are, stays below a fold's "
+    "threshold. It is not the level of each kind: on planted panels slow noise passed a threshold of 95 % in 8 % of the cases."
+)
 OF_ROWS = "selected_features.rows"
 KEYS = (
     "rank",
@@ -106,7 +113,7 @@ def _summary(records: ReportRecords) -> Html:
         return paragraph("The record holds no summary of phase 1: it was made before summaries were kept.", kind="note")
     found = {key: figure_of(selected.summary, key, of=of) for key in ("initial", "after_prefilter", "selected")}
     level = selected.shadow_level
-    return facts(
+    shown = facts(
         {
             "initial features": str(found["initial"]),
             "left by phase 1": str(found["after_prefilter"]),
@@ -114,12 +121,11 @@ def _summary(records: ReportRecords) -> Html:
             "of them filled up to pruning.min_features": str(figure_of(selected.summary, "filled_up", of=of)),
             "reduction": percent(figure_of(selected.summary, "reduction", of=of), 0),
             "method": str(figure_of(selected.summary, "method", of=of)),
-            "useless features that stay below a fold's threshold": "fixed threshold"
-            if level is None
-            else percent(level),
+            "level of a fold's threshold": "fixed threshold" if level is None else percent(level),
         },
         caption="Choice of features",
     )
+    return shown if level is None else join([shown, paragraph(LEVEL_NOTE, kind="note")])
 
 
 def _phase_one(records: ReportRecords) -> tuple[Html | Chart, ...]:
@@ -160,7 +166,7 @@ def _feature_table(rows: Sequence[Mapping[str, Any]]) -> Html:
         Column("spread over seeds", lambda row: percent(row["seed_spread"], 2)),
         Column("stability", lambda row: percent(row["stability"], 0)),
         Column("importance", lambda row: decimal(row["importance"], 4)),
-        Column("kept", lambda row: "✓ kept" if row["kept"] else "✗ dropped", False),
+        Column("kept", lambda row: ENDED[standing(row)], False),
         Column("why", lambda row: sentence(str(row["reason"])), False),
     ]
     note = (
