@@ -52,7 +52,7 @@ def normalise_bars(
         frame: raw rows.
         timezone: time zone of naive timestamps; without it they are refused.
         symbols: keep only these; each must be present.
-        start, end: first and last date kept, UTC.
+        start, end: first and last date kept, in `timezone` (UTC without one).
         min_bars: fewest bars a symbol may bring within the period.
     Raises:
         BarsError: a missing column, no rows, a column named like a minute aggregate, naive or mixed time zones, a duplicate
@@ -90,10 +90,11 @@ def normalise_bars(
             raise BarsError(f"symbols {absent} of data.symbols are not in the source; correct the list or add bars")
         frame = frame.filter(pl.col("symbol").is_in(list(symbols)))
     span = _describe_span(frame)
+    day = pl.col("timestamp").dt.convert_time_zone(timezone or "UTC").dt.date()
     if start is not None:
-        frame = frame.filter(pl.col("timestamp").dt.date() >= start)
+        frame = frame.filter(day >= start)
     if end is not None:
-        frame = frame.filter(pl.col("timestamp").dt.date() <= end)
+        frame = frame.filter(day <= end)
     if frame.is_empty():
         raise BarsError(f"no bar between {start or 'the beginning'} and {end or 'the end'}: the source has {span}")
     frame = _numbers(frame)

@@ -45,7 +45,8 @@ class DataSection(Section):
     )
     symbols: Names | None = Field(default=None, description="restrict to these symbols; all by default")
     timezone: str | None = Field(
-        default=None, description="time zone of naive timestamps; none are accepted without it"
+        default=None, description="time zone of naive timestamps, of data.start and data.end, and of the calendar features; naive timestamps "
+        "are not accepted without it"
     )
     minute_source: str | None = Field(
         default=None,

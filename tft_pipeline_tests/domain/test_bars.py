@@ -445,3 +445,12 @@ def test_names_of_minute_aggregates_are_reserved():
     with pytest.raises(BarsError, match=r"columns \['minute_count'\] begin with 'minute_'.*rename them"):
         normalise(bars(minute_count=1.0))
     assert user_columns(["timestamp", "close", "minute_count", "minutes", "score"]) == ("minutes", "score")
+
+
+def test_first_and_last_date_are_read_in_the_time_zone_of_the_bars() -> None:
+    days = [f"2024-01-0{k}" for k in range(1, 6)]
+    frame = pl.DataFrame({"timestamp": days, "symbol": "A", "close": 1.0})
+    kept = normalise_bars(
+        frame, timezone="Asia/Tokyo", symbols=None, start=date(2024, 1, 2), end=date(2024, 1, 4), min_bars=1
+    )
+    assert kept["timestamp"].dt.convert_time_zone("Asia/Tokyo").dt.day().to_list() == [2, 3, 4]

@@ -81,7 +81,7 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         ins={"snapshot": dg.AssetIn(graph.key("snapshot"))},
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("2", "features", "data"),
+        code_version=graph.code_version("3", "features", "data"),
         automation_condition=on_content_change(),
     )
     @measured(graph, "feature_catalogue")
@@ -113,7 +113,7 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         },
         io_manager_key="frames",
         group_name=group,
-        code_version=graph.code_version("1", "features", "data"),
+        code_version=graph.code_version("2", "features", "data"),
         automation_condition=on_content_change(),
         kinds={"polars", "parquet"},
     )
