@@ -45,8 +45,9 @@ class DataSection(Section):
     )
     symbols: Names | None = Field(default=None, description="restrict to these symbols; all by default")
     timezone: str | None = Field(
-        default=None, description="time zone of naive timestamps, of data.start and data.end, and of the calendar features; naive timestamps "
-        "are not accepted without it"
+        default=None,
+        description="time zone of naive timestamps, which are not accepted without it, of data.start and data.end, and of the "
+        "calendar features",
     )
     minute_source: str | None = Field(
         default=None,
