@@ -141,7 +141,7 @@ def selection_experiment(seed: int, *, short: bool = False) -> dict[str, Any]:
         "periods": {"production_start": date(2014, 5, 1)},
         "network": {"hidden": 16, "heads": 2, "variable_hidden": 4},
         "training": {"lookback": 21, "warmup_bars": 5, "batch_blocks": 4, "learning_rate": 0.01, "mle_weight": 2.0},
-        "exploration": {"folds": {**folds, "max_folds": 1 if short else 3}, "epochs": 4 if short else 6},
+        "exploration": {"folds": {**folds, "max_folds": 1 if short else 4}, "epochs": 4 if short else 8},
         "tuning": {
             "folds": {**folds, "max_folds": 2},
             "epochs": 1,

@@ -19,7 +19,7 @@ class ExplorationSection(Section):
     seeds: Annotated[int, Field(ge=3)] = Field(default=3, description="fits a fold; weights are their mean")
     shadow_features: Annotated[int, Field(ge=2)] = Field(
         default=20,
-        description="time-permuted copies trained along; q / (1 - q) of them hold pruning.shadow_quantile q, 19 for 0.95",
+        description="copies moved in time by blocks, trained along; q / (1 - q) of them hold pruning.shadow_quantile q, 19 for 0.95",
     )
     permutations: Annotated[int, Field(ge=0)] = Field(
         default=1,
@@ -34,12 +34,15 @@ class PruningSection(Section):
     threshold: Literal["shadow"] | PositiveFloat = Field(default="shadow", description="weight a fold must exceed")
     shadow_quantile: Share = Field(
         default=0.95,
-        description="share of useless features that is to stay below the threshold; the largest shadow where they are too few",
+        description="probability that a useless feature, drawn as the shadows are, stays below the threshold; the largest "
+        "shadow where they are too few",
     )
     min_stability: Share = Field(default=0.25, description="share of folds in which a feature must pass")
     max_features: PositiveInt = Field(default=73)
     min_features: PositiveInt = Field(
-        default=5, description="filled up by weight when fewer pass; those count as kept, and their reason says so"
+        default=5,
+        description="filled up by weight when fewer pass, no more than phase 1 leaves; those count as kept, and their reason "
+        "says so",
     )
 
     @model_validator(mode="after")

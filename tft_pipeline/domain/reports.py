@@ -195,7 +195,8 @@ class SelectedFeatures(Report):
         groups: one a group: see `selection.GroupRow`.
         thresholds: by fold.
         summary: initial, after_prefilter, selected, filled_up, reduction, method.
-        shadow_level: share of useless features that stay below a fold's threshold; None with a fixed threshold.
+        shadow_level: probability that a feature exchangeable with the shadows stays below a fold's threshold; None with a
+            fixed one.
         agreement: of weights with permutation importance, see `agreement.Agreement`; `by_fold` by key.
         undefined: why a figure is None, by name.
         dropped: phase 1's drops, each with its partner and the feature that stands for it.
