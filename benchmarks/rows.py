@@ -104,9 +104,9 @@ ROWS = (
     Row(what="peak training memory", sizes="V = 276, B = 64", commands=(Command("memory.py"),), targets=(8.0,)),
     Row(what="two folds at once", sizes="2 processes", commands=(Command("folds.py"),), targets=(1.8,)),
     Row(
-        what="rolling features, 42 of the catalogue, against polars",
-        sizes="20 / 1,000 symbols",
-        commands=_sweep("features.py", "--symbols", "20", "1000"),
+        what="42 of the catalogue's features",
+        sizes="500,000 bars",
+        commands=(Command("features.py", ("--symbols", "1000")),),
     ),
     Row(what="windows from features", sizes="73 features", commands=(Command("windows.py"),)),
     Row(

@@ -19,7 +19,7 @@ class ExplorationSection(Section):
     seeds: Annotated[int, Field(ge=3)] = Field(default=3, description="fits a fold; weights are their mean")
     shadow_features: Annotated[int, Field(ge=2)] = Field(
         default=20,
-        description="copies moved in time by blocks, trained along; q / (1 - q) of them hold pruning.shadow_quantile q, 19 for 0.95",
+        description="copies moved in time by blocks, trained along; q / (1 - q) hold pruning.shadow_quantile q, 19 for 0.95",
     )
     permutations: Annotated[int, Field(ge=0)] = Field(
         default=1,
