@@ -174,7 +174,7 @@ def test_the_stored_report_of_a_finished_run_is_drawn_whole(finished: Workbench,
     shapes = Shapes(seen.document)
     assert seen.console == []
     assert seen.requests == []
-    assert seen.drawn == len(shapes.svgs) == 13
+    assert seen.drawn == len(shapes.svgs) == 14
     assert all(count >= 2 for count in shapes.svgs.values()), shapes.svgs
     assert "could not be drawn" not in seen.document.partition("<script")[0]
     assert re.search(r"<h1>small: out of sample</h1>", seen.document)
