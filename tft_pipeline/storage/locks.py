@@ -6,12 +6,16 @@ Not here: locks of single folds and studies.
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tft_pipeline.storage.environment import utc_now
+
+LOOK_SECONDS, LOOKS = 0.05, 6
+"""How long, and how often, somebody who only looks is waited for."""
 
 
 class RunLockedError(RuntimeError):
@@ -30,20 +34,31 @@ def run_lock(path: Path, *, shared: bool = False) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as stream:
-        try:
-            fcntl.flock(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _taken(stream, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             holder = run_holder(path) or {}
             raise RunLockedError(
                 f"another run works on this experiment (process {holder.get('pid', 'unknown')}, since "
                 f"{holder.get('since', 'unknown')}): both would compute the same assets; wait for it, or end it and go on with "
                 "--resume"
-            ) from None
+            )
         if not shared:
             stream.truncate(0)
             stream.write(json.dumps({"pid": os.getpid(), "since": utc_now().isoformat()}))
             stream.flush()
         yield
+
+
+def _taken(stream: IO[str], kind: int) -> bool:
+    """Whether the lock could be had; who only looks (`run_holder`) holds it for an instant, which is waited for."""
+    for wait in (*[LOOK_SECONDS] * LOOKS, None):
+        try:
+            fcntl.flock(stream, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if wait is not None:
+                time.sleep(wait)
+        else:
+            return True
+    return False
 
 
 def run_holder(path: Path) -> dict[str, Any] | None:

@@ -45,14 +45,19 @@ def test_a_section_that_cannot_do_what_it_says_is_refused(changes, words):
     assert all(word in message for word in words), message
 
 
-def test_as_many_folds_as_the_message_asks_for_are_enough():
-    for changes in (
-        {"folds.max_folds": 5},
-        {"folds.max_folds": 4, "wilcoxon_p": 0.2},
-        {"folds.max_folds": 7, "warmup_folds": 5},
-        {"folds.max_folds": None},
-    ):
-        small({"tuning.pruner": "wilcoxon"} | {f"tuning.{key}": value for key, value in changes.items()})
+@pytest.mark.parametrize(("enough", "more"), [(5, {}), (4, {"wilcoxon_p": 0.2}), (7, {"warmup_folds": 5})])
+def test_as_many_folds_as_the_message_asks_for_are_enough_and_one_less_is_not(enough: int, more: dict):
+    wilcoxon = {"pruner": "wilcoxon"} | more
+    assert f"fewer than {enough}" in refusal(wilcoxon | {"folds.max_folds": enough - 1})
+    accepted = small({f"tuning.{key}": value for key, value in (wilcoxon | {"folds.max_folds": enough}).items()})
+    assert accepted.tuning.folds.max_folds == enough
+
+
+def test_without_a_limit_of_folds_only_the_bars_can_tell_whether_they_are_enough():
+    section = small({"tuning.pruner": "wilcoxon", "tuning.folds.max_folds": None}).tuning
+    section.refuse_too_few_folds(5)
+    with pytest.raises(ValueError, match="with 4 folds"):
+        section.refuse_too_few_folds(4)
 
 
 def test_what_cannot_act_is_refused_only_where_the_file_states_it():

@@ -1,11 +1,13 @@
 """Runs that stop early, and runs that outlive the terminal."""
 
+import fcntl
 import json
 import os
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -78,6 +80,18 @@ def test_nothing_computes_beside_a_whole_run(finished: Workbench) -> None:
             with pytest.raises(ConfigurationError, match=f"process {os.getpid()}"):
                 attempt()
     assert finished.run(resume=True)["failed"] == []
+
+
+def test_who_only_looks_at_the_lock_keeps_no_run_out(tmp_path: Path) -> None:
+    lock = tmp_path / "run.lock"
+    lock.touch()
+    with lock.open() as stream:
+        fcntl.flock(stream, fcntl.LOCK_SH)  # as `run_holder` does for an instant
+        leaves = Timer(0.1, lambda: fcntl.flock(stream, fcntl.LOCK_UN))
+        leaves.start()
+        with run_lock(lock):
+            assert run_holder(lock) is not None
+        leaves.join()
 
 
 def test_parts_may_be_computed_beside_each_other_and_keep_a_whole_run_out(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from tft_pipeline.__main__ import app
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.features import catalogue
-from tft_pipeline.pipeline.feature_list import list_features
+from tft_pipeline.pipeline.feature_list import features_in_words, list_features
 from tft_pipeline.storage.layout import PROJECT_ROOT
 from tft_pipeline_tests.conftest import random_bars, small_experiment
 
@@ -39,6 +39,15 @@ def test_the_shipped_sample_has_closes_and_an_index_only() -> None:
     assert "xs_ret_5: rank over symbols" in printed
     assert "left out, " in printed
     assert "xs_range_21" in printed.partition("left out, ")[2]
+
+
+def test_without_minutes_their_features_are_left_out_in_one_line(tmp_path: Path) -> None:
+    path = small_experiment(tmp_path, changes={"features.groups": ["intra", "micro", "ret"], "features.names": None})
+    found = list_features(path)
+    reasons = {reason for name, reason in found["left_out"].items() if name.startswith(("intra", "micro"))}
+    assert reasons == {"there are no minute bars (data.minute_source)"}
+    (line,) = (line for line in features_in_words(found) if line.startswith("left out, "))
+    assert f"({len(found['left_out'])})" in line
 
 
 def test_a_column_named_like_a_feature_is_refused(tmp_path: Path) -> None:

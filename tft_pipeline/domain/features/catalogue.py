@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from tft_pipeline.domain.bars import RESERVED_PREFIX
 from tft_pipeline.domain.features.averages import AVERAGES
 from tft_pipeline.domain.features.breadth import BREADTH
 from tft_pipeline.domain.features.calendar import CALENDAR
@@ -135,7 +136,10 @@ def _absent_inputs(feature: Feature, columns: Collection[str], has_market: bool)
     """Why a feature cannot be computed; empty when it can."""
     reasons = []
     absent = [name for name in feature.inputs if name != MARKET_CLOSE and name not in columns]
-    if absent:
+    of_minutes = [name for name in absent if name.startswith(RESERVED_PREFIX)]
+    if of_minutes and not any(name.startswith(RESERVED_PREFIX) for name in columns):
+        reasons.append("there are no minute bars (data.minute_source)")
+    elif absent:
         reasons.append(f"the bars have no column {', '.join(absent)}")
     if MARKET_CLOSE in feature.inputs and not has_market:
         reasons.append("there is no market index")
