@@ -74,6 +74,7 @@ class Experiment(Section):
                 f"set periods.purge to at least {horizon}"
             )
         self._check_period()
+        self._check_sources_are_read()
         self._check_space()
         longest = self.longest_lookback
         for name, folds, lookback in (
@@ -119,6 +120,23 @@ class Experiment(Section):
                 f"periods.production_start {split} is not inside data.start {first} to data.end {last}: one of the two "
                 "periods would be empty; choose a date between them"
             )
+
+    def _check_sources_are_read(self) -> None:
+        """Data that no chosen feature reads would change nothing, unnoticed; without `features.groups` all are read."""
+        groups, names = self.features.groups, self.features.names or ()
+        if groups is None:
+            return
+        given: dict[str, tuple[str, ...]] = {
+            f"data.cross_markets.{prefix}": (prefix.partition("_")[0],) for prefix in self.data.cross_markets
+        }
+        if self.data.minute_source is not None:
+            given["data.minute_source"] = ("intra", "micro")
+        for key, own in given.items():
+            if not {*groups, *(name.partition("_")[0] for name in names)} & set(own):
+                raise ValueError(
+                    f"{key} is given and features.groups {list(groups)} leaves its features out: it would change nothing; add "
+                    f"{' or '.join(own)} to features.groups, name single ones in features.names, or drop the key"
+                )
 
     def _check_space(self) -> None:
         """Every value of the space alone is allowed and does something; combinations that are not are pruned trials."""

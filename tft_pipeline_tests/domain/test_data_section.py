@@ -6,6 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from tft_pipeline.domain.data_section import DataSection, TableSection
+from tft_pipeline.domain.experiment import ConfigurationError
+from tft_pipeline_tests.builders import small
 
 
 def data(**changes: Any) -> DataSection:
@@ -92,3 +94,19 @@ def test_minutes_and_every_key_of_a_table_change_the_fingerprint_of_the_data() -
     ]
     assert len({variant.fingerprint() for variant in variants}) == len(variants)
     assert TableSection(**VIX).max_age_days is None
+
+
+@pytest.mark.parametrize(
+    ("given", "group", "name"),
+    [
+        ({"data.cross_markets": {"crypto_btc": "BTC"}}, "crypto", "crypto_btc_ret_1"),
+        ({"data.minute_source": "minutes"}, "micro", "intra_orb_width"),
+    ],
+)
+def test_data_that_no_chosen_feature_reads_is_refused(given: dict[str, Any], group: str, name: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=rf"{next(iter(given))}.* leaves its features out.* {group} to features"
+    ):
+        small({**given, "features.groups": ["ret"], "features.names": None})
+    for chosen in ({"groups": ["ret", group]}, {"names": ["ret_1", name]}, {"groups": None, "names": None}):
+        small(given | {"features.groups": [], "features.names": None} | {f"features.{k}": v for k, v in chosen.items()})

@@ -162,7 +162,9 @@ def test_a_source_that_changed_since_the_snapshot_cannot_be_read_again(finished:
 
 
 def test_minutes_that_changed_since_the_snapshot_cannot_be_read_again(workbench: Callable[..., Workbench]) -> None:
-    bench = workbench(daily_bars(4), {"data.min_bars": 2, "data.minute_source": "minutes.parquet"})
+    bench = workbench(
+        daily_bars(4), {"data.min_bars": 2, "data.minute_source": "minutes.parquet", "features.groups": ["intra"]}
+    )
     minutes, path = minute_bars(4), bench.folder / "minutes.parquet"
     minutes.write_parquet(path)
     taken = taken_bars(bench.graph.file)

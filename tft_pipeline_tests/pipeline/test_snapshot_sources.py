@@ -208,6 +208,7 @@ def test_context_markets_stay_beside_the_symbols_and_an_absent_one_is_refused(
         "data.symbols": ["BBB"],
         "data.market_symbol": "SPX",
         "data.cross_markets": {"btc": "BTC"},
+        "features.groups": None,
     }
     bench = workbench(bars, chosen)
     assert taken_bars(read_experiment(bench.file)).bars["symbol"].unique().sort().to_list() == ["BBB", "BTC", "SPX"]

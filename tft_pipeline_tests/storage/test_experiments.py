@@ -101,7 +101,10 @@ def test_two_files_of_one_name_are_refused(tmp_path):
 
 def test_minutes_and_tables_are_relative_to_the_file_too(tmp_path):
     tables = [{"source": "../data/vix.csv", "prefix": "vix"}, {"source": str(tmp_path / "flows"), "prefix": "pvol"}]
-    path = write(tmp_path / "a" / "small.yaml", **{"data.minute_source": "minutes", "data.tables": tables})
+    path = write(
+        tmp_path / "a" / "small.yaml",
+        **{"data.minute_source": "minutes", "data.tables": tables, "features.groups": ["intra"]},
+    )
     found = read_experiment(path)
     assert found.minute_source == tmp_path / "a" / "minutes"
     assert found.tables == (tmp_path / "data" / "vix.csv", tmp_path / "flows")
@@ -111,10 +114,13 @@ def test_minutes_and_tables_are_relative_to_the_file_too(tmp_path):
 
 def test_absolute_sources_make_the_data_section_fit_for_another_folder(tmp_path):
     tables = [{"source": "vix.csv", "prefix": "vix", "max_age_days": 5.0}]
-    path = write(tmp_path / "a" / "small.yaml", **{"data.minute_source": "minutes", "data.tables": tables})
+    path = write(
+        tmp_path / "a" / "small.yaml",
+        **{"data.minute_source": "minutes", "data.tables": tables, "features.groups": ["intra"]},
+    )
     found = read_experiment(path)
     data = found.absolute_data()
-    moved = write(tmp_path / "b" / "small.yaml", data=data.model_dump(mode="json"))
+    moved = write(tmp_path / "b" / "small.yaml", **{"data": data.model_dump(mode="json"), "features.groups": ["intra"]})
     again = read_experiment(moved)
     assert (again.source, again.minute_source, again.tables) == (found.source, found.minute_source, found.tables)
     own = found.experiment.data
