@@ -9,6 +9,8 @@ import yaml
 from tft_pipeline.domain.data_section import DataSection
 from tft_pipeline.domain.experiment import ConfigurationError, Experiment, parse_experiment
 
+OWNER_FILE = "owner.txt"
+
 
 @dataclass(frozen=True, slots=True)
 class ExperimentFile:
@@ -107,13 +109,17 @@ def claim_name(folder: Path, file: Path) -> None:
     Raises:
         ConfigurationError: the folder holds results of another experiment file that still exists.
     """
-    owner = folder / "owner.txt"
-    if owner.is_file():
-        other = Path(owner.read_text().strip())
-        if other != file and other.is_file():
-            raise ConfigurationError(
-                f"{folder} holds the results of {other}, and {file} carries the same name: running it would overwrite them; "
-                "give it another name, or set TFT_HOME to another folder"
-            )
+    other = owner_of(folder)
+    if other is not None and other != file and other.is_file():
+        raise ConfigurationError(
+            f"{folder} holds the results of {other}, and {file} carries the same name: running it would overwrite them; "
+            "give it another name, or set TFT_HOME to another folder"
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    owner.write_text(f"{file}\n")
+    (folder / OWNER_FILE).write_text(f"{file}\n")
+
+
+def owner_of(folder: Path) -> Path | None:
+    """The experiment file whose results an experiment's folder holds; None where none was ever run there."""
+    owner = folder / OWNER_FILE
+    return Path(owner.read_text().strip()) if owner.is_file() else None

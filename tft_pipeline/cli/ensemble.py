@@ -1,0 +1,30 @@
+"""The command `tft ensemble`: weights for probabilities that come as CSV files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tft_pipeline.cli.answers import JsonOption, finish
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(ensemble)
+
+
+def ensemble(
+    y_true: Annotated[Path, typer.Option(help="CSV: symbol, timestamp, y_true (0 or 1)")],
+    lgbm_proba: Annotated[Path | None, typer.Option(help="CSV: symbol, timestamp, proba")] = None,
+    tft_proba: Annotated[Path | None, typer.Option(help="CSV: symbol, timestamp, proba")] = None,
+    sentiment_proba: Annotated[Path | None, typer.Option(help="CSV: symbol, timestamp, proba")] = None,
+    output: Annotated[Path | None, typer.Option(help="write ensemble.json there")] = None,
+    by_row: Annotated[bool, typer.Option(help="rows fit by their order, not by symbol and timestamp")] = False,
+    calibrate: Annotated[bool, typer.Option(help="calibrate each source first, on earlier rows")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the convex weights of several models' probabilities, scored on rows that the weights have not seen."""
+    from tft_pipeline.pipeline.ensemble_files import blend_files
+
+    files = {"lgbm": lgbm_proba, "tft": tft_proba, "sentiment": sentiment_proba}
+    finish(blend_files(files, y_true, output=output, by_row=by_row, calibrate=calibrate), as_json)
