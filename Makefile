@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 		"$(PYTHON) is Python %d.%d, 3.11 to 3.13 is needed: name another one, such as make setup PYTHON=python3.12" % v)'
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,distributed]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,distributed,exchanges]"
 	@touch $@
 
 demo: $(STAMP) ## run the whole graph on the embedded sample
@@ -60,5 +60,5 @@ bench: $(PEERS) ## measure speed and memory against other libraries; writes the 
 	$(BIN)/python benchmarks/run_all.py
 
 $(PEERS): $(STAMP)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,distributed,peers]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,distributed,exchanges,peers]"
 	@touch $@

@@ -1,4 +1,4 @@
-"""The rows of the README's table: which commands each one is made of, and what it has to reach."""
+"""The rows of the table of docs/speed.md: which commands each one is made of, and what it has to reach."""
 
 from dataclasses import dataclass, field
 

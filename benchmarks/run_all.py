@@ -1,9 +1,9 @@
-"""Run every benchmark, one after the other, and write what they say: results.json, scaling.png, the README's table.
+"""Run every benchmark, one after the other, and write what they say: results.json, scaling.png, the table of docs/speed.md.
 
     --only WORD    only rows whose name holds the word; the others keep what results.json has of them
-    --table        measure nothing, write the README's table anew from results.json
+    --table        measure nothing, write the table of docs/speed.md anew from results.json
 
-A peer that is not installed leaves its rows without figures and with the reason. A script that fails leaves the README as it
+A peer that is not installed leaves its rows without figures and with the reason. A script that fails leaves the page as it
 is: exit code 1. Not here: what is measured, and how; the rows are in `rows`.
 """
 
@@ -24,7 +24,8 @@ from peers import PEER_MISSING
 from rows import ROWS, Command
 
 FOLDER = Path(__file__).resolve().parent
-RESULTS, PLOT, README = FOLDER / "results.json", FOLDER / "scaling.png", FOLDER.parent / "README.md"
+RESULTS, PLOT = FOLDER / "results.json", FOLDER / "scaling.png"
+PAGE = FOLDER.parent / "docs" / "speed.md"
 PACKAGES = ("torch", "pytorch-forecasting", "neuralforecast", "darts", "onnxruntime", "lightning", "numpy", "pandas")
 
 
@@ -92,7 +93,7 @@ def main() -> int:
         drawn = [result for result in stored["results"].values() if "exponent" in result.get("details", {})]
         if drawn:
             scaling.draw(drawn, PLOT)
-    README.write_text(table.inserted(README.read_text(encoding="utf-8"), table.render(stored)), encoding="utf-8")
+    PAGE.write_text(table.inserted(PAGE.read_text(encoding="utf-8"), table.render(stored)), encoding="utf-8")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The README's table, made of results.json. Not here: measuring."""
+"""The table of docs/speed.md, made of results.json. Not here: measuring."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def render(stored: dict[str, Any]) -> str:
     }
     if exponents:
         said = ", ".join(f"{axis} {of['ours']:.2f} ({of['theirs']:.2f})" for axis, of in exponents.items())
-        lines.append(f"Fitted exponents of cost, theirs in brackets: {said}; [the plot](benchmarks/scaling.png).")
+        lines.append(f"Fitted exponents of cost, theirs in brackets: {said}; [the plot](../benchmarks/scaling.png).")
     return "\n".join(lines)
 
 

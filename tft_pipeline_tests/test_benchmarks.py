@@ -1,4 +1,4 @@
-"""The benchmarks run, compare what they say they compare, and the README's table is that of the stored results.
+"""The benchmarks run, compare what they say they compare, and the table of docs/speed.md is that of the stored results.
 
 Not here: how fast anything is. Sizes are tiny and no time is asserted.
 """
@@ -20,7 +20,7 @@ from tft_pipeline.model.processes import THREAD_VARIABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "benchmarks"
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
 KEYS = {"name", "peer", "ours", "theirs", "ratio", "shapes"}
 IN_ONE_PROCESS = {
     "train_step.py --mode random": "--variables 3 --batch 2 --lookback 8 --hidden 8 --rounds 1",
@@ -263,7 +263,7 @@ def test_the_table_shows_figures_targets_and_what_was_not_measured(load: Load) -
         table.inserted("a page without markers", "new")
 
 
-def test_the_table_in_the_readme_is_that_of_the_stored_results(load: Load) -> None:
+def test_the_table_of_the_page_on_speed_is_that_of_the_stored_results(load: Load) -> None:
     results, table = FOLDER / "results.json", load("table")
     block = table.render(json.loads(results.read_text())) if results.is_file() else "Not measured yet."
-    assert table.inserted(README, block) == README
+    assert table.inserted(PAGE, block) == PAGE
