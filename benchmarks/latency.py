@@ -20,20 +20,19 @@ import torch
 from comparison import Comparison, arguments, show
 from pairing import Timing, alternate
 from peers import HEADS, HIDDEN, LOOKBACK, Sizes, pytorch_forecasting, pytorch_forecasting_batch, quiet, require
-from torch import Tensor, nn
 
 from tft_pipeline.domain.sections import NetworkSection
 from tft_pipeline.model.batch import WindowBatch
-from tft_pipeline.model.export import streaming_onnx, window_onnx
+from tft_pipeline.model.export import lstm_onnx, streaming_onnx, window_onnx
 from tft_pipeline.model.folded import FoldedTft
 from tft_pipeline.model.lstm import LstmNetwork
 from tft_pipeline.model.network import Tft, count_parameters
+from tft_pipeline.model.onnx_decision import Feed, one_thread_session
 
 QUANTILE = 0.95
 CALLS_A_TURN = 20
 TOLERANCE = 1e-5
 GUIDE = {"variables": 5, "lookback": 64, "hidden": 128, "layers": 2}
-Feed = dict[str, np.ndarray]
 
 
 def compare(form: str, variables: int, *, calls: int) -> Comparison:
@@ -87,39 +86,20 @@ def _streaming(network: Tft, windows: WindowBatch) -> Callable[[], np.ndarray]:
     return lambda: run(feed)["forecast_position"]
 
 
-class _LastProbability(nn.Module):
-    """values (1, T, V) -> probability of an upward move at the last bar (1,)."""
-
-    def __init__(self, network: LstmNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, values: Tensor) -> Tensor:
-        observed = torch.ones(values.shape[:2], dtype=torch.bool)
-        logit = self.network.forecast_last(WindowBatch(values=values, observed=observed)).logit
-        assert logit is not None
-        return torch.sigmoid(logit)
-
-
 def _lstm(calls: int) -> Comparison:
     section = NetworkSection(family="lstm", hidden=GUIDE["hidden"], lstm_layers=GUIDE["layers"], heads=4, dropout=0.0)
-    network = _LastProbability(LstmNetwork(GUIDE["variables"], section, "bce")).eval()
+    network = LstmNetwork(GUIDE["variables"], section, "bce").eval()
     values = torch.randn(1, GUIDE["lookback"], GUIDE["variables"])
-    with torch.no_grad():
-        captured = torch.export.export(network, (values,))
-        program = torch.onnx.export(
-            captured, input_names=["values"], output_names=["probability"], dynamo=True, verbose=False
-        )
-    assert program is not None
-    run = _session(program.model_proto.SerializeToString())
-    feed = {"values": values.numpy()}
+    windows = WindowBatch(values=values, observed=torch.ones(values.shape[:2], dtype=torch.bool))
+    run = _session(lstm_onnx(network, lookback=GUIDE["lookback"]))
+    feed = {"values": windows.values.numpy(), "observed": windows.observed.numpy()}
 
     def eager() -> np.ndarray:
         with torch.inference_mode():
-            return network(values).numpy()
+            return network.forecast_last(windows).position.numpy()
 
-    _refuse_difference(run(feed)["probability"], eager())
-    timings = _turns({"theirs": eager, "ours": lambda: run(feed)["probability"]}, calls)
+    _refuse_difference(run(feed)["forecast_position"], eager())
+    timings = _turns({"theirs": eager, "ours": lambda: run(feed)["forecast_position"]}, calls)
     return _of_tails("latency, the guide's LSTM", "the same in eager torch", timings, dict(GUIDE))
 
 
@@ -130,11 +110,7 @@ def _turns(contestants: dict[str, Callable[[], object]], calls: int) -> dict[str
 
 def _session(model: bytes) -> Callable[[Feed], Feed]:
     """Call the model with named inputs for named outputs, on one thread."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = one_thread_session(model)
     names = [output.name for output in session.get_outputs()]
     return lambda feed: dict(zip(names, session.run(None, feed), strict=True))
 

@@ -109,6 +109,7 @@ ROWS = (
         commands=(Command("features.py", ("--symbols", "1000")),),
     ),
     Row(what="windows from features", sizes="73 features", commands=(Command("windows.py"),)),
+    Row(what="drift report with its null", sizes="276 features, 1,000,000 bars", commands=(Command("drift.py"),)),
     Row(
         what="cost at the largest size of scaling.py",
         sizes="variables / lookback / hidden / rows",

@@ -60,7 +60,7 @@ SMALL: dict[str, Any] = {
     "evaluation": {"momentum_lookback": 60},
     "ensemble": {"lightgbm_rounds": 10, "lightgbm_leaves": 4},
     "drift": {"recent_bars": 10},
-    "latency": {"warmup": 2, "n": 20},
+    "latency": {"warmup": 2, "n": 20, "forms": [], "rate_per_s": 200, "cold_start": False},
 }
 
 

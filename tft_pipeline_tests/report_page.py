@@ -15,11 +15,33 @@ SECTIONS = [
     "Tuning and research paths",
     "Costs and symbols",
     "Leakage audit",
-    "Latency, drift and ensemble",
+    "Latency",
+    "Drift",
+    "Ensemble and calibration",
+    "Performance targets",
     "Looks at the production period",
     "Resources and timeline",
     "Configuration and hashes",
 ]
+CHARTS = [
+    "chart-equity",
+    "chart-drawdown",
+    "chart-monthly",
+    "chart-folds",
+    "chart-forest",
+    "chart-inflation",
+    "chart-weights",
+    "chart-stability",
+    "chart-weights-by-fold",
+    "chart-trials",
+    "chart-costs",
+    "chart-symbols",
+    "chart-latency",
+    "chart-drift",
+    "chart-ensemble-weights",
+    "chart-reliability",
+]
+"""Of the made records, which have no research paths."""
 
 
 @dataclass

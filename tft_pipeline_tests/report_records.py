@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 
 from tft_pipeline.domain.backtest import BASELINES
-from tft_pipeline.domain.classification import describe_probabilities
+from tft_pipeline.domain.blending import BlendPart, blend_record
+from tft_pipeline.domain.classification import describe_probabilities, reliability_rows
 from tft_pipeline.domain.findings import (
     DriftRecord,
     EnsembleWeights,
@@ -19,8 +20,11 @@ from tft_pipeline.domain.findings import (
     LeakageAudit,
     ModelCard,
     OosPerformance,
+    ReleaseRecord,
 )
 from tft_pipeline.domain.inflation import inflation_row, inflation_summary
+from tft_pipeline.domain.latency import distribution, latency_figures
+from tft_pipeline.domain.performance_targets import deploy_target, performance_targets
 from tft_pipeline.domain.reports import (
     ExplorationFold,
     FoldPlanReport,
@@ -115,6 +119,16 @@ def made_records(
         },
         "environment": {"python": "3.11.9", "packages": {"torch": "2.13.0"}, "code_commit": "a" * 40},
     }
+    audit = LeakageAudit(rows=tuple(_guard(*guard) for guard in GUARDS), passed=False)
+    latency, drift = _latency(specs[-1].key), _drift(rng, specs[-1].key, features)
+    targets = performance_targets(
+        evaluation=experiment.evaluation,
+        drift_limits=experiment.drift,
+        performance=performance,
+        audit=audit,
+        latency=latency,
+        drift=drift,
+    )
     return ReportRecords(
         experiment=experiment,
         manifest=manifest,
@@ -124,18 +138,41 @@ def made_records(
         tuned=tuned,
         portfolio=portfolio,
         performance=performance,
-        audit=LeakageAudit(rows=tuple(_guard(*guard) for guard in GUARDS), passed=False),
-        latency=_latency(specs[-1].key),
-        drift=_drift(rng, specs[-1].key, features),
-        ensemble=EnsembleWeights(
-            weights={"lgbm": 0.4, "tft": 0.6, "sentiment": 0.0},
-            available={"lgbm": True, "tft": True, "sentiment": False},
-            metrics={"blend": {"log_loss": 0.692}, "tft": {"log_loss": 0.693}},
-            folds=(),
-            calibration={},
-        ),
+        audit=audit,
+        latency=latency,
+        drift=drift,
+        ensemble=_ensemble([spec.key for spec in specs], seed),
         card=ModelCard(content="made", card=card),
+        release=ReleaseRecord(
+            release_id="2024-05-06T08-00-00Z-01234567",
+            created_at="2024-05-06T08:00:00+00:00",
+            verdict="NO-GO",
+            fold=specs[-1].key,
+            path="",
+            card_path="",
+            files={},
+            content="made",
+            targets=(*targets, deploy_target([], release="2024-05-06T08-00-00Z-01234567")),
+        ),
     )
+
+
+def _ensemble(keys: Sequence[str], seed: int) -> EnsembleWeights:
+    """Two sources that know a little, 40 bars of two symbols a fold; no sentiment."""
+    rng, parts = np.random.default_rng(seed), []
+    for k, key in enumerate(keys):
+        signal = rng.normal(0.0, 1.0, 80)
+        views = {name: 1.0 / (1.0 + np.exp(-(signal + rng.normal(0.0, 1.0, 80)))) for name in ("lgbm", "tft")}
+        parts.append(
+            BlendPart(
+                key=key,
+                probabilities={**views, "sentiment": None},
+                y=(signal + rng.normal(0.0, 1.0, 80) > 0.0).astype(int),
+                bars=40 * k + np.repeat(np.arange(40), 2),
+                missing={"sentiment": 80},
+            )
+        )
+    return blend_record(parts, l2=0.01, horizon=1, seed=seed)
 
 
 def _spec(stamps: list[datetime], bars: np.ndarray, features: tuple[str, ...], experiment: Any) -> FoldSpec:
@@ -365,7 +402,8 @@ def _performance(
         {"experiment": name, "at": str(at), "first": "2007-05-01", "last": "2008-01-04", "n_folds": len(specs)}
         for name, at in (("demo", "2024-04-01T10:00:00+00:00"), ("small", "2024-05-06T07:30:00+00:00"))
     ]
-    accuracy = describe_probabilities((rng.uniform(size=900) < 0.52).astype(int), rng.uniform(0.3, 0.7, 900))
+    ups, told = (rng.uniform(size=900) < 0.52).astype(int), rng.uniform(0.3, 0.7, 900)
+    accuracy = describe_probabilities(ups, told) | {"reliability": reliability_rows(ups, told)}
     accuracy |= {"n_bars": 300, "accuracy_ci_bars": (0.44, 0.57), "break_even_accuracy": 0.567}
     return OosPerformance(
         snapshot_id=SNAPSHOT,
@@ -399,16 +437,38 @@ def _guard(name: str, passed: bool | None) -> dict[str, Any]:
 
 
 def _latency(fold: str) -> LatencyBenchmark:
-    figures = {"mean": 3.1, "p50": 3.0, "p95": 4.2, "p99": 5.0, "p999": 5.5, "max": 6.0, "p95_ci": [4.0, 4.5]}
+    took = np.random.default_rng(7).gamma(30.0, 0.1, 200)
+    fresh = {"total_ms": 420.0, "start_ms": 60.0, "import_ms": 340.0, "load_ms": 18.0, "first_decision_ms": 2.0}
+    rows = tuple(
+        {
+            "form": form,
+            "chosen": form == "onnx_window",
+            "difference": 1e-7,
+            **latency_figures(factor * took),
+            "export_s": None,
+            "load_ms": 8.0,
+            "first_decision_ms": 5.0,
+            "cold_start": fresh | {"memory_mb": 90.0},
+            "distribution": distribution(factor * took),
+        }
+        for form, factor in (("eager", 4.0), ("onnx_window", 1.0))
+    )
+    loop = {"form": "onnx_window", "rate_per_s": 100.0, "arrivals": "poisson", "n": 200, **latency_figures(1.5 * took)}
     return LatencyBenchmark(
         fold=fold,
         weights_sha256="1" * 64,
-        latency_ms=figures,
-        environment={"device": "cpu", "threads": 1, "cold_start_ms": 40.0, "load_ms": 8.0},
-        warmup=2,
-        n=20,
+        latency_ms=latency_figures(took),
+        environment={"device": "cpu", "threads": 1, "cold_start_ms": 420.0, "load_ms": 8.0, "first_decision_ms": 5.0},
+        warmup=20,
+        n=200,
         max_p95_ms=40.0,
         within_limit=True,
+        form="onnx_window",
+        forms=rows,
+        left_out={"onnx_stream": "an lstm starts from zero states at the first bar of each window"},
+        open_loop=loop
+        | {"service_p95": 4.4, "busy_share": 0.3, "queued_share": 0.1, "distribution": distribution(1.5 * took)},
+        machine={"cores": 2, "load_before": 0.4, "load_after": 0.5, "other_busy_share": 0.12},
     )
 
 

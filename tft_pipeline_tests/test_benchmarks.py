@@ -33,6 +33,7 @@ IN_ONE_PROCESS = {
     "latency.py --form streaming": "--variables 3 --calls 1",
     "latency.py --form lstm": "--calls 1",
     "features.py": "--rows 20000 --peer-rows 10000 --symbols 2 --rounds 1 --workers 1",
+    "drift.py": "--features 3 --rows 20000 --recent-rows 2000 --rounds 1",
     "windows.py": "--rows 2000 --peer-rows 2000 --features 3 --symbols 4 --rounds 1",
     "time_to_loss.py": "--train 130 --validation 8 --symbols 2 --seeds 0 --their-epochs 1 --our-epochs 2",
 }

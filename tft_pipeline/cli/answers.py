@@ -17,6 +17,7 @@ ExperimentOption = Annotated[
     str, typer.Option("--experiment", help="experiment file, or the name of one that was run here")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object for machines")]
+RequireGoOption = Annotated[bool, typer.Option(help="exit code 3 when the verdict is NO-GO")]
 
 TRAINED = "tft_prod"
 """The experiment that `tft train` makes, and that the other commands speak of unless told otherwise."""

@@ -1,11 +1,22 @@
 """The command `tft snapshot`: bars from a file, an exchange or the generator, frozen under an id."""
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tft_pipeline.cli.answers import JsonOption, finish, progress
+from tft_pipeline.domain.intervals import Interval, Stamp
+
+if TYPE_CHECKING:
+    from tft_pipeline.storage.downloads import Step
+
+LINES = 10
+"""Lines that a download writes where no terminal shows a bar."""
 
 
 def register(app: typer.Typer) -> None:
@@ -14,18 +25,84 @@ def register(app: typer.Typer) -> None:
 
 
 def snapshot(
-    days: Annotated[int, typer.Option(min=1, help="days up to the newest bar")] = 90,
-    symbols: Annotated[str, typer.Option(help="separated by commas")] = "BTCUSDT,ETHUSDT,SOLUSDT",
+    days: Annotated[int, typer.Option(min=1, max=10_000, help="days up to the newest bar, or to --end")] = 90,
+    symbols: Annotated[
+        str | None,
+        typer.Option(help="separated by commas; BTCUSDT,ETHUSDT,SOLUSDT by default, and all symbols of a --source"),
+    ] = None,
     source: Annotated[Path | None, typer.Option(help="Parquet or CSV file of bars, or a folder of them")] = None,
-    exchange: Annotated[str, typer.Option(help="where bars come from without --source or --synthetic")] = "binance",
+    exchange: Annotated[
+        str | None, typer.Option(help="name of an exchange; binance where bars come from nowhere else; needs ccxt")
+    ] = None,
     synthetic: Annotated[int | None, typer.Option(min=0, help="make the bars up, from this seed")] = None,
+    interval: Annotated[Interval, typer.Option(help="length of one bar; bars of another are refused")] = "1m",
+    end: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
+            help="newest close, UTC; a date alone is its first moment. Made-up bars end with 2025-10-14 without it",
+        ),
+    ] = None,
+    stamp: Annotated[
+        Stamp, typer.Option(help="what the timestamps of --source name: closes of bars, or openings")
+    ] = "close",
+    timezone: Annotated[str | None, typer.Option(help="time zone of timestamps of --source that state none")] = None,
+    exchange_url: Annotated[
+        str | None, typer.Option(help="scheme and host in place of the exchange's own, such as a mirror's")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="write the frozen bars to this Parquet file too, such as an experiment's source")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Freeze bars under an id that `tft train` and `tft drift` take."""
+    """Freeze bars under an id that `tft train` and `tft drift` take; equal bars are found again under the id they have."""
+    from tft_pipeline.domain.experiment import ConfigurationError
     from tft_pipeline.pipeline.freezing import freeze_bars
 
-    names = tuple(name.strip() for name in symbols.split(",") if name.strip())
-    finish(
-        freeze_bars(days=days, symbols=names, source=source, exchange=exchange, synthetic=synthetic, report=progress),
-        as_json,
-    )
+    names = tuple(name.strip() for name in (symbols or "").split(",") if name.strip())
+    if symbols is not None and not names:
+        raise ConfigurationError(f"--symbols {symbols!r} names none: separate names by commas, or leave the option out")
+    with _shown_steps() as (report, step):
+        found = freeze_bars(
+            days=days,
+            symbols=names,
+            source=source,
+            exchange=exchange,
+            synthetic=synthetic,
+            interval=interval,
+            end=end,
+            stamp=stamp,
+            timezone=timezone,
+            exchange_url=exchange_url,
+            output=output,
+            report=report,
+            step=step,
+        )
+    finish(found, as_json)
+
+
+@contextmanager
+def _shown_steps() -> Iterator[tuple[Callable[[str], None], Callable[["Step"], None]]]:
+    """How lines and the days of a download are shown: a bar on a terminal, else a few lines."""
+    if not sys.stderr.isatty():
+        yield progress, _some_lines
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as shown:
+        task = shown.add_task("download", total=None, visible=False)
+
+        def advance(step: "Step") -> None:
+            shown.update(
+                task, description=f"{step.symbol} {step.day}", completed=step.done, total=step.all, visible=True
+            )
+
+        yield lambda line: shown.console.print(line, highlight=False, markup=False), advance
+
+
+def _some_lines(step: "Step") -> None:
+    """A line for every tenth of a download."""
+    if step.done * LINES // step.all > (step.done - 1) * LINES // step.all:
+        progress(f"{step.symbol} {step.day}: {step.done} of {step.all} days, {step.fetched} of them fetched")

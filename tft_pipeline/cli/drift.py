@@ -21,12 +21,17 @@ def drift(
     recent: Annotated[Path | None, typer.Option(help="Parquet or CSV file of the same columns")] = None,
     psi_threshold: Annotated[float, typer.Option(help="PSI that counts as large")] = 0.25,
     js_threshold: Annotated[float, typer.Option(help="Jensen-Shannon distance that counts as large")] = 0.3,
-    output: Annotated[Path | None, typer.Option(help="write the report there, as JSON")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="write the report there; else reports/drift_YYYY-MM-DD.json below TFT_HOME")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare recent bars with those the model was trained on; exit code 3 unless they say that nothing has to be done."""
-    from tft_pipeline.pipeline.drift_command import compare_files, compare_snapshot
+    """Compare recent bars with those the model was trained on, or one file with another.
+
+    Exit code 3 when the verdict is retrain or insufficient_data; stable, and investigate (a person should look), pass.
+    """
     from tft_pipeline.domain.experiment import ConfigurationError
+    from tft_pipeline.pipeline.drift_command import compare_files, compare_snapshot
 
     limits = {"psi_threshold": psi_threshold, "js_threshold": js_threshold}
     if reference is not None and recent is not None and snapshot is None:

@@ -1,4 +1,4 @@
-"""The command `tft ensemble`: weights for probabilities that come as CSV files."""
+"""The command `tft ensemble`: weights for probabilities that come as CSV or Parquet files."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,17 +14,21 @@ def register(app: typer.Typer) -> None:
 
 
 def ensemble(
-    y_true: Annotated[Path, typer.Option(help="CSV: symbol, timestamp, y_true (0 or 1)")],
-    lgbm_proba: Annotated[Path | None, typer.Option(help="CSV: symbol, timestamp, proba")] = None,
-    tft_proba: Annotated[Path | None, typer.Option(help="CSV: symbol, timestamp, proba")] = None,
-    sentiment_proba: Annotated[Path | None, typer.Option(help="CSV: symbol, timestamp, proba")] = None,
+    y_true: Annotated[Path, typer.Option(help="CSV or Parquet: symbol, timestamp, y_true (0 or 1)")],
+    lgbm_proba: Annotated[Path | None, typer.Option(help="CSV or Parquet: symbol, timestamp, proba")] = None,
+    tft_proba: Annotated[Path | None, typer.Option(help="CSV or Parquet: symbol, timestamp, proba")] = None,
+    sentiment_proba: Annotated[Path | None, typer.Option(help="CSV or Parquet: symbol, timestamp, proba")] = None,
     output: Annotated[Path | None, typer.Option(help="write ensemble.json there")] = None,
     by_row: Annotated[bool, typer.Option(help="rows fit by their order, not by symbol and timestamp")] = False,
-    calibrate: Annotated[bool, typer.Option(help="calibrate each source first, on earlier rows")] = False,
+    calibrate: Annotated[bool, typer.Option(help="calibrate each source first, on earlier blocks of time")] = False,
+    l2: Annotated[float, typer.Option(min=0.0, help="pull towards equal weights")] = 0.0,
+    horizon: Annotated[int, typer.Option(min=1, help="bars that a label looks ahead")] = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Find the convex weights of several models' probabilities, scored on rows that the weights have not seen."""
     from tft_pipeline.pipeline.ensemble_files import blend_files
 
     files = {"lgbm": lgbm_proba, "tft": tft_proba, "sentiment": sentiment_proba}
-    finish(blend_files(files, y_true, output=output, by_row=by_row, calibrate=calibrate), as_json)
+    finish(
+        blend_files(files, y_true, output=output, by_row=by_row, calibrate=calibrate, l2=l2, horizon=horizon), as_json
+    )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tft_pipeline.cli.answers import ExperimentArgument, JsonOption, finish, progress
+from tft_pipeline.cli.answers import ExperimentArgument, JsonOption, RequireGoOption, finish, progress
 
 
 def register(app: typer.Typer) -> None:
@@ -24,15 +24,24 @@ def run(
     resume: Annotated[bool, typer.Option(help="run only what is missing or outdated")] = False,
     until: Annotated[str | None, typer.Option(help="stop after this asset, such as tuned_hyperparameters")] = None,
     background: Annotated[bool, typer.Option(help="return at once; the run outlives the terminal")] = False,
+    require_go: RequireGoOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the whole graph of an experiment, from raw bars to a released model."""
+    """Run the whole graph of an experiment, from raw bars to a released model. NO-GO is a result: exit code 0."""
+    from tft_pipeline.cli.progress import shown
+    from tft_pipeline.domain.experiment import ConfigurationError
     from tft_pipeline.pipeline.commands import run_experiment, run_in_background
 
     if background:
+        if require_go:
+            raise ConfigurationError("--require-go with --background: nobody would see the exit code; leave one out")
         finish(run_in_background(experiment, resume=resume, until=until), as_json)
-    else:
-        finish(run_experiment(experiment, resume=resume, until=until, report=progress), as_json)
+        return
+    with shown(as_json) as to:
+        found = run_experiment(
+            experiment, resume=resume, until=until, report=to.report, watch=to.watch, require_go=require_go
+        )
+    finish(found, as_json)
 
 
 def materialize(

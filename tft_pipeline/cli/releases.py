@@ -20,14 +20,17 @@ def rollback(
     reason: Annotated[str, typer.Option(help="why, for the log")] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Make an earlier release current again: verified first, switched in one step, written to the log."""
+    """Make an earlier release current again: verified and asked once first, switched in one step, written to the log."""
     from tft_pipeline.pipeline.releasing import roll_back
 
     finish(roll_back(experiment, to, model=model, reason=reason), as_json)
 
 
 def status(experiment: ExperimentOption = TRAINED, as_json: JsonOption = False) -> None:
-    """Say what is live, what it was judged, and how it stands against the performance targets."""
-    from tft_pipeline.pipeline.releasing import describe_status
+    """Say what is live, what it was judged, and how it stands against the performance targets.
 
-    finish(describe_status(experiment), as_json)
+    Exit code 1 where the live version is not what was released; nothing released is news, not a failure.
+    """
+    from tft_pipeline.pipeline.release_status import describe_status
+
+    finish(describe_status(experiment, unknown_is_news=experiment == TRAINED), as_json)

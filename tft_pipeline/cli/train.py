@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tft_pipeline.cli.answers import TRAINED, JsonOption, finish, progress
+from tft_pipeline.cli.answers import TRAINED, JsonOption, RequireGoOption, finish
 
 
 def register(app: typer.Typer) -> None:
@@ -23,19 +23,27 @@ def train(
     template: Annotated[
         Path | None, typer.Option(help="experiment file for all else; experiments/intraday.yaml")
     ] = None,
+    require_go: RequireGoOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train on a snapshot: writes an experiment for it and runs its whole graph, to the released model and its card."""
+    """Train on a snapshot: writes an experiment for it and runs its whole graph, to the released model and its card.
+
+    NO-GO is a result: exit code 0.
+    """
+    from tft_pipeline.cli.progress import shown
     from tft_pipeline.pipeline.training import train_on_snapshot
 
-    found = train_on_snapshot(
-        snapshot,
-        lookback=seq_len,
-        hidden=hidden,
-        epochs=max_epochs,
-        patience=patience,
-        name=name,
-        template=template,
-        report=progress,
-    )
+    with shown(as_json) as to:
+        found = train_on_snapshot(
+            snapshot,
+            lookback=seq_len,
+            hidden=hidden,
+            epochs=max_epochs,
+            patience=patience,
+            name=name,
+            template=template,
+            report=to.report,
+            watch=to.watch,
+            require_go=require_go,
+        )
     finish(found, as_json)

@@ -5,7 +5,7 @@ A bar's timestamp names its close; a decision is taken after it.
 """
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
@@ -23,6 +23,8 @@ SHADOW_PREFIX = "shadow_"
 ROUNDING = 1e-6
 """How far a close or an open may lie outside [low, high], as a share of the price: adjusted prices are rounded."""
 TIMESTAMP = pl.Datetime("us", "UTC")
+AT_CLOSE = timedelta(0)
+"""Timestamps name the closes of their bars, as they do everywhere behind `normalise_bars`."""
 
 
 class BarsError(ValueError):
@@ -42,6 +44,7 @@ def normalise_bars(
     start: date | None,
     end: date | None,
     min_bars: int,
+    opened_before: timedelta = AT_CLOSE,
 ) -> pl.DataFrame:
     """Check and canonicalise bars: UTC microseconds, Float64, sorted by symbol and timestamp.
 
@@ -54,6 +57,9 @@ def normalise_bars(
         symbols: keep only these; each must be present.
         start, end: first and last date kept, in `timezone` (UTC without one).
         min_bars: fewest bars a symbol may bring within the period.
+        opened_before: what the source's timestamps are earlier than the closes of their bars: nothing, or one interval where
+            it stamps bars with their openings. It is added before anything else, `start` and `end` included, so that both
+            kinds of files give the same frame; `available_at` is a time of its own and is not moved.
     Raises:
         BarsError: a missing column, no rows, a column named like a minute aggregate, naive or mixed time zones, a duplicate
             (timestamp, symbol), a non-finite or non-positive price, prices that contradict each other, a negative volume, a
@@ -74,7 +80,8 @@ def normalise_bars(
         raise BarsError(
             f"columns {shadows} begin with {SHADOW_PREFIX!r}, the name of features made of noise: rename them"
         )
-    frame = frame.with_columns(utc_column(frame["timestamp"], timezone), frame["symbol"].cast(pl.String))
+    closes = utc_column(frame["timestamp"], timezone) + opened_before
+    frame = frame.with_columns(closes, frame["symbol"].cast(pl.String))
     if "available_at" in frame.columns:
         # without features it speaks of prices, which no other bar gets
         given, featured = frame["available_at"], bool(user_columns(frame.columns))

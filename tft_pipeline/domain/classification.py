@@ -1,5 +1,5 @@
 """How good probabilities of an upward move are: accuracy with its interval and base rate, F1, AUC, log loss,
-Brier, calibration.
+Brier, calibration and its table.
 
 `y` is 0 or 1 a row; `probability` that of a 1. Not here: blending of several models (`ensemble`), money (`portfolio`).
 """
@@ -117,6 +117,44 @@ def expected_calibration_error(y: np.ndarray, probability: np.ndarray, *, n_bins
     which = np.minimum((p * n_bins).astype(np.int64), n_bins - 1)
     gap = np.bincount(which, weights=p - truth, minlength=n_bins)
     return float(np.abs(gap).sum() / p.size)
+
+
+def reliability_rows(
+    y: np.ndarray, probability: np.ndarray, *, bars: np.ndarray | None = None, n_bins: int = 10
+) -> list[dict[str, Any]]:
+    """What was said against what came: a row a bin of about as many rows each, lowest probabilities first.
+
+    Edges are quantiles of the probability, so that equal ones share a bin: fewer bins where many are equal.
+
+    Args:
+        bars: (n,) bar of each row: rows of one bar move together, and the interval is on distinct bars instead of rows.
+    Returns:
+        n, n_bars (n without bars), mean_probability, share_up, interval (Wilson 95 % of share_up on n_bars trials).
+    """
+    if n_bins < 1:
+        raise ValueError(f"n_bins {n_bins} < 1")
+    p = _probabilities(probability)
+    truth = _labels(y, p.size)
+    if bars is not None and np.shape(bars) != p.shape:
+        raise ValueError(f"bars of shape {np.shape(bars)} for {p.size} probabilities: give one a row")
+    inner = np.quantile(p, np.arange(1, n_bins) / n_bins, method="lower")
+    which = np.searchsorted(np.unique(inner), p, side="right")
+    rows = []
+    for b in np.unique(which):
+        inside = which == b
+        n = int(inside.sum())
+        trials = n if bars is None else len(np.unique(np.asarray(bars)[inside]))
+        share = float(truth[inside].mean())
+        rows.append(
+            {
+                "n": n,
+                "n_bars": trials,
+                "mean_probability": float(p[inside].mean()),
+                "share_up": share,
+                "interval": wilson_interval(share * trials, trials),
+            }
+        )
+    return rows
 
 
 def break_even_accuracy(cost: float, mean_abs_return: float) -> float:

@@ -1,11 +1,13 @@
 """The section of an experiment file that says what data there are: bars, minutes, tables, other markets."""
 
-from datetime import date
-from typing import Annotated, Literal, Self
+from datetime import date, timedelta
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from tft_pipeline.domain.bars import AT_CLOSE
 from tft_pipeline.domain.features.cross_market import refusal_of_prefix
+from tft_pipeline.domain.intervals import BAR_LENGTHS, Interval, Stamp, refusal_of_stamp
 from tft_pipeline.domain.sections import Names, PositiveFloat, PositiveInt, Section
 from tft_pipeline.domain.tables import refusal_of_table_prefix
 
@@ -30,7 +32,12 @@ class DataSection(Section):
     """Where the bars come from and what one bar is."""
 
     source: str = Field(description="Parquet or CSV file or a folder of them; relative to the experiment file")
-    interval: Literal["1m", "5m", "15m", "1h", "1d"] = Field(description="length of one bar")
+    interval: Interval = Field(description="length of one bar")
+    stamp: Stamp = Field(
+        default="close",
+        description="what the timestamps of source name: the close of a bar, or its opening, as exchanges write it; then one "
+        "interval is added to each. minute_source and tables are not touched",
+    )
     bars_per_year: PositiveFloat = Field(description="bars a year, for annualising: 252 for US daily bars")
     market_symbol: str | None = Field(
         default=None,
@@ -84,6 +91,13 @@ class DataSection(Section):
         return self
 
     @model_validator(mode="after")
+    def _openings_tell_the_close(self) -> Self:
+        refusal = refusal_of_stamp(self.stamp, self.interval)
+        if refusal:
+            raise ValueError(refusal)
+        return self
+
+    @model_validator(mode="after")
     def _bars_hold_many_minutes(self) -> Self:
         if self.minute_source is not None and self.interval not in ("1h", "1d"):
             raise ValueError(
@@ -106,6 +120,11 @@ class DataSection(Section):
                 )
             taken[table.prefix] = "data.tables"
         return self
+
+    @property
+    def opened_before(self) -> timedelta:
+        """What the timestamps of `source` are earlier than the closes of their bars."""
+        return BAR_LENGTHS[self.interval] if self.stamp == "open" else AT_CLOSE
 
     @property
     def untraded(self) -> tuple[str, ...]:

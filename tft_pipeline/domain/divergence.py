@@ -44,15 +44,22 @@ def quantile_edges(reference: np.ndarray, n_bins: int) -> np.ndarray:
     A value that is several quantiles at once (a constant stretch, a flag) gets a bin of its own, so that mass may
     be seen to leave it in either direction.
     """
+    values = np.asarray(reference, dtype=np.float64)
+    return edges_of_sorted(np.sort(values[~np.isnan(values)]), n_bins)
+
+
+def edges_of_sorted(values: np.ndarray, n_bins: int) -> np.ndarray:
+    """`quantile_edges` of values that are sorted and none of them missing, in their own dtype.
+
+    Quantile i/B of n values is the one of rank ceil(i n / B), in whole numbers: nothing is rounded.
+    """
     if n_bins < 2:
         raise ValueError(f"n_bins {n_bins} < 2: one bin cannot drift")
-    values = np.asarray(reference, dtype=np.float64)
-    values = values[~np.isnan(values)]
     if values.size == 0:
-        return np.empty(0)
-    quantiles = np.quantile(values, np.arange(1, n_bins) / n_bins, method="inverted_cdf")
-    edges, times = np.unique(quantiles, return_counts=True)
-    return np.union1d(edges, np.nextafter(edges[times > 1], np.inf))
+        return np.empty(0, dtype=values.dtype)
+    ranks = -(-np.arange(1, n_bins, dtype=np.int64) * values.size // n_bins)
+    edges, times = np.unique(values[ranks - 1], return_counts=True)
+    return np.union1d(edges, np.nextafter(edges[times > 1], values.dtype.type(np.inf)))
 
 
 def bin_codes(values: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -100,9 +100,24 @@ class OosPerformance(Report):
 
 
 class LatencyBenchmark(Report):
-    """Latency of the released model; the figures are volatile, the model and settings are content."""
+    """Latency of the released model; figures and the form that won are volatile, the model, settings and verdict are content.
 
-    volatile: ClassVar[frozenset[str]] = frozenset({"latency_ms", "environment"})
+    Attributes:
+        latency_ms: closed loop of the chosen form, as `latency.latency_figures`.
+        environment: device, threads, and of the chosen form load_ms and first_decision_ms in this process, cold_start_ms of a
+            fresh one (None unless `latency.cold_start`).
+        within_limit: `latency.latency_reasons` has nothing against the p95.
+        form: the chosen one: of the forms timed that with the smallest upper bound of the p95.
+        forms: one row a timed form: its name, whether it was chosen, difference to eager, figures, export_s, load_ms,
+            first_decision_ms, cold_start (as `storage.cold_start`) and its distribution.
+        left_out: forms asked for and not timed, with the reason.
+        open_loop: rate_per_s, arrivals, figures of the chosen form from intended start to completion, and what queued.
+        machine: cores, load average before and after, share of the cores that others kept busy.
+    """
+
+    volatile: ClassVar[frozenset[str]] = frozenset(
+        {"latency_ms", "environment", "form", "forms", "left_out", "open_loop", "machine"}
+    )
 
     fold: str
     weights_sha256: str
@@ -112,10 +127,30 @@ class LatencyBenchmark(Report):
     n: int
     max_p95_ms: float
     within_limit: bool
+    form: str = "eager"
+    forms: tuple[dict[str, Any], ...] = ()
+    left_out: dict[str, str] = Field(default_factory=dict)
+    open_loop: dict[str, Any] = Field(default_factory=dict)
+    machine: dict[str, Any] = Field(default_factory=dict)
 
 
 class DriftRecord(Report):
-    """Drift of recent bars against the newest fold's training bars."""
+    """Drift of recent bars against the newest fold's training bars.
+
+    Attributes:
+        verdict: over the four parts: stable, investigate, retrain, insufficient_data.
+        rows: one row a feature, as `drift.FeatureDrift`.
+        detail: of the features together: family-wise p-value, thresholds, number of null windows, the reason in words.
+        reasons: one sentence a part, which says what it asks for.
+        weights_sha256: of the model whose inputs, outputs and errors are compared.
+        reference, recent: first and last timestamp and number of bars.
+        multivariate, predictions, performance: the other three parts, each with its verdict and reason; None in a record
+            made before there were any.
+        shapes: histograms of the most drifted features on both sides.
+        over_time: PSI of windows through reference and recent bars, for the most drifted features.
+    """
+
+    volatile: ClassVar[frozenset[str]] = frozenset({"snapshot_id"})
 
     fold: str
     verdict: str
@@ -123,16 +158,54 @@ class DriftRecord(Report):
     n_recent: int
     rows: tuple[dict[str, Any], ...]
     detail: dict[str, Any]
+    reasons: tuple[str, ...] = ()
+    weights_sha256: str = ""
+    snapshot_id: str = ""
+    reference: dict[str, Any] = Field(default_factory=dict)
+    recent: dict[str, Any] = Field(default_factory=dict)
+    multivariate: dict[str, Any] | None = None
+    predictions: dict[str, Any] | None = None
+    performance: dict[str, Any] | None = None
+    shapes: tuple[dict[str, Any], ...] = ()
+    over_time: dict[str, Any] = Field(default_factory=dict)
 
 
 class EnsembleWeights(Report):
-    """Convex blend of probabilities, scored forward."""
+    """Convex blend of probabilities, scored forward; `ensemble.json` holds the same.
+
+    Attributes:
+        weights: one a source, sum 1; 0.0 for an absent one.
+        metrics: of the blend on rows that neither its calibration nor its weights saw: accuracy, f1, auc_roc, then the other
+            keys of `classification.describe_probabilities`; all None with a `reason` where no row is such.
+        available: whether a source is in the newest fold, and so in the weights.
+        measured_on: what the metrics were measured on, in words.
+        n: rows and bars: of all folds, of those the weights come from (fitted), of those the metrics come from (scored).
+        intervals: 95 %: weights by source, accuracy (Wilson, a trial a bar), log_loss and auc_roc (blocks of bars);
+            confidence, n_draws, block_bars and what is None and why (`reasons`).
+        sources: metrics of each calibrated source alone on the scored folds it was used in.
+        comparison: the blend against the best single source: see `ensemble_draws.LossDifference`; sentence.
+        folds: one row a scored fold: weights, metrics, log loss by source.
+        calibration: slope and intercept by source, as the weights are meant for.
+        calibrated: whether sources were calibrated at all.
+        greedy_weights: Caruana's, the cross-check.
+        metrics_on_fitted_rows: of the blend on the very rows its weights come from: flattering, not out of sample.
+        missing: rows without a value, by source; a fold with such a row goes without the source.
+    """
 
     weights: dict[str, float]
-    available: dict[str, bool]
     metrics: dict[str, Any]
+    available: dict[str, bool]
+    measured_on: str = ""
+    n: dict[str, int] = Field(default_factory=dict)
+    intervals: dict[str, Any] = Field(default_factory=dict)
+    sources: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    comparison: dict[str, Any] = Field(default_factory=dict)
     folds: tuple[dict[str, Any], ...]
     calibration: dict[str, Any]
+    calibrated: bool = True
+    greedy_weights: dict[str, float] = Field(default_factory=dict)
+    metrics_on_fitted_rows: dict[str, Any] = Field(default_factory=dict)
+    missing: dict[str, int] = Field(default_factory=dict)
 
 
 class ModelCard(Report):
@@ -146,9 +219,16 @@ class ModelCard(Report):
 
 
 class ReleaseRecord(Report):
-    """What `current` points at."""
+    """What was released, and how it stands against the performance targets.
 
-    volatile: ClassVar[frozenset[str]] = frozenset({"path", "card_path", "created_at", "release_id", "files"})
+    Attributes:
+        live: it was made current; `note` says why not, or which rollback it ended.
+        targets: rows of `performance_targets`, the deployment among them, as of the release.
+    """
+
+    volatile: ClassVar[frozenset[str]] = frozenset(
+        {"path", "card_path", "created_at", "release_id", "files", "live", "note", "targets"}
+    )
 
     release_id: str
     created_at: str
@@ -158,3 +238,6 @@ class ReleaseRecord(Report):
     card_path: str
     files: dict[str, str]
     content: str
+    live: bool = True
+    note: str = ""
+    targets: tuple[dict[str, Any], ...] = ()

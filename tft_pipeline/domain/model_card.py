@@ -8,6 +8,7 @@ from typing import Any
 
 from tft_pipeline.domain.experiment import Experiment
 from tft_pipeline.domain.findings import DriftRecord, EnsembleWeights, LatencyBenchmark, LeakageAudit, OosPerformance
+from tft_pipeline.domain.latency import latency_reasons
 from tft_pipeline.domain.reports import (
     FeatureCatalogue,
     FoldPlanReport,
@@ -163,13 +164,29 @@ def build_card(
             "n": latency.n,
             "cold_start_ms": latency.environment["cold_start_ms"],
             "load_ms": latency.environment["load_ms"],
+            "form": latency.form,
+            "left_out": dict(latency.left_out),
+            "open_loop": {key: value for key, value in latency.open_loop.items() if key != "distribution"},
+            "machine": dict(latency.machine),
         },
         "drift": {
+            **drift.detail,
             "verdict": drift.verdict,
             "n_reference": drift.n_reference,
             "n_recent": drift.n_recent,
             "psi_max": max((row["psi"] for row in drift.rows if row["psi"] is not None), default=None),
-            **drift.detail,
+            "js_max": max((row["js_distance"] for row in drift.rows if row.get("js_distance") is not None), default=None),
+            "reasons": list(drift.reasons),
+            "reference": drift.reference,
+            "recent": drift.recent,
+            **{
+                name: None if part is None else {key: part.get(key) for key in ("verdict", "reason")}
+                for name, part in (
+                    ("multivariate", drift.multivariate),
+                    ("predictions", drift.predictions),
+                    ("performance", drift.performance),
+                )
+            },
         },
         "ensemble": ensemble.model_dump(mode="json"),
         "environment": environment,
@@ -177,9 +194,8 @@ def build_card(
 
 
 def _operational_reasons(latency: LatencyBenchmark, drift: DriftRecord) -> list[str]:
-    reasons = []
-    if not latency.within_limit:
-        reasons.append(f"latency: p95 {latency.latency_ms['p95']:.1f} ms is above {latency.max_p95_ms} ms")
+    bounds = latency.latency_ms["p95_ci"]
+    reasons = [f"latency: {why}" for why in latency_reasons(bounds, n=latency.n, max_p95_ms=latency.max_p95_ms)]
     if drift.verdict in ("retrain", "insufficient_data"):
         reasons.append(f"drift: {drift.verdict} over the last {drift.n_recent} bars")
     return reasons

@@ -212,29 +212,94 @@ class EvaluationSection(Section):
     alpha: Annotated[float, Field(ge=0.05, lt=0.5)] = Field(
         default=0.05, description="level at which a baseline counts as superior (SPA, StepM)"
     )
+    min_accuracy: Annotated[float, Field(ge=0.5, lt=1.0)] = Field(
+        default=0.60,
+        description="out-of-sample accuracy that the table of performance targets asks for; it informs and vetoes nothing",
+    )
+
+
+LatencyForm = Literal["onnx_window", "onnx_stream", "compiled"]
+"""Forms of a network that may be timed beside eager torch (`model.forms`)."""
 
 
 class LatencySection(Section):
     """Inference latency of the released model, batch of one."""
 
-    warmup: Annotated[int, Field(ge=0)] = 20
-    n: Annotated[int, Field(ge=20)] = 200
-    max_p95_ms: PositiveFloat = Field(default=40.0, description="p95 that GO tolerates")
+    warmup: Annotated[int, Field(ge=0)] = Field(default=20, description="untimed decisions of each form first")
+    n: Annotated[int, Field(ge=20)] = Field(
+        default=200,
+        description="timed decisions of each form; fewer than 72 do not bound a p95, and then the gate says no",
+    )
+    max_p95_ms: PositiveFloat = Field(
+        default=40.0, description="GO needs the upper bound of the chosen form's p95 to be no higher"
+    )
+    forms: Annotated[tuple[LatencyForm, ...], Field(strict=False)] = Field(
+        default=("onnx_window", "onnx_stream"),
+        description="timed beside eager torch, the quickest is chosen; onnx_window: the exported network reads whole windows; "
+        "onnx_stream: it reads a bar and a cache; compiled: torch.compile, which needs a C++ compiler and tens of seconds",
+    )
+    rate_per_s: PositiveFloat = Field(
+        default=100.0, description="decisions asked for a second in the open loop, which takes n / rate_per_s seconds"
+    )
+    arrivals: Literal["poisson", "fixed"] = Field(
+        default="poisson", description="when the open loop asks: at random or at equal distances"
+    )
+    cold_start: bool = Field(
+        default=True, description="start a fresh process for each form and time it up to the first decision"
+    )
+
+    @model_validator(mode="after")
+    def _each_form_is_named_once(self) -> Self:
+        if len(set(self.forms)) < len(self.forms):
+            raise ValueError(
+                f"forms {list(self.forms)} names one twice: it would have two rows and be timed twice; drop one of them"
+            )
+        return self
 
 
 class DriftSection(Section):
-    """Population drift of what the model sees."""
+    """Has what the model sees, says or earns changed since it was trained."""
 
-    recent_bars: PositiveInt = Field(default=21)
-    n_bins: Annotated[int, Field(ge=2)] = 10
-    psi_threshold: PositiveFloat = 0.25
-    js_threshold: PositiveFloat = 0.3
-    alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
+    recent_bars: PositiveInt = Field(
+        default=21,
+        description="newest bars that are compared; the training bars must hold (min_null_windows + 1) / 2 times as many, or "
+        "nothing can be said",
+    )
+    n_bins: Annotated[int, Field(ge=2)] = Field(default=10, description="quantile bins of PSI and Jensen-Shannon")
+    psi_threshold: PositiveFloat = Field(default=0.25, description="PSI from which a significant change is large")
+    js_threshold: PositiveFloat = Field(
+        default=0.3, description="Jensen-Shannon distance from which a significant change is large"
+    )
+    alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        default=0.05, description="level at which a change is significant, over all features together"
+    )
+    min_null_windows: Annotated[int, Field(ge=19)] = Field(
+        default=19, description="windows of the reference that show what is usual; with fewer nothing is said"
+    )
+    retrain_nights: Annotated[int, Field(ge=1, le=30)] = Field(
+        default=3, description="nights in a row with verdict retrain against one model after which a run is requested"
+    )
+
+    @model_validator(mode="after")
+    def _significance_can_be_reached(self) -> Self:
+        least = 1.0 / (1 + self.min_null_windows)
+        if self.alpha < least:
+            raise ValueError(
+                f"alpha {self.alpha:g} < 1 / (1 + min_null_windows {self.min_null_windows}) = {least:.3g}, the least p-value "
+                "of so few windows: no change could be significant; raise min_null_windows or alpha"
+            )
+        return self
 
 
 class EnsembleSection(Section):
-    """Blend with LightGBM."""
+    """Blend with LightGBM, and with a source of the user's own."""
 
     l2: Annotated[float, Field(ge=0.0)] = Field(default=0.01, description="pull towards equal weights")
-    lightgbm_rounds: PositiveInt = 100
-    lightgbm_leaves: Annotated[int, Field(ge=2)] = 15
+    lightgbm_rounds: PositiveInt = Field(default=100, description="most trees; early stopping may keep fewer")
+    lightgbm_leaves: Annotated[int, Field(ge=2)] = Field(default=15, description="most leaves of a tree")
+    sentiment_column: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="a column of the source, or of a table, with somebody else's probability in [0, 1] of an upward move, "
+        "known at the bar's close: the third source of the blend. It is then no feature; a fold in which a scored row lacks it "
+        "goes without",
+    )

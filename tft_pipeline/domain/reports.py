@@ -95,6 +95,7 @@ class FoldSpec(Report):
         seeds: one fit each.
         boosting: rounds and leaves of LightGBM, in production.
         momentum_lookback: bars of the momentum baseline, in production.
+        sentiment: column of the source that is blended, and content of its values at the test bars, in production.
     """
 
     key: str
@@ -116,6 +117,7 @@ class FoldSpec(Report):
     seeds: tuple[int, ...]
     boosting: tuple[int, int] | None
     momentum_lookback: int | None
+    sentiment: tuple[str, str] | None = None
 
     @property
     def fold(self) -> Fold:

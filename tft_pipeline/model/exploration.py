@@ -75,7 +75,7 @@ def explore_fold(
             on_epoch=None if on_epoch is None else _of_seed(on_epoch, k),
             checkpoint=None if checkpoint is None else checkpoint(k),
         )
-        weights = inference.predict(fitted, shadowed, spec.fold.validation).vsn_weights
+        weights = inference.selection_weights(fitted, shadowed, spec.fold.validation)
         by_seed.append(_named(shadowed.features, weights, spec.key, seed))
         best = fitted.history[fitted.best_epoch]
         best_epochs.append(fitted.best_epoch)

@@ -1,4 +1,6 @@
-"""ONNX forms of a folded network: one that reads whole windows, one that reads a bar and a cache. Not here: the bundle.
+"""ONNX forms of a folded tft, one that reads whole windows and one that reads a bar and a cache; of an lstm, its windows.
+
+Not here: the bundle, running them (`onnx_decision`).
 
 Running them needs numpy and onnxruntime, not torch. The number of windows is fixed when exporting: torch's exporter keeps the
 LSTM as one operator only then.
@@ -6,6 +8,7 @@ LSTM as one operator only then.
 Axes: W windows, T bars, V variables, H hidden.
 """
 
+import copy
 import logging
 import warnings
 from collections.abc import Iterator
@@ -14,8 +17,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from tft_pipeline.model.batch import WindowBatch
 from tft_pipeline.model.folded import FoldedTft, StreamingTft
 from tft_pipeline.model.heads import Forecast
+from tft_pipeline.model.lstm import LstmNetwork
 
 OPSET = 20
 
@@ -33,6 +38,20 @@ def window_onnx(folded: FoldedTft, *, lookback: int, windows: int = 1) -> bytes:
     return _export(_Flat(form), inputs, names)
 
 
+def lstm_onnx(network: LstmNetwork, *, lookback: int, windows: int = 1) -> bytes:
+    """ONNX of values (W, T, V), observed (W, T) -> the forecast of the last bar (W).
+
+    Outputs are named as `window_onnx` names its forecast; there are no weights. It has no streaming form: the recurrence
+    starts from zero states at the first bar of each window, so nothing of one window can be carried into the next.
+    """
+    values = torch.zeros(windows, lookback, network.lstm.input_size)
+    inputs = {"values": values, "observed": torch.ones(windows, lookback, dtype=torch.bool)}
+    form = LstmForm(network).eval()
+    with torch.no_grad():
+        names = _names(form(**inputs)[0])
+    return _export(_Flat(form), inputs, names)
+
+
 def streaming_onnx(folded: FoldedTft, *, lookback: int, windows: int = 1) -> bytes:
     """ONNX of values (W, V), observed (W), selected (W, T - 1, H), seen (W, T - 1)[, symbol (W,)] -> the forecast of the new
     bar, its weights, and the cache for the next one as `next_selected`, `next_seen`. A cache of zeros is one of no bar."""
@@ -44,6 +63,18 @@ def streaming_onnx(folded: FoldedTft, *, lookback: int, windows: int = 1) -> byt
     with torch.no_grad():
         names = [*_names(form(**inputs)[0]), "weights", "next_selected", "next_seen"]
     return _export(_Flat(form), inputs, names)
+
+
+class LstmForm(nn.Module):
+    """values (W, T, V), observed (W, T) -> the forecast of the last bar, of a copy that is not trained on."""
+
+    def __init__(self, network: LstmNetwork) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+
+    def forward(self, values: Tensor, observed: Tensor) -> tuple[Forecast, tuple[Tensor, ...]]:
+        """The forecast, and nothing besides."""
+        return self.network.forecast_last(WindowBatch(values=values, observed=observed)), ()
 
 
 class _WindowForm(nn.Module):

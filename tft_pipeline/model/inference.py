@@ -5,7 +5,7 @@ sequences, Q quantiles.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,36 +55,30 @@ class Predictions:
     vsn_weights: np.ndarray
 
 
-def predict(fitted: FittedFold, panel: Panel, span: Span) -> Predictions:
+def predict(fitted: FittedFold, panel: Panel, span: Span, until: int | None = None) -> Predictions:
     """Forecast each bar of `span` from the `lookback` bars that end there; before the panel starts there is padding.
 
     Equal to running each window alone through `Family.forecast_last`; a tft runs its variable selection once a token.
 
+    Args:
+        until: forecasts of the panel's bars from this one on are not wanted: those of whole chunks of them are left out, NaN.
+            All others are what they are without it, to the bit.
     Raises:
         ValueError: the panel lacks the fold's features, an infinite feature value, or no observed bar in the span.
     """
-    if panel.features != fitted.scaler.names:
-        panel = panel.with_features(fitted.scaler.names)
-    lookback = fitted.training.lookback
-    start = span.start - lookback + 1
-    tensors = panel_tensors(
-        panel, fitted.scaler, start=start, stop=span.stop, target_volatility=fitted.target_volatility
-    )
-    seen = tensors.observed[:, lookback - 1 :]  # (S, n)
-    if not seen.any():
-        raise ValueError(f"no symbol is observed in bars {span.start}..{span.stop - 1}: there is nothing to predict")
-    network = fitted.build()
-    levels = symbol_levels(panel.symbols, fitted.symbols) if fitted.network.static_symbol else None
+    batch, seen = _batch(fitted, panel, span)
+    lookback, network = fitted.training.lookback, fitted.build()
     context = None
     if fitted.context is not None:
         reader = WindowContext(fitted.context, panel.symbols, panel.calendar, fitted.network.n_context)
         context = reader.of(np.arange(*span))
-    batch = WindowBatch(values=tensors.values, observed=tensors.observed, symbol=levels, context=context)
+    batch = replace(batch, context=context)
+    wanted = span.n_bars if until is None else until - span.start
     with single_thread(), torch.inference_mode():
         if isinstance(network, Tft):
-            columns, weights = by_token(network, batch, lookback)
+            columns, weights = by_token(network, batch, lookback, wanted)
         else:
-            columns, weights = _by_window(network, batch, lookback), _weights(network, batch, lookback)
+            columns, weights = _by_window(network, batch, lookback, wanted), _weights(network, batch, lookback)
     absent = ~seen.numpy()
     for column in columns.values():
         column[absent] = np.nan
@@ -94,15 +88,55 @@ def predict(fitted: FittedFold, panel: Panel, span: Span) -> Predictions:
         scale=columns["scale"],
         probability=columns["probability"],
         quantiles=columns.get("quantiles"),
-        vsn_weights=weights[:, lookback - 1 :][seen].double().mean(0).numpy(),
+        vsn_weights=_mean_weights(weights, seen),
     )
 
 
-def by_token(network: Tft, batch: WindowBatch, lookback: int) -> tuple[dict[str, np.ndarray], Tensor]:
+def selection_weights(fitted: FittedFold, panel: Panel, span: Span) -> np.ndarray:
+    """(V,) the `vsn_weights` of `predict`, to the bit, without forecasts: selection reads a bar alone, a forecast a window.
+
+    Raises:
+        ValueError: as `predict`; a family without variable selection.
+    """
+    network = fitted.build()
+    if not isinstance(network, Tft):
+        raise ValueError(
+            f"family {fitted.network.family} has no variable selection of its own: there are no weights to read"
+        )
+    batch, seen = _batch(fitted, panel, span)
+    with single_thread(), torch.inference_mode():
+        _, weights = _select(network, batch, network.contexts(batch.symbol))
+    return _mean_weights(weights, seen)
+
+
+def _batch(fitted: FittedFold, panel: Panel, span: Span) -> tuple[WindowBatch, Tensor]:
+    """The bars that windows ending in `span` read, one window of S symbols without a context set, and which (S, n) are seen."""
+    if panel.features != fitted.scaler.names:
+        panel = panel.with_features(fitted.scaler.names)
+    start = span.start - fitted.training.lookback + 1
+    tensors = panel_tensors(
+        panel, fitted.scaler, start=start, stop=span.stop, target_volatility=fitted.target_volatility
+    )
+    seen = tensors.observed[:, span.start - start :]  # (S, n)
+    if not seen.any():
+        raise ValueError(f"no symbol is observed in bars {span.start}..{span.stop - 1}: there is nothing to predict")
+    levels = symbol_levels(panel.symbols, fitted.symbols) if fitted.network.static_symbol else None
+    return WindowBatch(values=tensors.values, observed=tensors.observed, symbol=levels), seen
+
+
+def _mean_weights(weights: Tensor, seen: Tensor) -> np.ndarray:
+    """weights (S, N, V), seen (S, n) the last n of N -> (V,)."""
+    return weights[:, weights.shape[1] - seen.shape[1] :][seen].double().mean(0).numpy()
+
+
+def by_token(
+    network: Tft, batch: WindowBatch, lookback: int, wanted: int | None = None
+) -> tuple[dict[str, np.ndarray], Tensor]:
     """Variable selection once a token, context sequences once, the rest once a window.
 
     Args:
         batch: S windows of all N bars; members (S * n, C) of its context set are those of the n windows of each.
+        wanted: of the n windows, how many of the first must be forecast; all by default.
     Returns:
         Columns (S, n) as `Predictions` names them, quantiles (S, n, Q) only where there are any, and weights (S, N, V).
     Raises:
@@ -131,7 +165,7 @@ def by_token(network: Tft, batch: WindowBatch, lookback: int) -> tuple[dict[str,
             some.flatten(0, 1), shown.flatten(0, 1), _repeated(contexts, some.shape[1]), sequences(bars)
         )
 
-    return _columns(forecast, (S, n), lookback), weights
+    return _columns(forecast, (S, n), lookback, n if wanted is None else wanted), weights
 
 
 def _select(network: Tft, batch: WindowBatch, contexts: StaticContexts | None) -> tuple[Tensor, Tensor]:
@@ -147,7 +181,7 @@ def _select(network: Tft, batch: WindowBatch, contexts: StaticContexts | None) -
     return selected.view(S, N, -1), weights.view(S, N, V)
 
 
-def _by_window(network: Network, batch: WindowBatch, lookback: int) -> dict[str, np.ndarray]:
+def _by_window(network: Network, batch: WindowBatch, lookback: int, wanted: int) -> dict[str, np.ndarray]:
     """batch of (S, N) -> columns (S, n): every window through the whole network."""
     values = batch.values.unfold(1, lookback, 1).transpose(2, 3)  # (S, n, T, V), a view
     seen = batch.observed.unfold(1, lookback, 1)  # (S, n, T), a view
@@ -156,7 +190,7 @@ def _by_window(network: Network, batch: WindowBatch, lookback: int) -> dict[str,
         some, shown = values[:, bars], seen[:, bars]
         return network.forecast_last(WindowBatch(values=some.flatten(0, 1), observed=shown.flatten(0, 1)))
 
-    return _columns(forecast, seen.shape[:2], lookback)
+    return _columns(forecast, seen.shape[:2], lookback, wanted)
 
 
 def _weights(network: "LstmNetwork | ReferenceTft", batch: WindowBatch, lookback: int) -> Tensor:
@@ -167,12 +201,17 @@ def _weights(network: "LstmNetwork | ReferenceTft", batch: WindowBatch, lookback
     return torch.cat([network.weights(WindowBatch(values=v, observed=o)) for v, o in cuts], dim=1)
 
 
-def _columns(forecast: Callable[[slice], Forecast], shape: Sequence[int], lookback: int) -> dict[str, np.ndarray]:
-    """Float64 columns (S, n), and quantiles (S, n, Q) where there are any, from the Forecast (S * n') of n' bars at a time."""
+def _columns(
+    forecast: Callable[[slice], Forecast], shape: Sequence[int], lookback: int, wanted: int
+) -> dict[str, np.ndarray]:
+    """Float64 columns (S, n), and quantiles (S, n, Q) where there are any, from the Forecast (S * n') of n' bars at a time.
+
+    Chunks that begin at the first `wanted` bars are computed, as they are when all are; the others are NaN.
+    """
     S, n = shape
     step = max(1, TOKENS_A_CHUNK // (lookback * S))
     parts: dict[str, list[Tensor]] = {}
-    for first in range(0, n, step):
+    for first in range(0, min(n, max(1, wanted)), step):
         some = forecast(slice(first, min(first + step, n)))
         empty = torch.full_like(some.position, torch.nan)
         scale = None if some.log_scale is None else some.log_scale.exp()
@@ -181,7 +220,12 @@ def _columns(forecast: Callable[[slice], Forecast], shape: Sequence[int], lookba
             parts.setdefault(name, []).append((empty if column is None else column).view(S, -1))
         if some.quantiles is not None:
             parts.setdefault("quantiles", []).append(some.quantiles.view(S, -1, some.quantiles.shape[-1]))
-    return {name: torch.cat(part, dim=1).double().numpy() for name, part in parts.items()}
+    columns = {}
+    for name, part in parts.items():
+        done = torch.cat(part, dim=1).double().numpy()
+        columns[name] = np.full((S, n, *done.shape[2:]), np.nan)
+        columns[name][:, : done.shape[1]] = done
+    return columns
 
 
 def _repeated(contexts: StaticContexts | None, n: int) -> StaticContexts | None:

@@ -10,11 +10,13 @@ import dagster as dg
 
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.findings import OosPerformance, ReleaseRecord
+from tft_pipeline.domain.verdict import GO
 from tft_pipeline.pipeline.background import start_in_background
 from tft_pipeline.pipeline.driver import PATHS, STEPS, Driver, PipelineFailedError
 from tft_pipeline.pipeline.factory import build_definitions
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import PAGE_FILE, REPORT_FILE
+from tft_pipeline.pipeline.progress import Watch
 from tft_pipeline.pipeline.runs import RunOutcome, materialise, open_instance
 from tft_pipeline.storage.artifacts import CURRENT, read_artifact
 from tft_pipeline.storage.experiments import claim_name, read_experiment
@@ -26,21 +28,43 @@ ON_REQUEST = frozenset({"purge_comparison"})
 """Assets that only a person starts: they fit every fold again, and nothing depends on them."""
 
 
-def run_experiment(path: Path, *, resume: bool, until: str | None = None, report: Progress) -> dict[str, Any]:
-    """Run everything; answers the verdict, the Sharpe ratio with its error and where things are.
+def run_experiment(
+    path: Path,
+    *,
+    resume: bool,
+    until: str | None = None,
+    report: Progress,
+    watch: Watch | None = None,
+    require_go: bool = False,
+) -> dict[str, Any]:
+    """Run everything; answers the verdict, the figures behind it and where things are.
 
     Args:
         until: last asset to compute; the answer then names it in place of a verdict.
+        report: told a line when something is done.
+        watch: told what is being computed.
+        require_go: the answer has a gate, which a verdict other than GO does not pass.
     Raises:
-        ConfigurationError: the experiment file does not validate, or `until` is not an asset of it.
+        ConfigurationError: the experiment file does not validate, or `until` is not an asset of it, or it stops before there is
+            the verdict that `require_go` asks for.
     """
     graph = _graph(path)
     _check_until(graph, until)
+    if require_go and until not in (None, STEPS[-1]):
+        raise ConfigurationError(
+            f"--require-go with --until {until}: there is no verdict yet; leave one of the two out"
+        )
     claim_name(graph.layout.experiment(graph.name), graph.file.path)
     with open_instance(graph.layout) as instance:
         definitions = build_definitions([graph.file], graph.layout)
         driver = Driver(
-            graph=graph, definitions=definitions, instance=instance, report=report, resume=resume, until=until
+            graph=graph,
+            definitions=definitions,
+            instance=instance,
+            report=report,
+            resume=resume,
+            until=until,
+            watch=watch,
         )
         try:
             driver.run()
@@ -49,7 +73,8 @@ def run_experiment(path: Path, *, resume: bool, until: str | None = None, report
         except RunLockedError as error:
             raise ConfigurationError(str(error)) from error
     if until is None or until == STEPS[-1]:
-        return summary(graph)
+        found = summary(graph)
+        return found | {"gate": verdict_gate(found)} if require_go else found
     go_on = f"tft run {shlex.quote(str(graph.file.path))} --resume"
     return {"experiment": graph.name, "computed_until": until, "go_on": go_on, "failed": []}
 
@@ -121,10 +146,12 @@ def summary(graph: ExperimentGraph) -> dict[str, Any]:
     release = ReleaseRecord.model_validate_json(
         read_artifact(folder(graph.name, "release")).path(REPORT_FILE).read_text()
     )
+    card = json.loads(Path(release.card_path).read_text())
     return {
         "experiment": graph.name,
         "verdict": release.verdict,
-        "reasons": json.loads(Path(release.card_path).read_text())["reasons"],
+        "reasons": card["reasons"],
+        **direction_summary(card),
         "sharpe_annual": performance.net["sharpe_annual"],
         "sharpe_se_annual": performance.net["se_annual"],
         "sharpe_ci_annual": performance.net["bootstrap_ci_annual"],
@@ -134,12 +161,36 @@ def summary(graph: ExperimentGraph) -> dict[str, Any]:
         "n_trials": performance.research["n_trials_started"],
         "dsr": performance.research["dsr"],
         "pbo": performance.research["pbo"],
+        "latency_p95_ms": card["latency_ms"]["p95"],
+        "drift": card["drift"]["verdict"],
         "notes": list(performance.notes),
         "report": str(folder(graph.name, "report") / CURRENT / PAGE_FILE),
         "model_card": release.card_path,
         "release": release.path,
         "failed": [],
     }
+
+
+def direction_summary(card: dict[str, Any]) -> dict[str, Any]:
+    """What a card says of the direction of the next move, in a few values; without a probability the validation loss alone.
+
+    Accuracy is of all out-of-sample rows; `accuracy_ci_bars` counts the rows of one bar, which move together, as one trial.
+    """
+    found = {"validation_loss": card["metrics"]["val_loss"]}
+    direction = card["metrics"]["direction"]
+    scored = direction.get("tft")
+    if scored is None:
+        return found
+    names = ("accuracy", "accuracy_ci", "accuracy_ci_bars", "base_rate", "majority_rate", "log_loss", "ece")
+    counts = {"train": card["train"]["class_balance"], "scored": direction["class_balance"]}
+    words = [f"{part}: {balance['pos']:,} up, {balance['neg']:,} not" for part, balance in counts.items()]
+    return {name: scored[name] for name in names} | {"n_rows": scored["n"], "class_balance": words} | found
+
+
+def verdict_gate(found: dict[str, Any]) -> dict[str, Any]:
+    """The gate of `--require-go`, of a summary: passed by GO alone."""
+    passed = found["verdict"] == GO
+    return {"passed": passed, "reasons": [] if passed else list(found["reasons"])}
 
 
 def _check_until(graph: ExperimentGraph, until: str | None) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tft_pipeline.domain.reports import FoldPlanReport
 from tft_pipeline.model.processes import n_workers, process_pool
 from tft_pipeline.pipeline.graph import EXPLORATION, PRODUCTION, ExperimentGraph
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
+from tft_pipeline.pipeline.progress import Stage, Watch
 from tft_pipeline.pipeline.runs import RunOutcome, materialise, open_instance
 from tft_pipeline.pipeline.staleness import Staleness
 from tft_pipeline.storage.artifacts import read_artifact
@@ -50,8 +51,8 @@ STEPS = (
     "drift_report",
     "ensemble_weights",
     "model_card",
-    "report",
     "release",
+    "report",
 )
 """Every asset in the order it is computed."""
 
@@ -79,6 +80,7 @@ class Driver:
         resume: skip what is current, and run only what is missing or outdated.
         parent_run_id: tag of every nested run.
         until: last asset to compute, one of `STEPS`; None is everything.
+        watch: told what is being computed, before it is and after every fold.
     """
 
     graph: ExperimentGraph
@@ -88,6 +90,7 @@ class Driver:
     resume: bool = False
     parent_run_id: str | None = None
     until: str | None = None
+    watch: Watch | None = None
 
     @property
     def resume_command(self) -> str:
@@ -116,6 +119,7 @@ class Driver:
         if self.resume and not staleness.needs_run(asset):
             self.report(f"{asset}: current")
             return
+        self._now(asset)
         outcome = materialise(self.definitions, self.instance, [key], parent_run_id=self.parent_run_id)
         self._tell(outcome)
         if not outcome.ok:
@@ -138,9 +142,15 @@ class Driver:
         """Newest folds first, for they train longest where the window expands; one worker alone is this process."""
         if not partitions:
             return []
-        workers = n_workers(len(partitions))
+        of = len(partitions)
+        stage = self._now(key.path[-1], of=of)
+        workers = n_workers(of)
         if workers == 1:
-            return [self._here(key, partition) for partition in sorted(partitions, reverse=True)]
+            found = []
+            for partition in sorted(partitions, reverse=True):
+                found.append(self._here(key, partition))
+                self._on(replace(stage, done=len(found)))
+            return found
         arguments = (str(self.graph.file.path), str(self.graph.layout.home))
         outcomes: list[RunOutcome] = []
         with process_pool(workers, _load_worker, arguments) as pool:
@@ -151,7 +161,8 @@ class Driver:
             for future in as_completed(futures):
                 outcome = _outcome(future, key, futures[future])
                 outcomes.append(outcome)
-                self._tell(outcome, done=len(outcomes), of=len(partitions))
+                self._tell(outcome, done=len(outcomes), of=of)
+                self._on(replace(stage, done=len(outcomes)))
         return outcomes
 
     def _here(self, key: dg.AssetKey, partition: str) -> RunOutcome:
@@ -160,6 +171,14 @@ class Driver:
         )
         self._tell(outcome)
         return outcome
+
+    def _now(self, asset: str, of: int = 0) -> Stage:
+        return self._on(Stage(asset=asset, of=of, journals=self.graph.layout.tracking(self.graph.name)))
+
+    def _on(self, stage: Stage) -> Stage:
+        if self.watch is not None:
+            self.watch(stage)
+        return stage
 
     def _tell(self, outcome: RunOutcome, done: int = 0, of: int = 0) -> None:
         where = outcome.asset.split("/")[-1] + ("" if outcome.partition is None else f" [{outcome.partition}]")

@@ -205,7 +205,11 @@ class Evidence:
         return baselines.fit_ridge(blind, fold, self.production_folds[self.newest.key].fitted.scaler)
 
     def predicted(self, cut: datetime | None) -> pl.DataFrame:
-        """The newest fold's predictions again, as its asset makes them; with a cut, every later bar of the slice is noise."""
+        """The newest fold's predictions again, as its asset makes them; with a cut, every later bar of the slice is noise.
+
+        The network's forecasts of bars after the cut are made as far as they share a chunk with one before it, and are NaN from
+        there on: nobody asks what it makes of noise, and windows are nearly all of the audit's time.
+        """
         from tft_pipeline.model import baselines, boosting, inference
         from tft_pipeline.model.heads import QUANTILES
         from tft_pipeline.model.leakage import scrambled
@@ -213,9 +217,10 @@ class Evidence:
         spec, bundle, panel = self.newest, self.production_folds[self.newest.key], self.newest_slice
         fold, test = spec.fold, slice(*spec.fold.test)
         assert spec.momentum_lookback is not None
-        if cut is not None:
-            panel = scrambled(panel, panel.calendar.index(cut) + 1)
-        predicted = inference.predict(bundle.fitted, panel, fold.test)
+        until = None if cut is None else panel.calendar.index(cut) + 1
+        if until is not None:
+            panel = scrambled(panel, until)
+        predicted = inference.predict(bundle.fitted, panel, fold.test, until)
         columns = {
             "raw_position": predicted.raw_position,
             "mean": predicted.mean,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from tft_pipeline.pipeline.assets.audit import audit_assets
+from tft_pipeline.pipeline.assets.drift import drift_assets
 from tft_pipeline.pipeline.assets.evaluation import evaluation_assets
 from tft_pipeline.pipeline.assets.exploration import exploration_assets
 from tft_pipeline.pipeline.assets.features import feature_assets
@@ -18,6 +19,7 @@ from tft_pipeline.pipeline.assets.tuning import tuning_assets
 from tft_pipeline.pipeline.driver import full_run_job
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import io_managers
+from tft_pipeline.pipeline.release_jobs import rollback_job
 from tft_pipeline.pipeline.schedules import jobs, schedules_and_sensors
 from tft_pipeline.storage.experiments import ExperimentFile
 from tft_pipeline.storage.layout import Layout
@@ -31,6 +33,7 @@ FACTORIES = (
     production_assets,
     audit_assets,
     evaluation_assets,
+    drift_assets,
     purge_assets,
     release_assets,
     report_assets,
@@ -48,6 +51,6 @@ def _experiment_definitions(graph: ExperimentGraph) -> dg.Definitions:
     made = [item for factory in FACTORIES for item in factory(graph)]
     checks = [item for item in made if isinstance(item, dg.AssetChecksDefinition)]
     assets = [item for item in made if not isinstance(item, dg.AssetChecksDefinition)]
-    all_jobs = [full_run_job(graph), *jobs(graph)]
+    all_jobs = [full_run_job(graph), rollback_job(graph), *jobs(graph)]
     schedules, sensors = schedules_and_sensors(graph, {job.name: job for job in all_jobs})
     return dg.Definitions(assets=assets, asset_checks=checks, jobs=all_jobs, schedules=schedules, sensors=sensors)

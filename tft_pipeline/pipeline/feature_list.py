@@ -11,6 +11,7 @@ from tft_pipeline.domain.features import Feature, catalogue, resolve_features
 from tft_pipeline.domain.features.groups import GROUPS
 from tft_pipeline.domain.features.legend import LEGEND
 from tft_pipeline.domain.reports import FeatureCatalogue, FeatureRow
+from tft_pipeline.domain.sentiment import refuse_absent_sentiment
 from tft_pipeline.pipeline.assets.snapshot import taken_bars
 from tft_pipeline.storage.experiments import read_experiment
 
@@ -19,7 +20,7 @@ def catalogue_of(experiment: Experiment, columns: Sequence[str]) -> FeatureCatal
     """The features an experiment builds from bars with some columns, and those it leaves out, with the reason.
 
     Raises:
-        ValueError: a column carries the name of a feature; nothing can be built.
+        ValueError: a column carries the name of a feature; nothing can be built; no column of `ensemble.sentiment_column`.
     """
     data = experiment.data
     chosen = resolve_features(
@@ -30,6 +31,10 @@ def catalogue_of(experiment: Experiment, columns: Sequence[str]) -> FeatureCatal
         cross_markets=data.cross_markets,
     )
     own = user_columns(columns) if experiment.features.user_columns else ()
+    sentiment = experiment.ensemble.sentiment_column
+    if sentiment is not None:  # it is blended with what the models say, so no model may see it
+        refuse_absent_sentiment(columns, sentiment)
+        own = tuple(name for name in own if name != sentiment)
     clash = sorted(set(own) & {feature.name for feature in chosen.features})
     if clash:
         raise ValueError(

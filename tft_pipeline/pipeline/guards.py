@@ -30,6 +30,7 @@ from tft_pipeline.domain.leakage_stored import (
     predictions_know_the_past_only,
     publications_are_not_used_early,
 )
+from tft_pipeline.domain.sentiment import PREDICTED
 from tft_pipeline.pipeline.evidence import TAIL_BARS, Evidence
 
 CUTS, BOOK_BARS = 3, 5
@@ -116,6 +117,7 @@ def _outcomes(evidence: Evidence) -> Finding:
 
 def _predictions(evidence: Evidence) -> Finding:
     stored = evidence.production_folds[evidence.newest.key].predictions
+    stored = stored.drop(PREDICTED, strict=False)  # told by the source, decided by no model
     ticks = stored["timestamp"].unique().sort()
     cuts = [ticks[len(ticks) * (k + 1) // (CUTS + 1)] for k in range(CUTS)]
     return predictions_know_the_past_only(evidence.predicted, stored, cuts)
@@ -212,7 +214,8 @@ def _minutes(evidence: Evidence) -> Finding:
 
 
 def _columns_computed_elsewhere(evidence: Evidence) -> Finding:
-    own = evidence.catalogue.user_columns
+    told = evidence.experiment.ensemble.sentiment_column  # blended, and no feature
+    own = (*evidence.catalogue.user_columns, *([] if told is None else [told]))
     why = f"{', '.join(own)} came with the source; whether they know later bars cannot be tried here"
     return judged("names of all features", [], [why] if own else [])
 

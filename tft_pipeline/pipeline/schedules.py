@@ -1,18 +1,22 @@
-"""What happens by itself: new bars are looked for, outdated assets recomputed, drift measured every night.
+"""What happens by itself: days with new bars are judged for drift, retrains asked for, outdated assets recomputed.
 
 Everything is off until switched on: `TFT_AUTOMATION=on` for all of it, or single switches in the UI.
 """
 
 import os
+from collections.abc import Callable
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from tft_pipeline.pipeline.drift_facts import NIGHT, night_job_name
+from tft_pipeline.pipeline.drift_watch import Memory, Tick, day_requests, look, retrain_request
 from tft_pipeline.pipeline.graph import ExperimentGraph
-from tft_pipeline.storage.artifacts import ArtifactMissingError, read_artifact
+from tft_pipeline.storage.environment import utc_now
 
 SWITCH = "TFT_AUTOMATION"
 NIGHTLY = "0 3 * * *"
+SENSOR_SECONDS = 60
 Job = dg.JobDefinition | UnresolvedAssetJobDefinition
 
 
@@ -44,6 +48,13 @@ def jobs(graph: ExperimentGraph) -> list[Job]:
             description="Freeze the source's current bars, rebuild features and measure drift.",
         ),
         dg.define_asset_job(
+            night_job_name(graph),
+            selection=dg.AssetSelection.assets(
+                *(graph.key(name) for name in ("snapshot", "feature_catalogue", "features", "targets", NIGHT))
+            ),
+            description="Freeze the source's current bars, rebuild features and judge one day for drift.",
+        ),
+        dg.define_asset_job(
             f"{graph.name}_purge_comparison",
             selection=dg.AssetSelection.assets(graph.key("purge_comparison")),
             description="Fit the production folds again without purge, and say what that would have shown. With overlap: true "
@@ -57,38 +68,36 @@ def schedules_and_sensors(
 ) -> tuple[list[dg.ScheduleDefinition], list[dg.SensorDefinition]]:
     """The nightly drift schedule, the drift sensor and the automation sensor of one experiment."""
     on = automation_is_on()
-    nightly = dg.ScheduleDefinition(
+    night_job, full_run = jobs_by_name[night_job_name(graph)], jobs_by_name[f"{graph.name}_full_run"]
+
+    # a sensor's interval is no clock: the schedule makes sure that somebody looks when the day's bars must be there
+    @dg.schedule(
         name=f"{graph.name}_nightly_drift",
-        job=jobs_by_name[f"{graph.name}_new_bars"],
+        job=night_job,
         cron_schedule=NIGHTLY,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
-        description="Every night at 03:00 UTC: freeze the bars and measure drift.",
+        description="Every night at 03:00 UTC: judge the complete days that have not been judged.",
     )
+    def nightly(context: dg.ScheduleEvaluationContext) -> dg.SkipReason | list[dg.RunRequest]:
+        tick = look(graph, context.instance, Memory(), now=utc_now())
+        _explain(context.log.info, tick)
+        return day_requests(graph, tick, by="schedule") or dg.SkipReason(" ".join(tick.sentences))
 
-    @dg.asset_sensor(
-        asset_key=graph.key("drift_report"),
-        name=f"{graph.name}_retrain_on_drift",
-        job=jobs_by_name[f"{graph.name}_full_run"],
+    @dg.sensor(
+        name=f"{graph.name}_drift_sensor",
+        jobs=[night_job, full_run],
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
-        minimum_interval_seconds=60,
-        description="When a drift report says retrain: run the whole graph, once a report, folds that are current kept.",
+        minimum_interval_seconds=SENSOR_SECONDS,
+        description="Judges each complete day with new bars once, and asks for a run of the affected folds after "
+        "drift.retrain_nights nights in a row that say retrain. Every tick says why.",
     )
-    def retrain_on_drift(
-        context: dg.SensorEvaluationContext, asset_event: dg.EventLogEntry
-    ) -> dg.RunRequest | dg.SkipReason:
-        from tft_pipeline.domain.findings import DriftRecord
-        from tft_pipeline.pipeline.io_managers import REPORT_FILE
-
-        try:
-            artifact = read_artifact(graph.layout.artifact(graph.name, "drift_report"))
-        except ArtifactMissingError as error:
-            return dg.SkipReason(str(error))
-        report = DriftRecord.model_validate_json(artifact.path(REPORT_FILE).read_text())
-        if report.verdict != "retrain":
-            return dg.SkipReason(f"drift verdict is {report.verdict}")
-        config = {"ops": {f"{graph.name}_drive": {"config": {"resume": True}}}}
-        return dg.RunRequest(run_key=artifact.version, run_config=config)
+    def drift_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        tick = look(graph, context.instance, Memory.read(context.cursor), now=utc_now())
+        _explain(context.log.info, tick)
+        requests = [*day_requests(graph, tick, by="sensor"), *retrain_request(graph, tick)]
+        said = None if requests else " ".join(tick.sentences)
+        return dg.SensorResult(run_requests=requests or None, skip_reason=said, cursor=tick.memory.cursor())
 
     automation = dg.AutomationConditionSensorDefinition(
         name=f"{graph.name}_automation",
@@ -97,4 +106,9 @@ def schedules_and_sensors(
         minimum_interval_seconds=30,
         description="Recomputes what a change of content, code or configuration outdated, and nothing else.",
     )
-    return [nightly], [retrain_on_drift, automation]
+    return [nightly], [drift_sensor, automation]
+
+
+def _explain(log: Callable[[str], None], tick: Tick) -> None:
+    for sentence in tick.sentences:
+        log(sentence)

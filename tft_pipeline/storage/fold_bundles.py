@@ -35,8 +35,9 @@ class FoldBundle:
     Attributes:
         class_balance: training labels above zero (pos) and not (neg).
         predictions: fold, timestamp, symbol, raw_position, mean, scale, probability, lightgbm_probability; raw positions of the
-            baselines, momentum_position, macd_position, ridge_position, lightgbm_position; and quantile_0.01 ..
-            quantile_0.99 of the label where loss_mode is joint_quantile.
+            baselines, momentum_position, macd_position, ridge_position, lightgbm_position; quantile_0.01 .. quantile_0.99 of
+            the label where loss_mode is joint_quantile; and sentiment_probability, null where the source has none, where
+            ensemble.sentiment_column names a column.
         seconds: duration of the fit; not content.
     """
 

@@ -38,6 +38,15 @@ class Layout:
         """Append-only record of the trials that studies started, shared by all experiments."""
         return self.home / "research_trials.jsonl"
 
+    @property
+    def frozen(self) -> Path:
+        """Snapshots that a person froze with `tft snapshot`, one folder an id, shared by all experiments."""
+        return self.home / "snapshots"
+
+    def downloads(self, exchange: str, interval: str) -> Path:
+        """Bars of an exchange, one folder a symbol and one file a UTC day in it."""
+        return self.home / "downloads" / exchange / interval
+
     def experiment(self, name: str) -> Path:
         """All files of one experiment."""
         return self.home / "experiments" / name
@@ -78,6 +87,10 @@ class Layout:
     def tracking(self, name: str) -> Path:
         """Local journal of fold metrics, mirrored to MLflow."""
         return self.experiment(name) / "tracking"
+
+    def ensemble(self, name: str) -> Path:
+        """Weights of the newest blend in the guide's form; the record itself is the asset `ensemble_weights`."""
+        return self.experiment(name) / "ensemble" / "ensemble.json"
 
     def models(self, name: str) -> Path:
         """Released versions and the `current` link."""

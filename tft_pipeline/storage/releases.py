@@ -1,33 +1,91 @@
 """Released models: immutable versions, one atomic `current` link, fixed names that resolve through it.
 
-    models/versions/<id>/        weights, network, trees, card, manifest; read only, written once
-    models/versions/current      the one link that a release swaps
+    models/versions/<id>/        weights, network, trees, card, targets, manifest; read only, written once
+    models/versions/current      the one link that a deployment swaps
     models/best_tft.safetensors  -> versions/current/weights.safetensors
     models/best_tft_model_card.json -> versions/current/model_card.json
 
-A reader resolves `current` once and reads everything from there. Not here: gates, rollback.
+A reader resolves `current` once and reads everything from there. Here: writing a version and making it current, the way
+back, what is there. Not here: the log of deployments (`deployments`), gates, what people type.
 """
 
 import json
 import os
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
-from tft_pipeline.storage.artifacts import Artifact, IntegrityError, read_artifact, sha256_file, write_artifact
-from tft_pipeline.storage.atomic import canonical_json, replace_link
+from tft_pipeline.storage.artifacts import (
+    CURRENT,
+    Artifact,
+    ArtifactMissingError,
+    IntegrityError,
+    read_artifact,
+    read_version,
+    set_aside,
+    sha256_file,
+    write_artifact,
+)
+from tft_pipeline.storage.atomic import canonical_json, fsync_folder, replace_link, stage_beside
+from tft_pipeline.storage.deployments import (
+    RELEASE,
+    ROLLBACK,
+    VERSIONS,
+    Deployment,
+    deploy,
+    deployment_lock,
+    deployments,
+    linked_release,
+    live_at,
+    live_since,
+    replaced_by,
+    rolled_back_weights,
+)
 
-CARD_FILE = "model_card.json"
-VERSIONS = "versions"
-FIXED_NAMES = {"best_tft.safetensors": "weights.safetensors", "best_tft_model_card.json": CARD_FILE}
+CARD_FILE, WEIGHTS_FILE, TARGETS_FILE = "model_card.json", "weights.safetensors", "performance_targets.json"
+FIXED_NAMES = {"best_tft.safetensors": WEIGHTS_FILE, "best_tft_model_card.json": CARD_FILE}
+PREVIOUS = "previous"
 
 
-def write_release(models: Path, *, release_id: str, bundle: Artifact, card: dict[str, Any]) -> Artifact:
-    """Copy a verified fold bundle and its card into a new version and make it current.
+class RollbackRefusedError(ValueError):
+    """What was asked for cannot be rolled back to: nothing was live then, no such release, or it is live already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A version that was written, and whether it is live.
+
+    Attributes:
+        deployment: entry of the log that made it current; None where it was held.
+        note: why it was held, or which rollback it ends; empty otherwise.
+    """
+
+    version: Artifact
+    deployment: Deployment | None
+    note: str = ""
+
+
+def write_release(
+    models: Path,
+    *,
+    release_id: str,
+    bundle: Artifact,
+    card: dict[str, Any],
+    targets: Sequence[dict[str, Any]] = (),
+    reason: str = "release of the newest fold",
+) -> Release:
+    """Copy a verified fold bundle, its card and its performance targets into a new version and make it current.
+
+    Weights that somebody rolled back from are written but held: only a person makes them current again, by rolling "back" to
+    this id. Other weights end a rollback, and the log says so.
 
     Raises:
         FileExistsError: this id was released with other content.
         IntegrityError: a file of the bundle changed after it was verified; nothing is released.
+        DeploymentLockedError: another process is deploying; the version is not written.
     """
 
     def fill(folder: Path) -> None:
@@ -38,16 +96,116 @@ def write_release(models: Path, *, release_id: str, bundle: Artifact, card: dict
                     f"{bundle.path(name)}: SHA-256 is {copied}, it was verified as {bundle.files[name]}; fit the fold again"
                 )
         (folder / CARD_FILE).write_text(canonical_json(card))
+        (folder / TARGETS_FILE).write_text(canonical_json(list(targets)))
 
-    released = write_artifact(models / VERSIONS, fill, version=release_id)
-    for path in sorted(released.folder.iterdir()):
-        path.chmod(0o444)
-    for fixed, name in FIXED_NAMES.items():
-        target = f"{VERSIONS}/current/{name}"
-        link = models / fixed
-        if not link.is_symlink() or os.readlink(link) != target:
-            replace_link(link, target)
-    return released
+    with deployment_lock(models):
+        entries = deployments(models)
+        with stage_beside(models) as stage:
+            staged = write_artifact(stage, fill, version=release_id)
+            for path in staged.folder.iterdir():
+                path.chmod(0o444)
+            version = _settle(staged, models / VERSIONS / release_id)
+        for fixed, name in FIXED_NAMES.items():
+            target, link = f"{VERSIONS}/{CURRENT}/{name}", models / fixed
+            if not link.is_symlink() or os.readlink(link) != target:
+                replace_link(link, target)
+        if linked_release(models) == release_id:
+            return Release(version=version, deployment=live_since(entries))
+        left = rolled_back_weights(entries).get(version.files[WEIGHTS_FILE])
+        if left is not None:
+            return Release(version=version, deployment=None, note=_held(left, release_id))
+        last = live_since(entries)
+        ended = f"ends the rollback of {last.at} ({last.reason})" if last and last.action == ROLLBACK else ""
+        done = _deploy(models, version, RELEASE, "; ".join(filter(None, (reason, ended))))
+        return Release(version=version, deployment=done, note=ended)
+
+
+def roll_back(models: Path, release_id: str, *, reason: str) -> Deployment:
+    """Make an earlier version current again; every file is verified first, and nothing changes when anything fails.
+
+    Args:
+        release_id: full name of a version, as `find_release` gives it.
+    Raises:
+        RollbackRefusedError: it is live already, or there is no such version.
+        IntegrityError: a file of it is damaged.
+        DeploymentLockedError: another process is deploying.
+    """
+    with deployment_lock(models):
+        if linked_release(models) == release_id:
+            raise RollbackRefusedError(f"{release_id} is live already: there is nothing to roll back")
+        return _deploy(models, released_version(models, release_id), ROLLBACK, reason)
+
+
+def find_release(models: Path, wanted: str, *, now: datetime) -> str:
+    """Full id of the release that a person means.
+
+    Args:
+        wanted: a date, YYYY-MM-DD: the release that was live at its end (UTC), by the log; `previous`: the one that was live
+            before the live one first became it; else an id or a beginning that only one id has.
+    Raises:
+        RollbackRefusedError: nothing fits, or several do; the message lists what there is.
+    """
+    entries, known = deployments(models), release_ids(models)
+    if not known:
+        raise RollbackRefusedError(f"nothing was released below {models}: there is nothing to go back to")
+    listed = f"there are {', '.join(known)}"
+    if wanted == PREVIOUS:
+        live = linked_release(models)
+        found = None if live is None else replaced_by(entries, live)
+        if found is None:
+            raise RollbackRefusedError(f"nothing was live before {live or 'now'}; {listed}")
+        return found
+    try:
+        asked = date.fromisoformat(wanted) if len(wanted) == len("YYYY-MM-DD") else None
+    except ValueError:
+        asked = None
+    if asked is not None:
+        if asked > now.date():
+            raise RollbackRefusedError(
+                f"{wanted} has not begun: which release will be live then is not known; {listed}"
+            )
+        found = live_at(entries, datetime.combine(asked, time(), UTC) + timedelta(days=1) - timedelta.resolution)
+        if found is None:
+            first = next((entry.at for entry in entries if entry.target), "never")
+            raise RollbackRefusedError(
+                f"nothing was live at the end of {wanted} (UTC), the first release was made live {first}; {listed}"
+            )
+        return found
+    fitting = [name for name in known if name == wanted] or [name for name in known if name.startswith(wanted)]
+    if len(fitting) != 1:
+        how = (
+            f"{len(fitting)} releases begin with {wanted!r}" if fitting else f"no release is or begins with {wanted!r}"
+        )
+        raise RollbackRefusedError(f"{how}; name a date YYYY-MM-DD, {PREVIOUS!r} or an id; {listed}")
+    return fitting[0]
+
+
+def release_ids(models: Path) -> list[str]:
+    """Every version in the order of their ids, which begin with the time they were made."""
+    folder = models / VERSIONS
+    if not folder.is_dir():
+        return []
+    return sorted(one.name for one in folder.iterdir() if one.is_dir() and not one.is_symlink() and one.name[0] != ".")
+
+
+def released_version(models: Path, release_id: str) -> Artifact:
+    """One version, every file verified.
+
+    Raises:
+        RollbackRefusedError: there is none of this name.
+        IntegrityError: a file is missing, unlisted or changed.
+    """
+    if release_id not in release_ids(models):
+        raise RollbackRefusedError(
+            f"{models / VERSIONS / release_id} is not there any more; there are {', '.join(release_ids(models)) or 'none'}"
+        )
+    version = read_version(models / VERSIONS / release_id)
+    missing = sorted({WEIGHTS_FILE, CARD_FILE} - set(version.files))
+    if missing:
+        raise IntegrityError(
+            f"{version.folder}: no {', '.join(missing)} in it: it is no release; remove it or restore it"
+        )
+    return version
 
 
 def current_release(models: Path) -> tuple[Artifact, dict[str, Any]]:
@@ -59,3 +217,58 @@ def current_release(models: Path) -> tuple[Artifact, dict[str, Any]]:
     """
     released = read_artifact(models / VERSIONS)
     return released, json.loads(released.path(CARD_FILE).read_text())
+
+
+def deploy_problems(models: Path) -> list[str]:
+    """What keeps readers of the fixed names from the live version, in words; empty: the link resolves, every file is what was
+    written, and the fixed names lead there."""
+    try:
+        live, _ = current_release(models)
+    except (ArtifactMissingError, IntegrityError, ValueError) as error:
+        return [str(error)]
+    problems = []
+    for fixed, name in FIXED_NAMES.items():
+        link = models / fixed
+        if not link.is_symlink():
+            problems.append(f"{link} is missing; release again")
+        elif link.resolve() != live.path(name).resolve():
+            problems.append(f"{link} leads to {link.resolve()}, not into the live version; release again")
+    return problems
+
+
+def _settle(staged: Artifact, target: Path) -> Artifact:
+    """Rename a finished version to its place; an intact equal one stays, a damaged one is set aside."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        try:
+            existing = read_version(target)
+        except IntegrityError:
+            set_aside(target)
+        else:
+            if existing.files != staged.files:
+                raise FileExistsError(f"{target} exists with other content; versions are never overwritten")
+            return existing
+    os.rename(staged.folder, target)
+    fsync_folder(target.parent)
+    return read_version(target)
+
+
+def _deploy(models: Path, version: Artifact, action: str, reason: str) -> Deployment:
+    card = json.loads(version.path(CARD_FILE).read_text())
+    return deploy(
+        models,
+        version.version,
+        action=action,
+        reason=reason,
+        verdict=card.get("verdict"),
+        weights_sha256=version.files[WEIGHTS_FILE],
+        card_sha256=version.files[CARD_FILE],
+    )
+
+
+def _held(rollback: Deployment, release_id: str) -> str:
+    why = f": {rollback.reason}" if rollback.reason else ""
+    return (
+        f"not live: its weights are those of {rollback.source}, which {rollback.who} rolled back from at {rollback.at}{why}; "
+        f"to make it live all the same, roll back to {release_id}"
+    )

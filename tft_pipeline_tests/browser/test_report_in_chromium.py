@@ -19,6 +19,7 @@ import pytest
 
 from tft_pipeline.pipeline.report.build import build_report
 from tft_pipeline_tests.conftest import Workbench
+from tft_pipeline_tests.report_page import CHARTS
 from tft_pipeline_tests.report_records import made_records
 
 CHROMIUM = shutil.which("chromium")
@@ -163,7 +164,7 @@ def test_no_script_fails_and_nothing_is_asked_of_a_network(seen: Opened) -> None
 
 def test_every_chart_is_drawn_with_its_traces(seen: Opened) -> None:
     shapes = Shapes(seen.document)
-    assert seen.drawn == len(shapes.svgs) == 13
+    assert seen.drawn == len(shapes.svgs) == len(CHARTS)
     assert all(count >= 2 for count in shapes.svgs.values()), shapes.svgs  # the drawing and its labels
     assert all(count >= 1 for count in shapes.traces.values()), shapes.traces
     assert "could not be drawn" not in seen.document.partition("<script")[0]
@@ -174,7 +175,7 @@ def test_the_stored_report_of_a_finished_run_is_drawn_whole(finished: Workbench,
     shapes = Shapes(seen.document)
     assert seen.console == []
     assert seen.requests == []
-    assert seen.drawn == len(shapes.svgs) == 14
+    assert seen.drawn == len(shapes.svgs) == 20
     assert all(count >= 2 for count in shapes.svgs.values()), shapes.svgs
     assert "could not be drawn" not in seen.document.partition("<script")[0]
     assert re.search(r"<h1>small: out of sample</h1>", seen.document)
@@ -231,4 +232,4 @@ def test_a_script_that_slipped_into_the_page_is_stopped_by_its_policy(page: Path
     assert any("Content Security Policy" in line for line in seen.console)
     assert 'data-slipped="yes"' not in seen.document
     assert seen.requests == []
-    assert seen.drawn == 13
+    assert seen.drawn == len(CHARTS)

@@ -454,3 +454,25 @@ def test_first_and_last_date_are_read_in_the_time_zone_of_the_bars() -> None:
         frame, timezone="Asia/Tokyo", symbols=None, start=date(2024, 1, 2), end=date(2024, 1, 4), min_bars=1
     )
     assert kept["timestamp"].dt.convert_time_zone("Asia/Tokyo").dt.day().to_list() == [2, 3, 4]
+
+
+@pytest.mark.parametrize("zone", [None, "America/New_York"])
+def test_bars_stamped_with_their_openings_are_those_stamped_with_their_closes(zone):
+    # the clocks of New York change on 2024-03-10 at 2:00, between the openings
+    hour = timedelta(hours=1)
+    closes = [datetime(2024, 3, 9, 21, tzinfo=UTC) + k * hour for k in range(30)]
+    by_close = pl.DataFrame({"timestamp": closes, "symbol": "A", "close": 100.0 + np.arange(30.0)})
+    by_open = by_close.with_columns(pl.col("timestamp") - hour)
+    if zone is not None:
+        by_open = by_open.with_columns(pl.col("timestamp").dt.convert_time_zone(zone).dt.replace_time_zone(None))
+    period = {"start": date(2024, 3, 10), "end": date(2024, 3, 10)}
+    found = normalise(by_open, timezone=zone, opened_before=hour, **period)
+    assert found.equals(normalise(by_close, timezone=zone, **period))
+    assert 20 < found.height < 30
+
+
+def test_a_publication_is_not_moved_with_the_stamps():
+    frame = bars().with_columns(available_at=pl.col("timestamp") + timedelta(hours=3), score=1.0)
+    moved = normalise(frame, opened_before=timedelta(hours=1))
+    assert moved["available_at"].equals(normalise(frame)["available_at"])
+    assert (moved["timestamp"] - normalise(frame)["timestamp"]).unique().to_list() == [timedelta(hours=1)]

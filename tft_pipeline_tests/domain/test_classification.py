@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics
+from sklearn.calibration import calibration_curve
 
 from tft_pipeline.domain.classification import (
     accuracy,
@@ -14,6 +15,7 @@ from tft_pipeline.domain.classification import (
     expected_calibration_error,
     f1,
     log_loss,
+    reliability_rows,
     wilson_interval,
 )
 
@@ -74,6 +76,54 @@ def test_auc_depends_on_order_only_and_mirrors(seed):
     y, p = sample(seed, 60, coarse=True)
     assert auc_roc(y, np.exp(3 * p)) == pytest.approx(auc_roc(y, p))
     assert auc_roc(y, -p) == pytest.approx(1.0 - auc_roc(y, p))
+
+
+def test_reliability_is_that_of_scikit_learn_with_bins_of_equal_counts():
+    y, p = sample(11, 1000)
+    rows = reliability_rows(y, p)
+    came, said = calibration_curve(y, p, n_bins=10, strategy="quantile")
+    assert len(rows) == 10
+    assert {row["n"] for row in rows} <= {99, 100, 101}
+    assert [row["share_up"] for row in rows] == pytest.approx(came.tolist(), abs=0.02)
+    assert [row["mean_probability"] for row in rows] == pytest.approx(said.tolist(), abs=0.002)
+    for row in rows:
+        peer = binomtest(round(row["share_up"] * row["n"]), row["n"]).proportion_ci(0.95, method="wilson")
+        assert row["interval"] == pytest.approx((peer.low, peer.high))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), n_bins=st.integers(1, 20), coarse=st.booleans())
+def test_reliability_bins_hold_every_row_once_and_equal_probabilities_together(seed, n_bins, coarse):
+    y, p = sample(seed, 120, coarse=coarse)
+    rows = reliability_rows(y, p, n_bins=n_bins)
+    assert sum(row["n"] for row in rows) == 120
+    assert sum(row["n"] * row["share_up"] for row in rows) == pytest.approx(y.sum())
+    assert sum(row["n"] * row["mean_probability"] for row in rows) == pytest.approx(p.sum())
+    said = [row["mean_probability"] for row in rows]
+    assert said == sorted(said)
+    assert len(rows) <= min(n_bins, len(np.unique(p)))
+    if coarse:  # bins end where a value ends: none is split
+        counts = [row["n"] for row in rows]
+        ends = set(np.cumsum(np.unique(p, return_counts=True)[1]).tolist())
+        assert set(np.cumsum(counts).tolist()) <= ends
+
+
+def test_reliability_intervals_count_the_rows_of_a_bar_once():
+    y, p = sample(12, 300)
+    rows = reliability_rows(np.repeat(y, 4), np.repeat(p, 4), bars=np.repeat(np.arange(300), 4), n_bins=5)
+    alone = reliability_rows(y, p, n_bins=5)
+    for row, one in zip(rows, alone, strict=True):
+        assert (row["n"], row["n_bars"]) == (4 * one["n"], one["n"])
+        assert row["interval"] == pytest.approx(one["interval"])
+    with pytest.raises(ValueError, match="one a row"):
+        reliability_rows(y, p, bars=np.arange(10))
+    with pytest.raises(ValueError, match="n_bins"):
+        reliability_rows(y, p, n_bins=0)
+
+
+def test_a_constant_probability_is_one_bin():
+    (row,) = reliability_rows(np.array([0, 1, 1, 0]), np.full(4, 0.4))
+    assert (row["n"], row["share_up"], row["mean_probability"]) == (4, 0.5, pytest.approx(0.4))
 
 
 def test_break_even_accuracy_is_where_bets_on_direction_earn_their_cost():

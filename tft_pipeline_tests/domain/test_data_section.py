@@ -1,5 +1,6 @@
 """Single sections of an experiment file, where a rule is too particular for the tests of the whole file."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -110,3 +111,26 @@ def test_data_that_no_chosen_feature_reads_is_refused(given: dict[str, Any], gro
         small({**given, "features.groups": ["ret"], "features.names": None})
     for chosen in ({"groups": ["ret", group]}, {"names": ["ret_1", name]}, {"groups": None, "names": None}):
         small(given | {"features.groups": [], "features.names": None} | {f"features.{k}": v for k, v in chosen.items()})
+
+
+@pytest.mark.parametrize("interval", ["1m", "5m", "15m", "1h"])
+def test_openings_are_one_interval_before_their_closes(interval: str) -> None:
+    given = {"interval": interval, "market_symbol": None}
+    lengths = {
+        "1m": timedelta(minutes=1),
+        "5m": timedelta(minutes=5),
+        "15m": timedelta(minutes=15),
+        "1h": timedelta(hours=1),
+    }
+    assert data(**given, stamp="open").opened_before == lengths[interval]
+    assert data(**given, stamp="close").opened_before == data(**given).opened_before == timedelta(0)
+    assert data(**given, stamp="open").fingerprint() != data(**given).fingerprint()
+
+
+def test_daily_bars_stamped_with_their_openings_are_refused_with_the_reason() -> None:
+    with pytest.raises(
+        ValidationError, match=r"stamp is open and interval is 1d: .* when its session ends.* stamp: close"
+    ):
+        data(interval="1d", stamp="open")
+    with pytest.raises(ValidationError, match="stamp"):
+        data(interval="1h", stamp="middle")

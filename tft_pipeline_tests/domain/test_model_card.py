@@ -49,7 +49,7 @@ TAKEN = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 def card(
     *,
     reasons: tuple[str, ...] = (),
-    p95: float = 12.0,
+    p95: float | None = 12.0,
     drift: str = "stable",
     psi: tuple[float | None, ...] = (0.1, None, 0.3),
     network: dict[str, Any] | None = None,
@@ -151,12 +151,14 @@ def card(
         latency=LatencyBenchmark(
             fold="f1",
             weights_sha256="ab",
-            latency_ms={"mean": 10.0, "p50": 9.0, "p95": p95, "p99": 14.0, "p999": None},
+            latency_ms={"mean": 10.0, "p50": 9.0, "p95": 12.0, "p99": 14.0, "p999": None, "p95_ci": [11.0, p95]},
             environment={"device": "cpu", "threads": 1, "cold_start_ms": 5.0, "load_ms": 4.0},
             warmup=2,
             n=20,
             max_p95_ms=40.0,
-            within_limit=p95 <= 40.0,
+            within_limit=p95 is not None and p95 <= 40.0,
+            form="onnx_window",
+            open_loop={"p95": 13.0, "distribution": {"ms": [1.0], "share": [1.0]}},
         ),
         drift=DriftRecord(
             fold="f1",
@@ -249,7 +251,8 @@ def test_no_reason_is_go():
     ("changes", "words"),
     [
         ({"reasons": ("production: PSR 0.5",)}, ["production: PSR 0.5"]),
-        ({"p95": 40.5}, ["latency: p95 40.5 ms is above 40.0 ms"]),
+        ({"p95": 40.5}, ["latency: the upper bound 40.5 ms of the p95 is above 40 ms"]),
+        ({"p95": None}, ["latency: 20 timed calls are too few to bound the p95 from above: at 95% it takes 72"]),
         ({"drift": "retrain"}, ["drift: retrain over the last 10 bars"]),
         ({"drift": "insufficient_data"}, ["drift: insufficient_data"]),
     ],
@@ -284,3 +287,9 @@ def test_the_index_is_no_symbol_of_the_model_and_no_machine_path_is_told():
     text = json.dumps(card())
     assert not re.search(r'"/[a-z]', text)
     assert str(Path.home()) not in text
+
+
+def test_the_card_says_which_form_was_timed_and_leaves_the_drawing_of_its_open_loop_out():
+    inference = card()["inference"]
+    assert inference["form"] == "onnx_window"
+    assert inference["open_loop"] == {"p95": 13.0}

@@ -8,9 +8,11 @@ import torch
 
 from tft_pipeline.domain.folds import Span
 from tft_pipeline.domain.panel import Panel
+from tft_pipeline.domain.phases import LatencySection
 from tft_pipeline.model.fit import FittedFold
+from tft_pipeline.model.forms import decide
 from tft_pipeline.model.inference import predict
-from tft_pipeline.model.latency import benchmark_latency, decide
+from tft_pipeline.model.latency import benchmark_latency
 from tft_pipeline_tests.oracles.model_panels import NETWORK, random_panel, small_fit
 
 SECTION = NETWORK.model_copy(update={"n_context": 3, "context_bars": 6, "static_symbol": True})
@@ -75,4 +77,5 @@ def test_one_decision_equals_the_prediction_of_its_bar(fitted: FittedFold, panel
 
 
 def test_latency_counts_the_context_set(fitted: FittedFold) -> None:
-    assert benchmark_latency(fitted, warmup=1, n=20, seed=0)["n"] == 20
+    settings = LatencySection(warmup=1, n=20, forms=(), rate_per_s=500.0)
+    assert benchmark_latency(fitted, settings, seed=0).chosen["form"] == "eager"

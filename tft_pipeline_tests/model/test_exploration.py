@@ -72,13 +72,13 @@ def test_weights_that_are_not_numbers_end_the_fold(
     planned_fold: tuple[Panel, FoldSpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     panel, spec = planned_fold
-    honest = inference.predict
+    honest = inference.selection_weights
 
     def without_a_weight(*args: Any) -> Any:
         found = honest(*args)
-        found.vsn_weights[1] = np.nan
+        found[1] = np.nan
         return found
 
-    monkeypatch.setattr(exploration.inference, "predict", without_a_weight)
+    monkeypatch.setattr(exploration.inference, "selection_weights", without_a_weight)
     with pytest.raises(FloatingPointError, match=r"1 of 5 selection weights are not finite \(mean_5 first\): the fold"):
         explore_fold(panel, spec, permutations=0)

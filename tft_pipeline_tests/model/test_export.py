@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from tft_pipeline.domain.sections import NetworkSection
-from tft_pipeline.model.export import streaming_onnx, window_onnx
+from tft_pipeline.model.batch import WindowBatch
+from tft_pipeline.model.export import lstm_onnx, streaming_onnx, window_onnx
 from tft_pipeline.model.folded import FoldedTft
+from tft_pipeline.model.lstm import LstmNetwork
 from tft_pipeline.model.network import Tft
 
 T, V = 10, 5
@@ -81,3 +83,29 @@ def test_several_windows_are_forecast_at_once() -> None:
     values, observed, _ = _bars(section, n=T + 2)
     batch = values[0].unfold(0, T, 1).transpose(1, 2).contiguous(), observed[0].unfold(0, T, 1).contiguous()
     np.testing.assert_allclose(session.run(None, _given(session, *batch))[0], folded(*batch)[0].position, atol=1e-5)
+
+
+def test_the_exported_lstm_equals_torch_on_every_bar() -> None:
+    """The guide's layers; a bar that is not observed enters as zeros, whatever values it carries."""
+    torch.manual_seed(2)
+    section = NetworkSection(family="lstm", hidden=8, heads=2, lstm_layers=2, dropout=0.1)
+    network = LstmNetwork(V, section, "joint_quantile").eval()
+    session = onnxruntime.InferenceSession(lstm_onnx(network, lookback=T))
+    values = torch.randn(1, 25, V, generator=torch.Generator().manual_seed(1))
+    observed = torch.rand(1, 25, generator=torch.Generator().manual_seed(2)) > 0.15
+    assert [node.name for node in session.get_outputs()] == ["forecast_position", "forecast_quantiles"]
+    for t in range(T, 26):
+        window = values[:, t - T : t], observed[:, t - T : t]
+        with torch.no_grad():
+            forecast = network.forecast_last(WindowBatch(values=window[0], observed=window[1]))
+        expected = [part for part in forecast if part is not None]
+        for one, other in zip(session.run(None, _given(session, *window)), expected, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_exporting_an_lstm_leaves_the_network_as_it_was() -> None:
+    section = NetworkSection(family="lstm", hidden=4, heads=2, dropout=0.1)
+    network = LstmNetwork(V, section, "bce").train()
+    lstm_onnx(network, lookback=T)
+    assert network.training
+    assert all(parameter.requires_grad for parameter in network.parameters())

@@ -18,7 +18,7 @@ from tft_pipeline.model.context_pool import context_pool
 from tft_pipeline.model.families import build_network
 from tft_pipeline.model.fit import FittedFold
 from tft_pipeline.model.heads import QUANTILES
-from tft_pipeline.model.inference import by_token, predict
+from tft_pipeline.model.inference import by_token, predict, selection_weights
 from tft_pipeline.model.network import Tft
 from tft_pipeline.model.windows import panel_tensors
 from tft_pipeline_tests.oracles.model_panels import NETWORK, TRAINING, random_panel, small_fit
@@ -93,6 +93,35 @@ def test_predictions_equal_the_last_bar_of_whole_windows(of_any_family: FittedFo
     assert np.isnan(actual.vsn_weights).all() == (fitted.network.family == "lstm")
     assert actual.quantiles is None
     assert actual.raw_position.dtype == np.float64
+
+
+@pytest.mark.parametrize("until", [108, 109, 120, 125, 138])
+def test_forecasts_that_are_not_wanted_are_left_out_and_the_others_are_the_same_to_the_bit(
+    of_any_family: FittedFold, panel: Panel, until: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    span = Span(108, 138)
+    step = 5  # bars a chunk
+    monkeypatch.setattr(
+        inference, "TOKENS_A_CHUNK", step * of_any_family.training.lookback * len(panel.between(*span).symbols)
+    )
+    every, some = predict(of_any_family, panel, span), predict(of_any_family, panel, span, until=until)
+    done = max(step, -(-(until - span.start) // step) * step)
+    for name in COLUMNS:
+        np.testing.assert_array_equal(getattr(some, name)[:, :done], getattr(every, name)[:, :done])
+        assert np.isnan(getattr(some, name)[:, done:]).all()
+    np.testing.assert_array_equal(some.vsn_weights, every.vsn_weights)
+
+
+@pytest.mark.parametrize("span", [Span(108, 138), Span(0, 9)])
+def test_selection_weights_are_those_of_the_predictions_to_the_bit_and_only_a_tft_has_them(
+    of_any_family: FittedFold, panel: Panel, span: Span
+) -> None:
+    if of_any_family.network.family == "tft":
+        expected = predict(of_any_family, panel, span).vsn_weights
+        np.testing.assert_array_equal(selection_weights(of_any_family, panel, span), expected)
+    else:
+        with pytest.raises(ValueError, match="has no variable selection of its own"):
+            selection_weights(of_any_family, panel, span)
 
 
 @pytest.mark.parametrize("family", ["tft", "lstm"])

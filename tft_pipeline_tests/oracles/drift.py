@@ -1,6 +1,8 @@
-"""PSI, Jensen-Shannon and the sliding-window null by counting one value at a time."""
+"""PSI, Kolmogorov-Smirnov and the sliding-window null by counting one value at a time."""
 
 import math
+
+Rows = list[list[float]]
 
 
 def shares(values: list[float], edges: list[float]) -> list[int]:
@@ -26,16 +28,30 @@ def psi_of_counts(reference: list[int], recent: list[int], used: list[bool]) -> 
     return total
 
 
-def null_psis(reference: list[list[float]], recent: list[list[float]], edges: list[float], step: int) -> list[float]:
-    """Each window of the recent length against the rest of the reference; rows are bars with one value a symbol."""
-    window = len(recent)
-    flat = [value for bar in reference for value in bar]
-    everything = shares(flat, edges)
-    now = shares([value for bar in recent for value in bar], edges)
-    used = [a + b > 0 for a, b in zip(everything, now, strict=True)]
+def null_pairs(reference: Rows, recent: Rows, step: int) -> list[tuple[list[float], list[float]]]:
+    """Values of each window of the recent length, from the newest on, and of all other bars; rows are bars."""
+    window, pool = len(recent), reference + recent
     found = []
-    for start in range(0, len(reference) - window + 1, step):
-        inside = shares([value for bar in reference[start : start + window] for value in bar], edges)
-        rest = [a - b for a, b in zip(everything, inside, strict=True)]
-        found.append(psi_of_counts(rest, inside, used))
+    for start in range(len(reference) - window, -1, -step):
+        inside = [value for bar in pool[start : start + window] for value in bar]
+        outside = [value for bar in pool[:start] + pool[start + window :] for value in bar]
+        found.append((inside, outside))
     return found
+
+
+def null_psis(reference: Rows, recent: Rows, edges: list[float], step: int) -> list[float]:
+    """PSI of each window of the recent length against all other bars."""
+    everything = shares([value for bar in reference + recent for value in bar], edges)
+    used = [count > 0 for count in everything]
+    return [
+        psi_of_counts(shares(outside, edges), shares(inside, edges), used)
+        for inside, outside in null_pairs(reference, recent, step)
+    ]
+
+
+def gap_at(points: list[float], inside: list[float], outside: list[float]) -> float:
+    """Largest difference of the shares of known values below one of the points."""
+    here, there = ([value for value in side if not math.isnan(value)] for side in (inside, outside))
+    return max(
+        abs(sum(v < point for v in here) / len(here) - sum(v < point for v in there) / len(there)) for point in points
+    )

@@ -83,6 +83,7 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
         ({"drift.recent_bars": 12}, {"drift_report"}),
         ({"tuning.n_trials": 4}, {"tuned_hyperparameters"}),
         ({"evaluation.min_psr": 0.97}, {"oos_performance"}),
+        ({"evaluation.min_accuracy": 0.55}, {"oos_performance", "model_card", "release"}),
         ({"ensemble.l2": 0.5}, {"ensemble_weights"}),
         ({"description": "other words"}, {"model_card"}),
     ],

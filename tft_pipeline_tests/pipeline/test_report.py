@@ -12,12 +12,14 @@ import polars as pl
 import pytest
 
 from tft_pipeline.domain.findings import PurgeComparison, ResearchPaths
+from tft_pipeline.domain.performance_targets import METRICS, absent_targets
 from tft_pipeline.pipeline.report.build import build_report, report_page
 from tft_pipeline.pipeline.report.charts import MOST_POINTS, thinned
 from tft_pipeline.pipeline.report.markup import DASH, MINUS, THIN_SPACE
 from tft_pipeline.pipeline.report.records import ReportRecords
 from tft_pipeline.pipeline.report.sections.equity import equity_section
-from tft_pipeline_tests.report_page import SECTIONS, Parsed
+from tft_pipeline.pipeline.report.sections.targets import targets_section
+from tft_pipeline_tests.report_page import CHARTS, SECTIONS, Parsed
 from tft_pipeline_tests.report_records import made_records, minute_stamps
 
 HOSTILE = "<script>alert(1)</script><b>&\"'</b><!-- {{x}} %{y}"
@@ -45,10 +47,9 @@ def test_every_section_stands_in_its_order_and_the_contents_lead_to_it(page: Par
 
 def test_every_chart_has_a_place_a_title_and_something_drawn(page: Parsed) -> None:
     places = [attributes["id"] for attributes, _ in page.of("div") if attributes.get("class") == "chart"]
-    assert places == [chart["id"] for chart in page.charts]
-    assert len(places) == 13
+    assert places == [chart["id"] for chart in page.charts] == CHARTS
     assert all(text for _, text in page.of("figcaption"))
-    assert len(page.of("figcaption")) == 13
+    assert len(page.of("figcaption")) == len(CHARTS)
     assert all(chart["data"] for chart in page.charts)
 
 
@@ -106,7 +107,7 @@ def test_tables_hold_one_row_a_fold_feature_symbol_trial_guard_and_look(page: Pa
     keys = [spec.key for spec in records.plan.specs]
     assert [heads.count(key) for key in keys] == [3] * len(keys)  # folds, inflation, hashes
     for row in records.selected.rows:
-        assert heads.count(row["feature"]) == 1
+        assert heads.count(row["feature"]) == 2  # selection, drift
     for row in records.performance.symbols:
         assert heads.count(row["symbol"]) == 1
     for row in records.audit.rows:
@@ -265,7 +266,7 @@ def test_optional_records_are_shown_when_they_are_there(records: ReportRecords, 
     shown = Parsed(build_report(replace(records, research_paths=paths, purge_comparison=purge)))
     assert "2 of 5 paths through the research period lost money" in shown.seen
     assert "Without purge: Sharpe higher by 0.30." in shown.seen
-    assert len(shown.charts) == 14
+    assert len(shown.charts) == len(CHARTS) + 1
 
 
 def test_a_comparison_of_another_plan_is_not_shown_as_if_it_were_of_this_run(records: ReportRecords) -> None:
@@ -279,6 +280,28 @@ def test_a_comparison_of_another_plan_is_not_shown_as_if_it_were_of_this_run(rec
         "was made of another plan, so it is not shown; run it again: materialise small/purge_comparison" in shown.seen
     )
     assert "higher by 0.30" not in shown.seen
+
+
+def test_every_performance_target_is_a_row_with_its_result(page: Parsed, records: ReportRecords) -> None:
+    heads = [text for attributes, text in page.of("th") if attributes.get("scope") == "row"]
+    cells = [text for _, text in page.of("td")]
+    assert [row["metric"] for row in records.release.targets] == list(METRICS)
+    for row in records.release.targets:
+        assert row["metric"].replace("_", " ") in heads
+        assert row["target"] in cells
+    assert {"✓ pass", "✗ FAIL"} <= set(cells)
+    assert "Of 6 performance targets" in page.seen
+
+
+def test_a_target_that_is_not_known_is_no_pass_on_the_page(records: ReportRecords) -> None:
+    unknown = records.release.model_copy(update={"targets": absent_targets("nothing was measured")})
+    section = targets_section(replace(records, release=unknown))
+    text = "".join(str(part) for part in section.parts)
+    assert section.finding == "Of 5 performance targets 5 not known."
+    assert "✓" not in text
+    assert text.count("? not known") == 5
+    none = records.release.model_copy(update={"targets": ()})
+    assert targets_section(replace(records, release=none)).finding == "The release holds no performance targets."
 
 
 def test_accuracy_stands_beside_its_break_even_and_an_interval_on_bars(page: Parsed) -> None:

@@ -1,12 +1,32 @@
 import json
 import os
+import shutil
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tft_pipeline.storage.artifacts import Artifact, ArtifactMissingError, IntegrityError, write_artifact
-from tft_pipeline.storage.releases import CARD_FILE, current_release, write_release
+from tft_pipeline.storage.deployments import (
+    LOG_FILE,
+    VERSIONS,
+    DeploymentLockedError,
+    deployment_lock,
+    deployments,
+    linked_release,
+)
+from tft_pipeline.storage.releases import (
+    CARD_FILE,
+    TARGETS_FILE,
+    RollbackRefusedError,
+    current_release,
+    deploy_problems,
+    find_release,
+    release_ids,
+    roll_back,
+    write_release,
+)
 
 
 def bundle(root: Path, text: str = "one") -> Artifact:
@@ -26,7 +46,7 @@ def models(tmp_path: Path) -> Path:
 def test_a_release_holds_the_bundle_and_the_card(models):
     released, card = current_release(models)
     assert released.version == "r1"
-    assert set(released.files) == {"weights.safetensors", "network.json", CARD_FILE}
+    assert set(released.files) == {"weights.safetensors", "network.json", CARD_FILE, TARGETS_FILE}
     assert released.path("weights.safetensors").read_text() == "weights one"
     assert card == {"verdict": "NO-GO"}
 
@@ -75,7 +95,8 @@ def test_one_id_is_released_once(models, tmp_path):
         write_release(models, release_id="r1", bundle=bundle(tmp_path / "fold"), card={"verdict": "GO"})
     assert current_release(models) == before
     again = write_release(models, release_id="r1", bundle=bundle(tmp_path / "fold"), card={"verdict": "NO-GO"})
-    assert again == before[0]
+    assert again.version == before[0]
+    assert len(deployments(models)) == 1, "what is live already is not deployed again"
 
 
 def test_a_card_that_has_no_json_form_releases_nothing(models, tmp_path):
@@ -103,3 +124,229 @@ def test_an_id_that_is_no_plain_name_is_refused(models, tmp_path):
 def test_without_a_release_there_is_no_current_one(tmp_path):
     with pytest.raises(ArtifactMissingError):
         current_release(tmp_path / "models")
+
+
+def released(models: Path, release_id: str, text: str, verdict: str = "NO-GO") -> None:
+    write_release(models, release_id=release_id, bundle=bundle(models.parent / "fold", text), card={"verdict": verdict})
+
+
+def at(models: Path, moments: list[str]) -> None:
+    """Date the log's entries: the clock is no part of what is tested."""
+    log = models / LOG_FILE
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    log.write_text("".join(json.dumps(row | {"at": moments[row["sequence"] - 1]}) + "\n" for row in rows))
+
+
+@pytest.fixture(scope="module")
+def three_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three releases, live from the 10th, the 12th and the 14th of a month on; tests that change them copy them."""
+    models = tmp_path_factory.mktemp("three") / "models"
+    for k, verdict in enumerate(("GO", "NO-GO", "NO-GO"), start=1):
+        released(models, f"r{k}", f"weights {k}", verdict)
+    at(models, [f"2025-10-{day}T12:00:00+00:00" for day in (10, 12, 14)])
+    return models
+
+
+@pytest.fixture
+def three(three_once: Path, tmp_path: Path) -> Path:
+    """A private copy of the three releases."""
+    return shutil.copytree(three_once, tmp_path / "models", symlinks=True)
+
+
+NOW = datetime(2025, 10, 20, 9, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("2025-10-10", "r1"),
+        ("2025-10-11", "r1"),
+        ("2025-10-12", "r2"),
+        ("2025-10-13", "r2"),
+        ("2025-10-14", "r3"),
+        ("2025-10-20", "r3"),
+        ("r1", "r1"),
+        ("previous", "r2"),
+    ],
+)
+def test_a_release_is_found_by_the_date_it_was_live_by_its_id_or_as_the_one_before(three_once, wanted, expected):
+    assert find_release(three_once, wanted, now=NOW) == expected
+
+
+def test_a_date_names_what_was_live_at_its_end_rollbacks_counted(three):
+    roll_back(three, "r1", reason="worse")
+    at(three, [f"2025-10-{day}T12:00:00+00:00" for day in (10, 12, 14)] + ["2025-10-16T23:59:59+00:00"])
+    assert find_release(three, "2025-10-15", now=NOW) == "r3"
+    assert find_release(three, "2025-10-16", now=NOW) == "r1"
+
+
+def test_the_sequence_orders_deployments_when_the_clock_went_back(three):
+    at(three, ["2025-10-10T12:00:00+00:00", "2025-10-19T12:00:00+00:00", "2025-10-14T12:00:00+00:00"])
+    assert find_release(three, "2025-10-19", now=NOW) == "r3"
+    assert find_release(three, "2025-10-13", now=NOW) == "r1"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "match"),
+    [
+        ("2025-10-09", "nothing was live at the end of 2025-10-09 .* r1, r2, r3"),
+        ("2025-10-21", "has not begun"),
+        ("2025-02-30", "no release is or begins with '2025-02-30'"),
+        ("r", "3 releases begin with 'r'; .* r1, r2, r3"),
+        ("", "3 releases begin with ''"),
+        ("best", "no release is or begins with 'best'; .* r1, r2, r3"),
+        ("../r1", "no release is or begins with"),
+    ],
+)
+def test_what_names_no_single_release_is_refused_with_what_there_is(three_once, wanted, match):
+    with pytest.raises(RollbackRefusedError, match=match):
+        find_release(three_once, wanted, now=NOW)
+
+
+def test_the_beginning_of_an_id_is_enough_where_only_one_has_it(three):
+    released(three, "s-long-name", "weights 4")
+    assert find_release(three, "s-lo", now=NOW) == "s-long-name"
+    released(three, "s-long", "weights 5")
+    assert find_release(three, "s-long", now=NOW) == "s-long", "a whole id is not ambiguous"
+
+
+def test_the_one_before_leads_back_each_time_and_never_forth(three):
+    for expected in ("r2", "r1"):
+        found = find_release(three, "previous", now=NOW)
+        assert found == expected
+        roll_back(three, found, reason="")
+    with pytest.raises(RollbackRefusedError, match="nothing was live before r1"):
+        find_release(three, "previous", now=NOW)
+
+
+def test_a_release_made_while_another_was_rolled_back_to_goes_back_to_that_one(three):
+    roll_back(three, "r1", reason="")
+    released(three, "r4", "weights 4")
+    assert find_release(three, "previous", now=NOW) == "r1"
+
+
+def test_without_releases_there_is_nothing_to_go_back_to(tmp_path):
+    with pytest.raises(RollbackRefusedError, match="nothing was released"):
+        find_release(tmp_path / "models", "previous", now=NOW)
+
+
+def test_a_rollback_swaps_every_fixed_name_and_writes_who_why_and_hashes(three):
+    done = roll_back(three, "r1", reason="loses money")
+    assert linked_release(three) == "r1"
+    assert (three / "best_tft.safetensors").read_text() == "weights weights 1"
+    assert json.loads((three / "best_tft_model_card.json").read_text()) == {"verdict": "GO"}
+    assert (done.sequence, done.action, done.source, done.target) == (4, "rollback", "r3", "r1")
+    assert (done.reason, done.verdict, done.state) == ("loses money", "GO", "done")
+    live, _ = current_release(three)
+    assert (done.weights_sha256, done.card_sha256) == (live.files["weights.safetensors"], live.files[CARD_FILE])
+    assert done.who
+    assert deployments(three)[-1] == done
+    assert deploy_problems(three) == []
+
+
+def test_a_release_that_is_live_is_not_rolled_back_to(three):
+    before = (three / LOG_FILE).read_bytes()
+    with pytest.raises(RollbackRefusedError, match="r3 is live already"):
+        roll_back(three, "r3", reason="")
+    assert (three / LOG_FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "network.json", CARD_FILE, TARGETS_FILE, "manifest.json"])
+def test_a_rollback_to_a_damaged_release_names_the_file_and_changes_nothing(three, name):
+    path = three / VERSIONS / "r1" / name
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+    log = (three / LOG_FILE).read_bytes()
+    with pytest.raises(IntegrityError, match=name.replace(".", r"\.")):
+        roll_back(three, "r1", reason="")
+    assert linked_release(three) == "r3"
+    assert (three / LOG_FILE).read_bytes() == log
+
+
+def test_a_release_whose_folder_is_gone_is_refused(three):
+    shutil.rmtree(three / VERSIONS / "r1")
+    assert find_release(three, "2025-10-10", now=NOW) == "r1"
+    with pytest.raises(RollbackRefusedError, match="r1 is not there any more; there are r2, r3"):
+        roll_back(three, "r1", reason="")
+
+
+def test_a_folder_that_is_a_version_but_no_release_is_refused(three):
+    def fill(folder: Path) -> None:
+        (folder / "a").write_text("a")
+
+    write_artifact(three / "other", fill, version="r0").folder.rename(three / VERSIONS / "r0")
+    with pytest.raises(IntegrityError, match=r"no model_card\.json, weights\.safetensors in it"):
+        roll_back(three, "r0", reason="")
+
+
+def test_weights_that_somebody_went_back_from_are_written_and_held(three):
+    roll_back(three, "r2", reason="drawdown")
+    held = write_release(
+        three, release_id="r4", bundle=bundle(three.parent / "fold", "weights 3"), card={"verdict": "NO-GO", "new": 1}
+    )
+    assert linked_release(three) == "r2"
+    assert held.deployment is None
+    assert "its weights are those of r3" in held.note
+    assert "drawdown" in held.note
+    assert release_ids(three) == ["r1", "r2", "r3", "r4"]
+    assert len(deployments(three)) == 4, "what was not deployed is not in the log of deployments"
+    assert roll_back(three, "r4", reason="it was right after all").target == "r4"
+
+
+def test_weights_of_every_rollback_since_the_last_release_are_held(three):
+    roll_back(three, "r2", reason="")
+    roll_back(three, "r1", reason="")
+    for k in (2, 3):
+        again = bundle(three.parent / "fold", f"weights {k}")
+        held = write_release(three, release_id=f"again-{k}", bundle=again, card={"verdict": "NO-GO", "k": k})
+        assert held.deployment is None, k
+    assert linked_release(three) == "r1"
+
+
+def test_other_weights_end_a_rollback_and_the_log_says_so(three):
+    roll_back(three, "r1", reason="drawdown")
+    new = write_release(
+        three, release_id="r4", bundle=bundle(three.parent / "fold", "weights 4"), card={"verdict": "GO"}
+    )
+    assert linked_release(three) == "r4"
+    assert new.deployment == deployments(three)[-1]
+    assert "ends the rollback of" in new.deployment.reason
+    assert "drawdown" in new.note
+    old = write_release(
+        three, release_id="r5", bundle=bundle(three.parent / "fold", "weights 3"), card={"verdict": "GO"}
+    )
+    assert old.deployment is not None, "a release since ends what the rollback held back"
+
+
+def test_the_same_weights_with_another_card_are_released(three):
+    roll_back(three, "r2", reason="")
+    same = write_release(
+        three, release_id="r4", bundle=bundle(three.parent / "fold", "weights 2"), card={"verdict": "GO"}
+    )
+    assert same.deployment is not None
+    assert linked_release(three) == "r4"
+
+
+def test_two_deployers_do_not_meet(three, monkeypatch):
+    log = (three / LOG_FILE).read_bytes()
+    monkeypatch.setattr("tft_pipeline.storage.deployments.LOCK_SECONDS", 0.05)
+    with deployment_lock(three):
+        with pytest.raises(DeploymentLockedError, match="another process is deploying"):
+            roll_back(three, "r1", reason="")
+        with pytest.raises(DeploymentLockedError):
+            released(three, "r4", "weights 4")
+    assert linked_release(three) == "r3"
+    assert release_ids(three) == ["r1", "r2", "r3"]
+    assert (three / LOG_FILE).read_bytes() == log
+    assert roll_back(three, "r1", reason="").target == "r1", "the lock is free again"
+
+
+def test_what_keeps_readers_from_the_live_version_is_named(three):
+    (three / "best_tft.safetensors").unlink()
+    assert any("best_tft.safetensors is missing" in problem for problem in deploy_problems(three))
+    (three / "best_tft.safetensors").symlink_to(f"{VERSIONS}/r1/weights.safetensors")
+    assert any("not into the live version" in problem for problem in deploy_problems(three))
+    (three / VERSIONS / "r3" / "extra").write_text("x")
+    assert any("unlisted files ['extra']" in problem for problem in deploy_problems(three))

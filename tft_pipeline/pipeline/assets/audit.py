@@ -164,6 +164,7 @@ def published_rows(graph: ExperimentGraph, snapshot: Snapshot) -> Callable[[], p
             start=data.start,
             end=data.end,
             min_bars=data.min_bars,
+            opened_before=data.opened_before,
         )
         tables = (
             normalise_table(read_source(path), prefix=section.prefix, timezone=data.timezone)

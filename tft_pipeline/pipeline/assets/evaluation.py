@@ -1,29 +1,26 @@
-"""What the walk forward earned and whether it means anything; latency, drift and the blend of the newest model."""
+"""What the walk forward earned and whether it means anything; latency and the blend of the newest model."""
+
+from typing import Any
 
 import dagster as dg
 import numpy as np
 import polars as pl
 
 from tft_pipeline.domain.backtest import BASELINES, backtest
-from tft_pipeline.domain.drift import drift_report as compare_drift
-from tft_pipeline.domain.findings import DriftRecord, EnsembleWeights, LatencyBenchmark, LeakageAudit, OosPerformance
-from tft_pipeline.domain.reports import FeatureCatalogue, FoldPlanReport, TunedHyperparameters
-from tft_pipeline.domain.verdict import (
-    json_ready,
-)
+from tft_pipeline.domain.findings import EnsembleWeights, LatencyBenchmark, LeakageAudit, OosPerformance
+from tft_pipeline.domain.reports import FoldPlanReport, TunedHyperparameters
 from tft_pipeline.pipeline.assets.blend import blend_probabilities
 from tft_pipeline.pipeline.assets.performance import performance_of, statistics_rows
 from tft_pipeline.pipeline.automation import on_all_folds
+from tft_pipeline.pipeline.benching import benchmark_bundle, machine_in_words, open_loop_in_words
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.ledgers import ScoredPeriod, look_at
 from tft_pipeline.pipeline.outputs import content_output, table
-from tft_pipeline.pipeline.panels import panel_of
 from tft_pipeline.pipeline.partitions import planned_folds
 from tft_pipeline.pipeline.plots import bar_picture, histogram_picture, line_picture
 from tft_pipeline.pipeline.usage import measured
-from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
-
-LATENCY_FIGURES = ("mean_ms", "p50_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms", "p95_ci_ms")
+from tft_pipeline.storage.ensemble_json import write_ensemble_json
+from tft_pipeline.storage.fold_bundles import FoldBundle
 
 
 def all_production_folds(graph: ExperimentGraph) -> dg.AssetIn:
@@ -39,7 +36,7 @@ def newest_fold(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> FoldBundl
 
 
 def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
-    """`oos_portfolio`, `oos_performance`, `latency_benchmark`, `drift_report`, `ensemble_weights`."""
+    """`oos_portfolio`, `oos_performance`, `latency_benchmark`, `ensemble_weights`."""
     experiment = graph.experiment
     group = f"{graph.name}_6_evaluation"
     plan_in = dg.AssetIn(graph.key("production_plan"))
@@ -93,7 +90,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         },
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("3", "evaluation", "position", "data"),
+        code_version=graph.code_version("4", "evaluation", "position", "data"),
         automation_condition=on_all_folds(),
     )
     @measured(graph, "oos_performance")
@@ -133,80 +130,31 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         ins={"plan": plan_in, "folds": all_production_folds(graph)},
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("1", "latency"),
+        code_version=graph.code_version("2", "latency"),
         automation_condition=on_all_folds(),
     )
     @measured(graph, "latency_benchmark")
     def latency_benchmark(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> dg.Output[LatencyBenchmark]:
-        """Latency of one decision of the newest model, batch of one; one record."""
-        from tft_pipeline.model.latency import benchmark_latency
-
-        fold = newest_fold(plan, folds)
-        settings = experiment.latency
-        measured = json_ready(
-            benchmark_latency(fold.fitted, warmup=settings.warmup, n=settings.n, seed=experiment.seed)
-        )
-        environment = {name: measured[name] for name in ("threads", "cold_start_ms", "load_ms")}
-        latency = {name.removesuffix("_ms"): measured[name] for name in LATENCY_FIGURES}
-        record = LatencyBenchmark(
-            fold=fold.key,
-            weights_sha256=weights_sha256(fold.fitted),
-            latency_ms=latency,
-            environment={"device": "cpu", **environment},
-            warmup=settings.warmup,
-            n=settings.n,
-            max_p95_ms=settings.max_p95_ms,
-            within_limit=latency["p95"] <= settings.max_p95_ms,
-        )
+        """Latency of one decision of the newest model, in every form of it; one record."""
+        record = benchmark_bundle(newest_fold(plan, folds), experiment.latency, seed=experiment.seed)
+        chosen = next(row for row in record.forms if row["chosen"])
+        figures = record.latency_ms
         return content_output(
             record,
             {
-                "p50_ms": latency["p50"],
-                "p95_ms": latency["p95"],
+                "form": record.form,
                 "within_limit": record.within_limit,
+                **{f"{name}_ms": figures[name] for name in ("p50", "p95", "p99")},
+                "p95_upper_ms": "not bounded" if figures["p95_ci"][1] is None else figures["p95_ci"][1],
+                "forms": table([_timed(row) for row in record.forms]),
+                "left_out": dg.MetadataValue.json(record.left_out),
+                "open_loop": open_loop_in_words(record.open_loop),
+                "machine": machine_in_words(record.machine),
                 "picture": histogram_picture(
-                    measured["samples_ms"],
-                    title="latency of one decision",
+                    chosen["distribution"]["ms"],
+                    title=f"latency of one decision, {record.form}, closed loop",
                     label="milliseconds",
-                    marks={name: latency[name] for name in ("p50", "p95", "p99")},
-                ),
-            },
-        )
-
-    @dg.asset(
-        key=graph.key("drift_report"),
-        ins={
-            "plan": plan_in,
-            "folds": all_production_folds(graph),
-            "features": dg.AssetIn(graph.key("features")),
-            "targets": dg.AssetIn(graph.key("targets")),
-            "catalogue": dg.AssetIn(graph.key("feature_catalogue")),
-        },
-        io_manager_key="reports",
-        group_name=group,
-        code_version=graph.code_version("1", "drift"),
-        automation_condition=on_all_folds(),
-    )
-    @measured(graph, "drift_report")
-    def drift_report(
-        plan: FoldPlanReport,
-        folds: dict[str, FoldBundle],
-        features: pl.LazyFrame,
-        targets: pl.DataFrame,
-        catalogue: FeatureCatalogue,
-    ) -> dg.Output[DriftRecord]:
-        """Recent bars against the newest fold's training bars, as the model sees them; one row a feature."""
-        record = _drift(graph, plan, newest_fold(plan, folds), features, targets, catalogue)
-        shown = {str(row["feature"]): float(row["psi"] or 0.0) for row in record.rows}
-        largest = dict(sorted(shown.items(), key=lambda item: -item[1])[:20])
-        return content_output(
-            record,
-            {
-                "verdict": record.verdict,
-                "n_recent": record.n_recent,
-                "features": table([{k: v for k, v in row.items() if k != "reason"} for row in record.rows]),
-                "picture": bar_picture(
-                    largest, title="PSI by feature", label="PSI", line=experiment.drift.psi_threshold
+                    marks={name: figures[name] for name in ("p50", "p95", "p99")},
                 ),
             },
         )
@@ -216,59 +164,41 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         ins={"plan": plan_in, "folds": all_production_folds(graph)},
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("1", "ensemble.l2"),
+        code_version=graph.code_version("2", "ensemble.l2"),
         automation_condition=on_all_folds(),
     )
     @measured(graph, "ensemble_weights")
     def ensemble_weights(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> dg.Output[EnsembleWeights]:
-        """Convex weights of the model and LightGBM, fitted on earlier folds and scored forward; one row a fold."""
-        record = blend_probabilities(
-            planned_folds(plan, folds), l2=experiment.ensemble.l2, horizon=plan.specs[-1].horizon
-        )
+        """Convex weights of the model, LightGBM and sentiment, scored on later folds, also as ensemble.json; one row a fold."""
+        try:
+            record = blend_probabilities(
+                planned_folds(plan, folds),
+                l2=experiment.ensemble.l2,
+                horizon=plan.specs[-1].horizon,
+                seed=experiment.seed,
+            )
+        except (ValueError, RuntimeError) as error:
+            raise dg.Failure(f"ensemble weights: {error}", allow_retries=False) from error
+        place = graph.layout.ensemble(graph.name)
+        write_ensemble_json(record, place)
         return content_output(
             record,
             {
                 "weights": dg.MetadataValue.json(record.weights),
+                "intervals": dg.MetadataValue.json(record.intervals),
                 "metrics": dg.MetadataValue.json(record.metrics),
+                "finding": str(record.comparison.get("sentence") or record.measured_on),
+                "folds": table([dict(row) for row in record.folds]),
+                "ensemble_json": dg.MetadataValue.path(str(place)),
                 "picture": bar_picture(record.weights, title="ensemble weights", label="weight"),
             },
         )
 
-    return [oos_portfolio, oos_performance, latency_benchmark, drift_report, ensemble_weights]
+    return [oos_portfolio, oos_performance, latency_benchmark, ensemble_weights]
 
 
-def _drift(
-    graph: ExperimentGraph,
-    plan: FoldPlanReport,
-    fold: FoldBundle,
-    features: pl.LazyFrame,
-    targets: pl.DataFrame,
-    catalogue: FeatureCatalogue,
-) -> DriftRecord:
-    settings = graph.experiment.drift
-    names = fold.fitted.scaler.names
-    panel = panel_of(features, targets, catalogue, names)
-    seen = np.where(panel.observed[:, :, None], panel.values, np.nan)
-    scaled = fold.fitted.scaler.transform(seen)  # (S, N, V), what the model is given
-    stamps = [stamp.isoformat() for stamp in panel.calendar]
-    dates = plan.spec(fold.key).dates
-    train = slice(stamps.index(dates["train"]["first"]), stamps.index(dates["train"]["last"]) + 1)
-    recent = slice(max(panel.n_bars - settings.recent_bars, train.stop), panel.n_bars)
-    report = compare_drift(
-        {name: scaled[:, train, v].T for v, name in enumerate(names)},
-        {name: scaled[:, recent, v].T for v, name in enumerate(names)},
-        n_bins=settings.n_bins,
-        psi_threshold=settings.psi_threshold,
-        js_threshold=settings.js_threshold,
-        alpha=settings.alpha,
-    )
-    detail = json_ready(report.to_dict())
-    rows = detail.pop("features")
-    return DriftRecord(
-        fold=fold.key,
-        verdict=report.verdict,
-        n_reference=report.n_reference,
-        n_recent=report.n_recent,
-        rows=tuple(rows),
-        detail=detail,
-    )
+def _timed(row: dict[str, Any]) -> dict[str, Any]:
+    """A timed form as a row of the UI's table."""
+    fresh = row["cold_start"]
+    shown = {name: row[name] for name in ("form", "chosen", "p50", "p95", "p99", "max")}
+    return {**shown, "p95_upper": row["p95_ci"][1], "cold_start": None if fresh is None else fresh["total_ms"]}

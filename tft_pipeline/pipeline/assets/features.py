@@ -12,6 +12,7 @@ from tft_pipeline.domain.features.blocks import FeatureBuild
 from tft_pipeline.domain.judging import prefiltered
 from tft_pipeline.domain.leakage import all_have_begun
 from tft_pipeline.domain.reports import FeatureCatalogue, PrefilteredFeatures
+from tft_pipeline.domain.sentiment import refuse_impossible_sentiment
 from tft_pipeline.domain.targets import build_targets
 from tft_pipeline.model.feature_stream import feature_frames, workers_for
 from tft_pipeline.pipeline.automation import on_content_change
@@ -81,7 +82,7 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         ins={"snapshot": dg.AssetIn(graph.key("snapshot"))},
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("3", "features", "data"),
+        code_version=graph.code_version("4", "features", "data", "ensemble.sentiment_column"),
         automation_condition=on_content_change(),
     )
     @measured(graph, "feature_catalogue")
@@ -89,6 +90,9 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         """Which features the bars allow, with formula, lookback, units and lag; one row a feature."""
         try:
             record = catalogue_of(experiment, snapshot.bars.columns)
+            sentiment = experiment.ensemble.sentiment_column
+            if sentiment is not None:
+                refuse_impossible_sentiment(snapshot.bars, sentiment, untraded=data.untraded)
         except ValueError as error:
             raise dg.Failure(f"feature catalogue: {error}", allow_retries=False) from error
         skipped = [{"feature": name, "reason": reason} for name, reason in record.skipped.items()]

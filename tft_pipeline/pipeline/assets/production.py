@@ -25,6 +25,7 @@ from tft_pipeline.pipeline.outputs import content_output
 from tft_pipeline.pipeline.panels import fold_panel, panel_of
 from tft_pipeline.pipeline.partitions import group_of, publish_specs, spec_asset
 from tft_pipeline.pipeline.plots import line_picture
+from tft_pipeline.pipeline.sentiment import fold_sentiment, specs_with_sentiment
 from tft_pipeline.pipeline.tracking import FoldJournal
 from tft_pipeline.pipeline.usage import measured
 from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
@@ -35,6 +36,8 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
     """`production_plan`, `production_spec`, `production_fold`."""
     experiment = graph.experiment
     group = group_of(graph, PRODUCTION)
+    # what a plan takes from the snapshot besides its id: the values to blend
+    outdates_nothing = [graph.key("snapshot")] if experiment.ensemble.sentiment_column is None else []
 
     @dg.asset(
         key=graph.key("production_plan"),
@@ -49,7 +52,7 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
         io_manager_key="reports",
         group_name=group,
         code_version=graph.code_version(
-            "2",
+            "3",
             "production",
             "periods",
             "target",
@@ -57,9 +60,10 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
             "data.interval",
             "ensemble.lightgbm_rounds",
             "ensemble.lightgbm_leaves",
+            "ensemble.sentiment_column",
             "evaluation.momentum_lookback",
         ),
-        automation_condition=on_content_change(graph.key("snapshot")),
+        automation_condition=on_content_change(*outdates_nothing),
     )
     @measured(graph, "production_plan")
     def production_plan(
@@ -95,7 +99,7 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
             phase=PRODUCTION,
             snapshot_id=snapshot.snapshot_id,
             purge=experiment.periods.purge,
-            specs=specs,
+            specs=specs_with_sentiment(graph, specs, snapshot.bars),
             research_last=max(
                 (last for last in (selected.research_last, tuned.research_last) if last is not None),
                 key=datetime.fromisoformat,
@@ -119,7 +123,7 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
         partitions_def=graph.folds(PRODUCTION),
         io_manager_key="fold_bundles",
         group_name=group,
-        code_version="3",
+        code_version="4",
         automation_condition=on_content_change(),
         kinds={"pytorch", "lightgbm"},
     )
@@ -196,6 +200,10 @@ def _fit(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionConte
     }
     if predicted.quantiles is not None:
         columns |= {f"quantile_{level}": predicted.quantiles[..., q] for q, level in enumerate(QUANTILES)}
+    predictions = prediction_frame(spec.key, panel.between(*fold.test), columns)
+    if spec.sentiment is not None:
+        told = fold_sentiment(graph, spec)
+        predictions = predictions.join(told, on=["timestamp", "symbol"], how="left", maintain_order="left")
     train = panel.between(*fold.train)
     labels = train.label[train.scored]
     bundle = FoldBundle(
@@ -204,7 +212,7 @@ def _fit(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionConte
         fitted=fitted,
         class_balance={"pos": int((labels > 0).sum()), "neg": int((labels <= 0).sum())},
         boosting=boosting,
-        predictions=prediction_frame(spec.key, panel.between(*fold.test), columns),
+        predictions=predictions,
         seconds=time.monotonic() - began,
     )
     unmirrored = journal.finish(

@@ -15,6 +15,7 @@ from tft_pipeline.domain.findings import (
     ReleaseRecord,
 )
 from tft_pipeline.domain.model_card import build_card
+from tft_pipeline.domain.performance_targets import performance_targets
 from tft_pipeline.domain.reports import (
     FeatureCatalogue,
     FoldPlanReport,
@@ -31,17 +32,26 @@ from tft_pipeline.pipeline.gates import (
     refuse_outdated_verdict,
 )
 from tft_pipeline.pipeline.graph import ExperimentGraph
-from tft_pipeline.pipeline.outputs import content_output
+from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.partitions import planned_folds
 from tft_pipeline.pipeline.plots import bar_picture
+from tft_pipeline.pipeline.releasing import current_deploy_target
 from tft_pipeline.pipeline.usage import resource_tables
 from tft_pipeline.storage.artifacts import read_artifact
+from tft_pipeline.storage.deployments import DeploymentLockedError
 from tft_pipeline.storage.environment import environment_record, utc_now
 from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
-from tft_pipeline.storage.releases import CARD_FILE, write_release
+from tft_pipeline.storage.releases import CARD_FILE, WEIGHTS_FILE, write_release
 from tft_pipeline.storage.snapshots import Snapshot
 
-CARD_SECTIONS = ("description", "target", "periods", "data.market_symbol", "data.cross_markets")
+CARD_SECTIONS = (
+    "description",
+    "target",
+    "periods",
+    "data.market_symbol",
+    "data.cross_markets",
+    "evaluation.min_accuracy",
+)
 
 
 def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
@@ -131,46 +141,75 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         ins={
             "plan": dg.AssetIn(graph.key("production_plan")),
             "folds": all_production_folds(graph),
+            "performance": dg.AssetIn(graph.key("oos_performance")),
             "audit": dg.AssetIn(graph.key("leakage_audit")),
+            "latency": dg.AssetIn(graph.key("latency_benchmark")),
+            "drift": dg.AssetIn(graph.key("drift_report")),
             "card": dg.AssetIn(graph.key("model_card")),
         },
         io_manager_key="reports",
         group_name=group,
-        code_version="2",
+        code_version=graph.code_version("3", "evaluation.min_accuracy"),
         automation_condition=on_all_folds(),
     )
     def release(
         context: dg.AssetExecutionContext,
         plan: FoldPlanReport,
         folds: dict[str, FoldBundle],
+        performance: OosPerformance,
         audit: LeakageAudit,
+        latency: LatencyBenchmark,
+        drift: DriftRecord,
         card: ModelCard,
     ) -> dg.Output[ReleaseRecord]:
-        """The newest fold's bundle with its card behind the `current` link; one record. NO-GO is released as a candidate."""
+        """The newest fold's bundle, card and targets behind the `current` link; one record. NO-GO is a candidate."""
         refuse_leaks(graph, audit, plan)
+        refuse_outdated_verdict(graph, performance, plan)
         refuse_card_of_another_plan(card, plan)
         fold = newest_fold(plan, folds)
+        refuse_another_model(weights_sha256(fold.fitted), latency, drift, plan)
         bundle = read_artifact(graph.layout.artifact(graph.name, "production_fold", fold.key))
         created_at = utc_now()
-        content = json_sha256([card.content, bundle.files["weights.safetensors"]])
+        content = json_sha256([card.content, bundle.files[WEIGHTS_FILE]])
         release_id = f"{created_at:%Y-%m-%dT%H-%M-%SZ}-{content[:8]}"
         models = graph.layout.models(graph.name)
-        released = write_release(models, release_id=release_id, bundle=bundle, card=card.card)
-        context.log.info(f"released {release_id}, verdict {card.card['verdict']}")
+        targets = performance_targets(
+            evaluation=graph.experiment.evaluation,
+            drift_limits=graph.experiment.drift,
+            performance=performance,
+            audit=audit,
+            latency=latency,
+            drift=drift,
+            validation_accuracy=fold.fitted.history[fold.fitted.best_epoch].get("validation_accuracy"),
+        )
+        try:
+            released = write_release(models, release_id=release_id, bundle=bundle, card=card.card, targets=targets)
+        except DeploymentLockedError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        folder = released.version.folder
+        table_rows = [*targets, current_deploy_target(models, released.note)]
+        tell = context.log.warning if released.note else context.log.info
+        tell(f"released {release_id}, verdict {card.card['verdict']}{released.note and f'; {released.note}'}")
         return content_output(
             ReleaseRecord(
                 release_id=release_id,
                 created_at=created_at.isoformat(),
                 verdict=card.card["verdict"],
                 fold=fold.key,
-                path=str(released.folder),
-                card_path=str(released.folder / CARD_FILE),
-                files=released.files,
+                path=str(folder),
+                card_path=str(folder / CARD_FILE),
+                files=released.version.files,
                 content=content,
+                live=released.deployment is not None,
+                note=released.note,
+                targets=tuple(table_rows),
             ),
             {
                 "verdict": card.card["verdict"],
-                "release": dg.MetadataValue.path(str(released.folder)),
+                "live": released.deployment is not None,
+                "note": released.note,
+                "performance_targets": table(table_rows),
+                "release": dg.MetadataValue.path(str(folder)),
                 "model_card": dg.MetadataValue.path(str(models / "best_tft_model_card.json")),
                 "picture": _weights_picture(fold),
             },

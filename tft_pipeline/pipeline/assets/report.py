@@ -14,6 +14,7 @@ from tft_pipeline.domain.findings import (
     ModelCard,
     OosPerformance,
     PurgeComparison,
+    ReleaseRecord,
     ResearchPaths,
 )
 from tft_pipeline.domain.reports import ExplorationFold, FoldPlanReport, Report, SelectedFeatures, TunedHyperparameters
@@ -57,11 +58,12 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             "drift": dg.AssetIn(graph.key("drift_report")),
             "ensemble": dg.AssetIn(graph.key("ensemble_weights")),
             "card": dg.AssetIn(graph.key("model_card")),
+            "release": dg.AssetIn(graph.key("release")),
         },
         deps=[] if experiment.research_paths is None else [graph.key("research_paths")],
         io_manager_key="pages",
         group_name=f"{graph.name}_7_release",
-        code_version=graph.code_version("3", *type(experiment).model_fields),
+        code_version=graph.code_version("4", *type(experiment).model_fields),
         automation_condition=on_all_folds(),
         kinds={"plotly", "html"},
     )
@@ -79,6 +81,7 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         drift: DriftRecord,
         ensemble: EnsembleWeights,
         card: ModelCard,
+        release: ReleaseRecord,
     ) -> dg.Output:
         """The verdict, its reasons and everything behind them as one HTML page that loads nothing; one page."""
         refuse_leaks(graph, audit, plan)
@@ -98,6 +101,7 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             drift=drift,
             ensemble=ensemble,
             card=card,
+            release=release,
             research_paths=None
             if experiment.research_paths is None
             else _stored(graph, "research_paths", ResearchPaths),

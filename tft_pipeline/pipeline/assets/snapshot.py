@@ -10,6 +10,7 @@ import polars as pl
 from tft_pipeline.domain.bars import BarsError, normalise_bars, publish_in_time
 from tft_pipeline.domain.content import json_sha256
 from tft_pipeline.domain.data_section import DataSection
+from tft_pipeline.domain.intervals import refusal_of_interval
 from tft_pipeline.domain.manifest import snapshot_manifest
 from tft_pipeline.domain.minutes import join_minutes
 from tft_pipeline.domain.tables import join_table, normalise_table
@@ -138,10 +139,14 @@ def taken_bars(file: ExperimentFile) -> TakenBars:
             start=data.start,
             end=data.end,
             min_bars=data.min_bars,
+            opened_before=data.opened_before,
         )
     )
+    refusal = refusal_of_interval(frame, data.interval) if data.stamp == "open" else None
+    if refusal:  # added to an opening, a wrong length would place the close before the bar has seen it
+        raise BarsError(f"data.stamp is open, which adds data.interval to each timestamp: {refusal}")
     _refuse_absent_markets(data, frame)
-    record["rows"] = raw.height
+    record |= {"rows": raw.height, "stamp": data.stamp}
     minutes = None
     if file.minute_source is not None:
         minutes = source_record(file.minute_source, key=MINUTES)

@@ -4,14 +4,18 @@ from tft_pipeline.pipeline.report.markup import count, day, join, paragraph, tag
 from tft_pipeline.pipeline.report.page import HtmlPage, document
 from tft_pipeline.pipeline.report.records import ReportRecords
 from tft_pipeline.pipeline.report.sections.costs import costs_section
+from tft_pipeline.pipeline.report.sections.drift import drift_section
+from tft_pipeline.pipeline.report.sections.ensemble import ensemble_section
 from tft_pipeline.pipeline.report.sections.equity import equity_section
 from tft_pipeline.pipeline.report.sections.features import features_section
 from tft_pipeline.pipeline.report.sections.folds import folds_section, inflation_section
 from tft_pipeline.pipeline.report.sections.guards import audit_section
-from tft_pipeline.pipeline.report.sections.operation import looks_section, operation_section
+from tft_pipeline.pipeline.report.sections.latency import latency_section
+from tft_pipeline.pipeline.report.sections.looks import looks_section
 from tft_pipeline.pipeline.report.sections.provenance import provenance_section
 from tft_pipeline.pipeline.report.sections.resources import resources_section
 from tft_pipeline.pipeline.report.sections.statistics import statistics_section
+from tft_pipeline.pipeline.report.sections.targets import targets_section
 from tft_pipeline.pipeline.report.sections.tuning import tuning_section
 from tft_pipeline.pipeline.report.sections.verdict import verdict_section
 
@@ -25,7 +29,10 @@ SECTIONS = (
     tuning_section,
     costs_section,
     audit_section,
-    operation_section,
+    latency_section,
+    drift_section,
+    ensemble_section,
+    targets_section,
     looks_section,
     resources_section,
     provenance_section,

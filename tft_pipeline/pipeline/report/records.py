@@ -16,6 +16,7 @@ from tft_pipeline.domain.findings import (
     ModelCard,
     OosPerformance,
     PurgeComparison,
+    ReleaseRecord,
     ResearchPaths,
 )
 from tft_pipeline.domain.reports import ExplorationFold, FoldPlanReport, Report, SelectedFeatures, TunedHyperparameters
@@ -47,6 +48,7 @@ class ReportRecords:
     drift: DriftRecord
     ensemble: EnsembleWeights
     card: ModelCard
+    release: ReleaseRecord
     research_paths: ResearchPaths | None = None
     purge_comparison: PurgeComparison | None = None
 

@@ -1,0 +1,140 @@
+"""Has what the newest model sees, says or earns changed: once a run of the graph, and once a night.
+
+Here: the two assets. Not here: what is compared (`pipeline.drift_evaluation`), which nights are asked for
+(`pipeline.drift_watch`).
+"""
+
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from tft_pipeline.domain.findings import DriftRecord
+from tft_pipeline.domain.reports import FeatureCatalogue, FoldPlanReport
+from tft_pipeline.pipeline.assets.evaluation import all_production_folds, newest_fold
+from tft_pipeline.pipeline.automation import on_all_folds
+from tft_pipeline.pipeline.drift_evaluation import SCORED, NothingToCompareError, evaluate_drift, recent_bars
+from tft_pipeline.pipeline.drift_facts import NIGHT
+from tft_pipeline.pipeline.drift_plots import drift_pictures
+from tft_pipeline.pipeline.drift_watch import refuse_a_second_run
+from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.outputs import content_output, table
+from tft_pipeline.pipeline.panels import panel_of
+from tft_pipeline.pipeline.partitions import planned_folds
+from tft_pipeline.pipeline.plots import bar_picture
+from tft_pipeline.pipeline.usage import measured
+from tft_pipeline.storage.artifacts import CURRENT
+from tft_pipeline.storage.drift_reports import drift_folder, report_name, report_of, write_report
+from tft_pipeline.storage.environment import utc_now
+from tft_pipeline.storage.fold_bundles import FoldBundle
+
+MOST_BARS = 20
+
+
+def drift_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
+    """`drift_report` and `drift_night`."""
+    group = f"{graph.name}_6_evaluation"
+    read = {
+        "plan": dg.AssetIn(graph.key("production_plan")),
+        "folds": all_production_folds(graph),
+        "features": dg.AssetIn(graph.key("features")),
+        "targets": dg.AssetIn(graph.key("targets")),
+        "catalogue": dg.AssetIn(graph.key("feature_catalogue")),
+    }
+
+    @dg.asset(
+        key=graph.key("drift_report"),
+        ins=read,
+        io_manager_key="reports",
+        group_name=group,
+        code_version=graph.code_version("2", *(f"drift.{name}" for name in JUDGED_BY)),
+        automation_condition=on_all_folds(),
+    )
+    @measured(graph, "drift_report")
+    def drift_report(
+        context: dg.AssetExecutionContext,
+        plan: FoldPlanReport,
+        folds: dict[str, FoldBundle],
+        features: pl.LazyFrame,
+        targets: pl.DataFrame,
+        catalogue: FeatureCatalogue,
+    ) -> dg.Output[DriftRecord]:
+        """Newest bars against those the newest fold's model learned from: inputs, outputs, errors; one row a feature."""
+        record = _evaluated(graph, plan, folds, features, targets, catalogue, until=None)
+        return _told(graph, context, record)
+
+    @dg.asset(
+        key=graph.key(NIGHT),
+        ins=read,
+        partitions_def=dg.DailyPartitionsDefinition(
+            start_date=graph.experiment.periods.production_start.isoformat(), timezone="UTC"
+        ),
+        io_manager_key="reports",
+        group_name=group,
+        # a night stays as it was judged: no change of settings or code makes an old one outdated
+        code_version="1",
+    )
+    @measured(graph, NIGHT)
+    def drift_night(
+        context: dg.AssetExecutionContext,
+        plan: FoldPlanReport,
+        folds: dict[str, FoldBundle],
+        features: pl.LazyFrame,
+        targets: pl.DataFrame,
+        catalogue: FeatureCatalogue,
+    ) -> dg.Output[DriftRecord]:
+        """The same as of the end of one UTC day: bars after it are not there; one record a day."""
+        refuse_a_second_run(graph, context)
+        day = date.fromisoformat(context.partition_key)
+        record = _evaluated(graph, plan, folds, features, targets, catalogue, until=day)
+        return _told(graph, context, record)
+
+    return [drift_report, drift_night]
+
+
+JUDGED_BY = ("recent_bars", "n_bins", "psi_threshold", "js_threshold", "alpha", "min_null_windows")
+"""Keys of `drift` that change a record; the others say what follows from it."""
+
+
+def _evaluated(
+    graph: ExperimentGraph,
+    plan: FoldPlanReport,
+    folds: dict[str, FoldBundle],
+    features: pl.LazyFrame,
+    targets: pl.DataFrame,
+    catalogue: FeatureCatalogue,
+    *,
+    until: date | None,
+) -> DriftRecord:
+    bundle, spec, settings = newest_fold(plan, folds), plan.specs[-1], graph.experiment.drift
+    panel = panel_of(features, targets, catalogue, bundle.fitted.scaler.names)
+    snapshot = graph.layout.artifact(graph.name, "snapshot") / CURRENT
+    try:
+        bars = recent_bars(panel, spec, settings.recent_bars, until=until)
+        scored = pl.concat([fold.predictions.select(SCORED) for fold in planned_folds(plan, folds).values()])
+        return evaluate_drift(panel, bundle, scored, settings, bars, snapshot_id=snapshot.resolve().name)
+    except NothingToCompareError as error:
+        raise dg.Failure(f"drift: {error}", allow_retries=False) from error
+
+
+def _told(graph: ExperimentGraph, context: dg.AssetExecutionContext, record: DriftRecord) -> dg.Output[DriftRecord]:
+    """The record as an output, and as a report in the experiment's folder."""
+    now = utc_now()
+    path = drift_folder(graph.layout, graph.name) / report_name(record, otherwise=now.date())
+    write_report(path, report_of(record, experiment=graph.name, created_at=now))
+    context.log.info(f"drift {record.verdict}: {'; '.join(record.reasons)}")
+    shown = {str(row["feature"]): float(row["psi"] or 0.0) for row in record.rows}
+    largest = dict(sorted(shown.items(), key=lambda item: -item[1])[:MOST_BARS])
+    metadata: dict[str, Any] = {
+        "verdict": record.verdict,
+        "reasons": dg.MetadataValue.md("\n".join(f"* {reason}" for reason in record.reasons)),
+        "recent": dg.MetadataValue.json(record.recent),
+        "reference": dg.MetadataValue.json(record.reference),
+        "n_recent": record.n_recent,
+        "features": table([{k: v for k, v in row.items() if k != "reason"} for row in record.rows]),
+        "report": dg.MetadataValue.path(str(path)),
+        "picture": bar_picture(largest, title="PSI by feature", label="PSI", line=graph.experiment.drift.psi_threshold),
+        **drift_pictures(record),
+    }
+    return content_output(record, metadata)

@@ -1,0 +1,345 @@
+"""One drift record: inputs feature by feature and together, outputs and errors of a fold's model, recent bars against older.
+
+Inputs are compared with the fold's training bars, as the model sees them (scaled with that fold's scaler); its outputs with
+those on its test bars, which it did not learn from; its errors with those of all folds, each on its own test bars.
+
+Here: which bars, and the verdict over the parts. Not here: the statistics (`domain.drift`, `domain.drift_outputs`,
+`model.two_sample`), assets, files.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tft_pipeline.domain.drift import DriftReport, drift_report
+from tft_pipeline.domain.drift_outputs import Measure, log_losses, performance_drift, prediction_drift
+from tft_pipeline.domain.drift_windows import histogram, psi_over_time, windows_over
+from tft_pipeline.domain.findings import DriftRecord
+from tft_pipeline.domain.folds import Span
+from tft_pipeline.domain.nights import end_of
+from tft_pipeline.domain.panel import Panel, rows_a_block
+from tft_pipeline.domain.phases import DriftSection
+from tft_pipeline.domain.reports import FoldSpec
+from tft_pipeline.domain.verdict import json_ready
+from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
+
+MOST_SHOWN = 9
+"""Features with pictures: those with the largest PSI."""
+SCORED = ("timestamp", "symbol", "raw_position", "probability")
+"""Columns of a fold's predictions that are read."""
+SIGNIFICANT = ("investigate", "retrain")
+
+
+class NothingToCompareError(ValueError):
+    """No recent bars after the training bars, or no training bars."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Which bars are compared: the model's training bars and the recent ones, as (start, stop) of a panel."""
+
+    train: Span
+    test: Span
+    recent: Span
+
+
+def recent_bars(panel: Panel, spec: FoldSpec, n_recent: int, *, until: date | None = None) -> Compared:
+    """The last `n_recent` bars, as of the end of a UTC day, that the model was not trained on.
+
+    Raises:
+        NothingToCompareError: no bar on that day, no training bar of the fold, or no bar after them.
+    """
+    stop = panel.n_bars
+    if until is not None:
+        stop = sum(stamp < end_of(until) for stamp in panel.calendar)
+        if not stop or panel.calendar[stop - 1].date() != until:
+            newest = panel.calendar[stop - 1].isoformat() if stop else "none"
+            raise NothingToCompareError(
+                f"no bar of a traded symbol is stamped on {until} (UTC); the last one before its end: {newest}. The day has "
+                "nothing of its own to evaluate"
+            )
+    return _compared(panel, spec, stop - n_recent, stop)
+
+
+def recent_since(panel: Panel, spec: FoldSpec, start: int) -> Compared:
+    """All bars from `start` to the newest, without those the model was trained on.
+
+    Raises:
+        NothingToCompareError: as `recent_bars`.
+    """
+    return _compared(panel, spec, start, panel.n_bars)
+
+
+def _compared(panel: Panel, spec: FoldSpec, start: int, stop: int) -> Compared:
+    places = {stamp.isoformat(): bar for bar, stamp in enumerate(panel.calendar)}
+    spans = {}
+    for part in ("train", "test"):
+        first, last = spec.dates[part]["first"], spec.dates[part]["last"]
+        if first in places and last in places:
+            spans[part] = Span(places[first], places[last] + 1)
+    if "train" not in spans:
+        train = spec.dates["train"]
+        raise NothingToCompareError(
+            f"the training bars of fold {spec.key} ({train['first']} to {train['last']}) are not all in these bars "
+            f"({panel.calendar[0].isoformat()} to {panel.calendar[-1].isoformat()}): there is nothing to compare with; take a "
+            "snapshot that holds them, or train on this one"
+        )
+    learned = spans["train"].stop
+    if stop <= learned:
+        raise NothingToCompareError(
+            f"the recent bars end at {panel.calendar[stop - 1].isoformat()}, the model of fold {spec.key} was trained up to "
+            f"{spec.dates['train']['last']}: it would be compared with its own bars; take bars after them"
+        )
+    recent = Span(max(start, learned), stop)
+    test = spans.get("test", Span(recent.start, recent.start))
+    return Compared(train=spans["train"], test=test, recent=recent)
+
+
+def evaluate_drift(
+    panel: Panel, bundle: FoldBundle, scored: pl.DataFrame, settings: DriftSection, bars: Compared, *, snapshot_id: str
+) -> DriftRecord:
+    """Compare the recent bars with those the newest fold's model was trained and tested on.
+
+    The verdict. Only the features ask for a retrain (large, and significant over all of them). The other three, each at level
+    alpha, ask to investigate at most: what they find may be chance of one in twenty each night, and a retrain on the same
+    features would not mend it. Features without enough data are the verdict `insufficient_data`, whatever the others say; a
+    part other than the features that has too few bars is named in the reasons and decides nothing.
+
+    Args:
+        panel: with the features of the bundle's scaler, in its order.
+        bundle: the newest fold.
+        scored: out-of-sample predictions of all folds, timestamp, symbol, raw_position and probability.
+    """
+    scaler = bundle.fitted.scaler
+    reference, recent = _inputs(panel, bundle, bars.train), _inputs(panel, bundle, bars.recent)
+    predictions, performance = _outputs(panel, bundle, scored, bars, settings)
+    record = inputs_record(
+        scaler.names,
+        reference,
+        recent,
+        settings,
+        stamps=[panel.calendar[bar].isoformat() for span in (bars.train, bars.recent) for bar in range(*span)],
+        outputs={"predictions": predictions, "performance": performance},
+    )
+    about = {"fold": bundle.key, "weights_sha256": weights_sha256(bundle.fitted), "snapshot_id": snapshot_id}
+    return record.model_copy(update=about)
+
+
+def inputs_record(
+    names: Sequence[str],
+    reference: np.ndarray,
+    recent: np.ndarray,
+    settings: DriftSection,
+    *,
+    stamps: Sequence[str] | None,
+    outputs: Mapping[str, dict[str, Any]] = MappingProxyType({}),
+) -> DriftRecord:
+    """The record of two stretches of bars, of no model.
+
+    Args:
+        reference, recent: (S, N, V) and (S, n, V), NaN where missing.
+        stamps: of the reference bars, then of the recent ones; None where bars have no dates.
+        outputs: the parts `predictions` and `performance`, where there is a model.
+    Raises:
+        ValueError: see `drift.drift_report`.
+    """
+    features = _features(names, reference, recent, settings)
+    detail = features.to_dict()
+    rows = detail.pop("features")
+    del detail["verdict"]
+    detail |= {"n_bins": settings.n_bins, "min_null_windows": settings.min_null_windows}
+    parts = {"multivariate": _multivariate(names, reference, recent, settings), **outputs}
+    verdict, reasons = judged(features.verdict, features.reason, parts)
+    shown = sorted(rows, key=lambda row: -(row["psi"] or 0.0))[:MOST_SHOWN]
+    chosen = {str(row["feature"]): list(names).index(row["feature"]) for row in shown}
+    n_reference, n_recent = reference.shape[1], recent.shape[1]
+    return DriftRecord(
+        fold="",
+        verdict=verdict,
+        n_reference=n_reference,
+        n_recent=n_recent,
+        rows=tuple(rows),
+        detail=detail,
+        reasons=reasons,
+        reference=_range(stamps, 0, n_reference),
+        recent=_range(stamps, n_reference, n_recent),
+        multivariate=parts["multivariate"],
+        predictions=parts.get("predictions"),
+        performance=parts.get("performance"),
+        shapes=_shapes(chosen, reference, recent),
+        over_time=_over_time(chosen, reference, recent, stamps, settings.n_bins),
+    )
+
+
+def judged(verdict: str, reason: str, parts: Mapping[str, Mapping[str, Any]]) -> tuple[str, tuple[str, ...]]:
+    """The verdict over the features and three other parts, and a sentence for each."""
+    asks = {"retrain": "ask for a retrain", "investigate": "ask to investigate", "stable": "ask for nothing"}
+    reasons = [f"features {asks.get(verdict, 'cannot be judged')}: {reason}"]
+    for name, part in parts.items():
+        said = part["verdict"]
+        alone = " (retrain by its own rule; alone it counts as investigate)" if said == "retrain" else ""
+        plural = name == "predictions"
+        if said in SIGNIFICANT:
+            asked = f"ask{'' if plural else 's'} to investigate{alone}"
+        elif said == "stable":
+            asked = f"ask{'' if plural else 's'} for nothing"
+        else:
+            asked = "cannot be judged"
+        reasons.append(f"{name} {asked}: {part['reason']}")
+        if said in SIGNIFICANT and verdict == "stable":
+            verdict = "investigate"
+    return verdict, tuple(reasons)
+
+
+def _inputs(panel: Panel, bundle: FoldBundle, span: Span) -> np.ndarray:
+    """(S, n, V) float32: what the model is given, NaN where a symbol is not observed or a value is missing."""
+    scaler = bundle.fitted.scaler
+    seen = np.empty((len(panel.symbols), span.stop - span.start, len(scaler.names)), dtype=np.float32)
+    step = rows_a_block(len(scaler.names))
+    for s in range(len(panel.symbols)):
+        for first in range(span.start, span.stop, step):
+            rows = slice(first, min(first + step, span.stop))
+            scaled = scaler.transform(panel.values[s, rows])
+            scaled[~panel.observed[s, rows]] = np.nan
+            seen[s, rows.start - span.start : rows.stop - span.start] = scaled
+    return seen
+
+
+def _features(names: Sequence[str], reference: np.ndarray, recent: np.ndarray, settings: DriftSection) -> DriftReport:
+    from tft_pipeline.model.feature_threads import feature_threads
+
+    with feature_threads() as each:
+        return drift_report(
+            {name: reference[:, :, v].T for v, name in enumerate(names)},
+            {name: recent[:, :, v].T for v, name in enumerate(names)},
+            n_bins=settings.n_bins,
+            psi_threshold=settings.psi_threshold,
+            js_threshold=settings.js_threshold,
+            alpha=settings.alpha,
+            min_null_windows=settings.min_null_windows,
+            each=each,
+        )
+
+
+def _multivariate(
+    names: Sequence[str], reference: np.ndarray, recent: np.ndarray, settings: DriftSection
+) -> dict[str, Any]:
+    from tft_pipeline.model.two_sample import multivariate_drift
+
+    found = multivariate_drift(
+        reference.swapaxes(0, 1),
+        recent.swapaxes(0, 1),
+        names=names,
+        alpha=settings.alpha,
+        min_null_windows=settings.min_null_windows,
+    )
+    return dict(json_ready(found.to_dict()))
+
+
+def _outputs(
+    panel: Panel, bundle: FoldBundle, scored: pl.DataFrame, bars: Compared, settings: DriftSection
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Drift of what the newest model says, against its own test bars, and of how well the walk forward does, against all
+    bars that were scored before; both end where the recent bars begin.
+    """
+    said = {name: _placed(panel, scored, name, bars.recent.start) for name in ("raw_position", "probability")}
+    now = _said_now(panel, bundle, bars.recent)
+    has_probability = bool(np.isfinite(now["probability"]).any())
+    spoken = ("raw_position", "probability") if has_probability else ("raw_position",)
+    own = slice(bars.test.start, max(bars.test.start, min(bars.test.stop, bars.recent.start)))
+    n_recent = bars.recent.stop - bars.recent.start
+    predictions = prediction_drift(
+        {name: np.concatenate([said[name][:, own], now[name]], axis=1).T for name in spoken},
+        n_recent=n_recent,
+        n_bins=settings.n_bins,
+        psi_threshold=settings.psi_threshold,
+        js_threshold=settings.js_threshold,
+        alpha=settings.alpha,
+        min_null_windows=settings.min_null_windows,
+    )
+    # as of the last recent bar: a return is known one bar later, a label `horizon` bars later
+    stop = bars.recent.stop
+    ahead = stop - 1 - np.arange(stop)
+    if has_probability:
+        measure: Measure = "log_loss"
+        label = np.where(ahead >= bundle.fitted.horizon, panel.label[:, :stop], np.nan)
+        up = np.where(np.isfinite(label), label > 0.0, np.nan)
+        worth = log_losses(np.concatenate([said["probability"], now["probability"]], axis=1), up)
+    else:
+        measure = "portfolio_return"
+        position = np.concatenate([said["raw_position"], now["raw_position"]], axis=1)
+        weight = position * bundle.fitted.target_volatility / panel.volatility[:, :stop]
+        worth = np.where(ahead >= 1, weight * panel.next_return[:, :stop], np.nan)
+    performance = performance_drift(
+        worth.T,
+        measure=measure,
+        n_recent=n_recent,
+        alpha=settings.alpha,
+        min_null_windows=settings.min_null_windows,
+    )
+    return predictions.to_dict(), performance.to_dict()
+
+
+def _placed(panel: Panel, scored: pl.DataFrame, name: str, stop: int) -> np.ndarray:
+    """(S, stop) a column of out-of-sample predictions on the panel's grid, NaN where no fold scored a bar."""
+    bars = pl.DataFrame({"timestamp": panel.calendar[:stop], "bar": range(stop)}, schema_overrides={"bar": pl.Int64})
+    symbols = pl.DataFrame({"symbol": panel.symbols, "place": range(len(panel.symbols))})
+    bars = bars.with_columns(pl.col("timestamp").cast(scored.schema["timestamp"]))
+    known = scored.join(bars, on="timestamp").join(symbols, on="symbol")
+    grid = np.full((len(panel.symbols), stop), np.nan)
+    grid[known["place"].to_numpy(), known["bar"].to_numpy()] = known[name].fill_null(float("nan")).to_numpy()
+    return grid
+
+
+def _said_now(panel: Panel, bundle: FoldBundle, recent: Span) -> dict[str, np.ndarray]:
+    """(S, n) outputs of the model at the recent bars, from the bars up to each alone."""
+    from tft_pipeline.model.inference import predict
+
+    if not panel.observed[:, recent.start : recent.stop].any():
+        nothing = np.full((len(panel.symbols), recent.stop - recent.start), np.nan)
+        return {"raw_position": nothing, "probability": nothing}
+    made = predict(bundle.fitted, panel.between(0, recent.stop), recent)
+    return {"raw_position": made.raw_position, "probability": made.probability}
+
+
+def _range(stamps: Sequence[str] | None, first: int, n_bars: int) -> dict[str, Any]:
+    if stamps is None or not n_bars:
+        return {"first": None, "last": None, "n_bars": n_bars}
+    return {"first": stamps[first], "last": stamps[first + n_bars - 1], "n_bars": n_bars}
+
+
+def _shapes(chosen: Mapping[str, int], reference: np.ndarray, recent: np.ndarray) -> tuple[dict[str, Any], ...]:
+    found = []
+    for name, v in chosen.items():
+        shape = histogram(reference[:, :, v], recent[:, :, v])
+        if shape is not None:
+            found.append({"feature": name, **json_ready(shape)})
+    return tuple(found)
+
+
+def _over_time(
+    chosen: Mapping[str, int],
+    reference: np.ndarray,
+    recent: np.ndarray,
+    stamps: Sequence[str] | None,
+    n_bins: int,
+) -> dict[str, Any]:
+    """PSI of windows of the recent length; each is named by its last bar, by its number where bars have no dates."""
+    n_reference, n_recent = reference.shape[1], recent.shape[1]
+    if not n_reference or not n_recent:
+        return {}
+    windows = windows_over(n_reference, n_recent, length=n_recent)
+    return {
+        "window_bars": n_recent,
+        "last": [f"bar {stop}" if stamps is None else stamps[stop - 1] for stop in windows.stops],
+        "of_reference": windows.of_reference.tolist(),
+        "psi": {
+            name: json_ready(psi_over_time(reference[:, :, v].T, recent[:, :, v].T, windows, n_bins=n_bins))
+            for name, v in chosen.items()
+        },
+    }

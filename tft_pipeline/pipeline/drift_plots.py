@@ -1,0 +1,96 @@
+"""Pictures of a drift record for the metadata of its assets: shapes on both sides, PSI over time, PSI by feature and window.
+
+Not here: what they show (`domain.drift_windows`), the charts of the report's page.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from tft_pipeline.domain.findings import DriftRecord
+from tft_pipeline.pipeline.plots import LIMIT, LINE_COLOURS, PART_COLOURS, heat_picture, picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MODERATE = 0.1
+"""PSI from which the guide says to look."""
+MOST_LINES, MOST_SHAPES = 5, 6
+TICKS = 8
+
+
+def drift_pictures(record: DriftRecord) -> dict[str, dg.MarkdownMetadataValue]:
+    """The pictures there are: `shapes`, `psi_over_time`, `psi_by_window`; none for a record without windows."""
+    found = {}
+    if record.shapes:
+        found["shapes"] = _shapes(record)
+    if record.over_time.get("psi"):
+        found["psi_over_time"] = _psi_over_time(record)
+        windows = record.over_time
+        found["psi_by_window"] = heat_picture(
+            [[value or 0.0 for value in line] for line in windows["psi"].values()],
+            list(windows["psi"]),
+            _labels(windows["last"]),
+            title=f"PSI by feature and window of {windows['window_bars']} bars; the last is the newest",
+            label="PSI",
+        )
+    return found
+
+
+def _shapes(record: DriftRecord) -> dg.MarkdownMetadataValue:
+    """Histograms side by side on one pair of axes: each feature in its own column, both sides mirrored."""
+    shown = record.shapes[:MOST_SHAPES]
+
+    def draw(axes: "Axes") -> None:
+        for column, shape in enumerate(shown):
+            edges, n = shape["edges"], len(shape["reference"])
+            top = max(*shape["reference"], *shape["recent"])
+            heights = [(k + 0.5) / n for k in range(n)]
+            for side, sign, colour in (
+                ("reference", -1, PART_COLOURS["train"]),
+                ("recent", 1, PART_COLOURS["validation"]),
+            ):
+                widths = [sign * 0.46 * share / top for share in shape[side]]
+                axes.barh(
+                    heights, widths, left=column, height=1.0 / n, color=colour, label=side if column == 0 else None
+                )
+            axes.text(column, -0.02, f"{edges[0]:.2g}", fontsize=6, ha="center", va="top")
+            axes.text(column, 1.02, f"{edges[-1]:.2g}", fontsize=6, ha="center", va="bottom")
+        axes.set_xticks(range(len(shown)), [shape["feature"] for shape in shown], fontsize=7)
+        axes.tick_params(axis="x", pad=12)
+        axes.set_xlim(-0.6, len(shown) - 0.4)
+        axes.set_yticks([])
+        axes.set_ylabel("value, low to high", fontsize=8)
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+    return picture(draw, title="the most drifted features: training bars (left) and recent bars (right)", height=3.4)
+
+
+def _psi_over_time(record: DriftRecord) -> dg.MarkdownMetadataValue:
+    windows = record.over_time
+    lines = dict(list(windows["psi"].items())[:MOST_LINES])
+    n_before = sum(windows["of_reference"])
+    limit = record.detail.get("psi_threshold")
+
+    def draw(axes: "Axes") -> None:
+        for (name, values), colour in zip(lines.items(), LINE_COLOURS, strict=False):
+            axes.plot(range(len(values)), values, marker="o", markersize=3, linewidth=1.1, label=name, color=colour)
+        axes.axhline(MODERATE, color="#dd8452", linewidth=1.0, linestyle=":", label=f"moderate {MODERATE:g}")
+        if limit is not None:
+            axes.axhline(limit, color=LIMIT, linewidth=1.0, linestyle="--", label=f"large {limit:g}")
+        axes.axvspan(n_before - 0.5, len(windows["last"]) - 0.5, color="#eeeeee", zorder=0)
+        labels = _labels(windows["last"])
+        places = [k for k, text in enumerate(labels) if text]
+        axes.set_xticks(places, [labels[k] for k in places], fontsize=7)
+        axes.set_ylabel("PSI", fontsize=8)
+        axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+    title = f"PSI of windows of {windows['window_bars']} bars against the training bars; grey: recent"
+    return picture(draw, title=title, height=3.4)
+
+
+def _labels(stamps: list[Any]) -> list[str]:
+    """The date of every few windows and of the last; empty for the others, so that they stay readable."""
+    step = max(1, -(-len(stamps) // TICKS))
+    kept = set(range(len(stamps) - 1, -1, -step))
+    return [str(stamp)[:10] if k in kept else "" for k, stamp in enumerate(stamps)]

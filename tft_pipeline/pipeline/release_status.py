@@ -1,0 +1,181 @@
+"""What `tft status` says: which release is live, whether it is what was released, and how it stands. Only looks.
+
+Not here: going back (`releasing`).
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tft_pipeline.domain.findings import ReleaseRecord
+from tft_pipeline.domain.performance_targets import target_sentence
+from tft_pipeline.pipeline.io_managers import REPORT_FILE
+from tft_pipeline.pipeline.releasing import live_targets, models_of
+from tft_pipeline.storage.artifacts import CURRENT, Artifact, ArtifactMissingError, IntegrityError, read_artifact
+from tft_pipeline.storage.deployments import VERSIONS, Deployment, deployments, linked_release, live_since
+from tft_pipeline.storage.drift_reports import drift_folder
+from tft_pipeline.storage.experiments import owner_of
+from tft_pipeline.storage.layout import Layout, default_layout
+from tft_pipeline.storage.releases import CARD_FILE, WEIGHTS_FILE, deploy_problems, release_ids, released_version
+
+SHOWN_DEPLOYMENTS = 10
+FOLD_FILE = "fold.json"
+
+
+def describe_status(named: str, *, unknown_is_news: bool = False, layout: Layout | None = None) -> dict[str, Any]:
+    """The live release and everything known of it; reads, and writes nothing.
+
+    Args:
+        named: experiment file, or the name of one that was run.
+        unknown_is_news: a name that nothing was run under is answered in words rather than refused.
+    Returns:
+        live, since, verdict, reasons, weights, fold, snapshot_id, data_range, latency, drift, releases, deployments and
+        performance_targets, in words; missing: what is not there yet; details: the same as values; failed: what is wrong with
+        the live version, empty where nothing is.
+    Raises:
+        ConfigurationError: no such experiment.
+    """
+    layout = default_layout() if layout is None else layout
+    if unknown_is_news and owner_of(layout.experiment(named)) is None:
+        why = f"nothing was trained under the name {named}: run `tft train`, or name another with --experiment"
+        return {"experiment": named, "live": "nothing", "missing": [why], "failed": []}
+    name, models = models_of(named, layout)
+    live, failed = linked_release(models), _problems(models)
+    version = None if failed or live is None else released_version(models, live)
+    card = {} if version is None else json.loads(version.path(CARD_FILE).read_text())
+    try:
+        entries = deployments(models)
+    except IntegrityError as error:
+        entries, failed = [], [*failed, str(error)]
+    since = live_since(entries)
+    targets = live_targets(models, version)
+    releases = [_release(models, one, live) for one in release_ids(models)]
+    drift = _drift(layout, name, None if version is None else version.files[WEIGHTS_FILE])
+    return {
+        "experiment": name,
+        "live": live or "nothing",
+        **({} if since is None or live is None else {"since": f"{since.at} ({_why(since)})"}),
+        **_about(version, card),
+        "drift": drift["words"],
+        "newest": _newest_release(layout, name, live),
+        "releases": [row["words"] for row in releases],
+        "deployments": [_entry(entry) for entry in entries[-SHOWN_DEPLOYMENTS:]],
+        "performance_targets": [target_sentence(row) for row in targets],
+        "missing": _missing(layout, name, live, drift),
+        "details": {
+            "live": live,
+            "since": None if since is None or live is None else since.at,
+            "verified": bool(live) and not failed,
+            "path": None if live is None else str(models / VERSIONS / live),
+            "files": {} if version is None else version.files,
+            "train": {key: card.get("train", {}).get(key) for key in ("snapshot_id", "range", "symbols", "interval")},
+            "latency_ms": card.get("latency_ms", {}),
+            "drift": {key: value for key, value in drift.items() if key != "words"},
+            "releases": [{key: value for key, value in row.items() if key != "words"} for row in releases],
+            "deployments": [entry.to_dict() for entry in entries],
+            "performance_targets": list(targets),
+        },
+        "failed": failed,
+    }
+
+
+def _problems(models: Path) -> list[str]:
+    """Why readers do not get the live version as it was released; a folder without releases has none."""
+    if linked_release(models) is not None:
+        return deploy_problems(models)
+    known = release_ids(models)
+    return [f"{models / VERSIONS / CURRENT} is missing, and {len(known)} release(s) are there"] if known else []
+
+
+def _about(version: Artifact | None, card: dict[str, Any]) -> dict[str, Any]:
+    """What the live version's own files say."""
+    if version is None:
+        return {}
+    train, latency = card.get("train", {}), card.get("latency_ms", {})
+    low, high = latency.get("p95_ci") or (None, None)
+    bound = "no upper bound was measured" if high is None else f"95 % interval {_ms(low)} to {_ms(high)} ms"
+    extent = train.get("range") or {}
+    fold = json.loads(version.path(FOLD_FILE).read_text())["key"] if FOLD_FILE in version.files else "not recorded"
+    return {
+        "verdict": card.get("verdict"),
+        "reasons": list(card.get("reasons", ())),
+        "weights": f"verified, SHA-256 {version.files[WEIGHTS_FILE]}",
+        "fold": fold,
+        "snapshot_id": train.get("snapshot_id"),
+        "data_range": f"{extent.get('start')} to {extent.get('end')}, training and validation",
+        "latency": f"p95 {_ms(latency.get('p95'))} ms, {bound}",
+    }
+
+
+def _drift(layout: Layout, name: str, live_weights: str | None) -> dict[str, Any]:
+    """The report of the newest day that drift was measured on, by the graph or by a night's watch."""
+    reports = sorted(drift_folder(layout, name).glob("drift_*.json"))
+    if not reports:
+        return {"verdict": None, "words": "not measured yet"}
+    try:
+        report = json.loads(reports[-1].read_text())
+        recent, verdict = report["recent"], str(report["verdict"])
+        of_live = report["weights_sha256"] == live_weights
+        words = (
+            f"{verdict.replace('_', ' ')}, {reports[-1].name} of {report['created_at']}: the last {recent['n_bars']} bars "
+            f"up to {recent['last']} against fold {report['fold']}"
+            + ("" if of_live else ", of another model than the live one")
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return {"verdict": None, "words": f"{reports[-1]} cannot be read ({error!r}): measure drift again"}
+    about = {key: report.get(key) for key in ("created_at", "fold", "weights_sha256", "recent", "reasons")}
+    return {"verdict": verdict, "path": str(reports[-1]), "of_live_model": of_live, **about, "words": words}
+
+
+def _missing(layout: Layout, name: str, live: str | None, drift: dict[str, Any]) -> list[str]:
+    folds = layout.artifact(name, "production_fold")
+    said = []
+    if not any(folds.glob(f"*/{CURRENT}")):
+        said.append("nothing was trained yet: run `tft run` or `tft train`")
+    if live is None:
+        said.append("nothing is released: no model is live")
+    if drift["verdict"] is None:
+        said.append("no drift report")
+    return said
+
+
+def _newest_release(layout: Layout, name: str, live: str | None) -> str:
+    """Whether the newest release is the live one, and why not."""
+    try:
+        artifact = read_artifact(layout.artifact(name, "release"))
+        record = ReleaseRecord.model_validate_json(artifact.path(REPORT_FILE).read_text())
+    except ArtifactMissingError:
+        return "nothing was released by a run yet"
+    except (IntegrityError, ValueError) as error:
+        return f"the record of the newest release cannot be read: {error}"
+    if record.release_id == live:
+        return "the newest release is live"
+    return f"the newest release {record.release_id} is {record.note if not record.live else 'not live any more'}"
+
+
+def _release(models: Path, release_id: str, live: str | None) -> dict[str, Any]:
+    """One version as its card says, unverified: rolling back verifies."""
+    try:
+        card = json.loads((models / VERSIONS / release_id / CARD_FILE).read_text())
+        verdict, created = str(card.get("verdict")), str(card.get("created_at"))
+    except (OSError, ValueError, AttributeError):
+        verdict, created = "card cannot be read", "unknown"
+    mark = ", live" if release_id == live else ""
+    words = f"{release_id}: {verdict}, made {created}{mark}"
+    return {"id": release_id, "created_at": created, "verdict": verdict, "live": release_id == live, "words": words}
+
+
+def _entry(entry: Deployment) -> str:
+    note = f" ({entry.note})" if entry.note else ""
+    return (
+        f"{entry.sequence}. {entry.at} {_why(entry)}: {entry.source or 'nothing'} -> {entry.target or 'nothing'}, "
+        f"{entry.state}{note}"
+    )
+
+
+def _why(entry: Deployment) -> str:
+    return f"{entry.action} by {entry.who}" + (f", {entry.reason}" if entry.reason else "")
+
+
+def _ms(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.1f}"

@@ -1,0 +1,144 @@
+"""What `tft rollback` and its job do, and the performance targets of a release in words.
+
+Not here: `tft status` (`release_status`), links, logs and versions (`storage.releases`, `storage.deployments`).
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tft_pipeline.domain.experiment import ConfigurationError
+from tft_pipeline.domain.findings import ReleaseRecord
+from tft_pipeline.domain.performance_targets import DEPLOY, Row, absent_targets, deploy_target, target_sentence
+from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.io_managers import REPORT_FILE
+from tft_pipeline.pipeline.named import graph_named
+from tft_pipeline.storage.artifacts import Artifact, ArtifactMissingError, IntegrityError, read_artifact
+from tft_pipeline.storage.deployments import DeploymentLockedError, linked_release
+from tft_pipeline.storage.environment import utc_now
+from tft_pipeline.storage.experiments import owner_of
+from tft_pipeline.storage.fold_bundles import read_fitted
+from tft_pipeline.storage.layout import Layout, default_layout
+from tft_pipeline.storage.releases import (
+    CARD_FILE,
+    TARGETS_FILE,
+    RollbackRefusedError,
+    deploy_problems,
+    find_release,
+    released_version,
+)
+from tft_pipeline.storage.releases import roll_back as switch_back
+
+MODEL = "tft"
+"""The one kind of model that is released."""
+
+
+def roll_back(named: str, to: str, *, model: str = MODEL, reason: str = "") -> dict[str, Any]:
+    """`go_back` in the experiment of a file or a name; the file need not be there any more.
+
+    Raises:
+        ConfigurationError: no such experiment; and as `go_back`.
+    """
+    return go_back(*models_of(named, default_layout()), to, model=model, reason=reason)
+
+
+def go_back(name: str, models: Path, to: str, *, model: str, reason: str) -> dict[str, Any]:
+    """Make an earlier release current again: verified, loaded and asked once before the link is swapped.
+
+    Args:
+        name: of the experiment, for the answer.
+        to: date, `previous`, or a release id or its beginning (`storage.releases.find_release`).
+        reason: for the log.
+    Returns:
+        experiment, from, to, verdict (of the target's card), deployed_at, path, smoke_prediction, sequence, failed. Where
+        something failed, `failed` says what and `live` what is live: what was before, unless `failed` says otherwise.
+    Raises:
+        ConfigurationError: another kind of model; no such release; or it is live already.
+    """
+    if model != MODEL:
+        raise ConfigurationError(f"{model!r} is not released here: the one kind of model is {MODEL!r}")
+    try:
+        target = find_release(models, to, now=utc_now())
+        if target == linked_release(models):
+            raise RollbackRefusedError(f"{to} is {target}, which is live already: there is nothing to roll back")
+        version = released_version(models, target)
+        position = _asked_once(version)
+        done = switch_back(models, target, reason=reason)
+    except RollbackRefusedError as error:
+        raise ConfigurationError(str(error)) from error
+    except (IntegrityError, DeploymentLockedError, _BrokenReleaseError, OSError) as error:
+        return {"experiment": name, "to": to, "live": linked_release(models), "failed": [str(error)]}
+    return {
+        "experiment": name,
+        "from": done.source,
+        "to": done.target,
+        "verdict": done.verdict,
+        "deployed_at": done.at,
+        "path": str(version.folder),
+        "smoke_prediction": position,
+        "sequence": done.sequence,
+        "failed": [],
+    }
+
+
+def target_rows(graph: ExperimentGraph) -> list[str]:
+    """The performance targets of the newest release, one sentence a row, the deployment's as the files stand now.
+
+    Where nothing was released, or before targets were recorded, one sentence says so.
+    """
+    try:
+        artifact = read_artifact(graph.layout.artifact(graph.name, "release"))
+    except ArtifactMissingError:
+        return ["performance targets: not known, nothing was released yet"]
+    record = ReleaseRecord.model_validate_json(artifact.path(REPORT_FILE).read_text())
+    if not record.targets:
+        return [f"performance targets: not known, {record.release_id} was released before they were recorded"]
+    models = graph.layout.models(graph.name)
+    live = linked_release(models)
+    note = (
+        record.note if record.release_id == live else f"{record.release_id}, which the other rows are of, is not live"
+    )
+    rows = [row for row in record.targets if row["metric"] != DEPLOY]
+    return [target_sentence(row) for row in (*rows, current_deploy_target(models, note))]
+
+
+def current_deploy_target(models: Path, note: str = "") -> Row:
+    """The deployment's row of the targets, as the files stand now."""
+    return deploy_target(deploy_problems(models), release=linked_release(models), note=note)
+
+
+def live_targets(models: Path, version: Artifact | None) -> tuple[Row, ...]:
+    """All rows of the live version: those it carries, and the deployment's as the files stand now."""
+    if version is None:
+        carried: tuple[Row, ...] = absent_targets("nothing is live that can be verified")
+    elif TARGETS_FILE in version.files and (rows := json.loads(version.path(TARGETS_FILE).read_text())):
+        carried = tuple(rows)
+    else:
+        carried = absent_targets("the live version was released before targets were recorded with it")
+    return (*carried, current_deploy_target(models))
+
+
+class _BrokenReleaseError(RuntimeError):
+    """Its files are what was written, and they do not make a model that answers."""
+
+
+def _asked_once(version: Artifact) -> float:
+    """Position that the model of a verified version answers with."""
+    from tft_pipeline.model.smoke import BrokenModelError, smoke_prediction
+
+    try:
+        json.loads(version.path(CARD_FILE).read_text())
+        fitted = read_fitted(version)
+    except Exception as error:  # whatever its files hold, a release that does not load is not deployed
+        raise _BrokenReleaseError(f"{version.folder} does not load ({error}): nothing was changed") from error
+    try:
+        return smoke_prediction(fitted)
+    except BrokenModelError as error:
+        raise _BrokenReleaseError(f"{version.folder}: {error}: nothing was changed") from error
+
+
+def models_of(named: str, layout: Layout) -> tuple[str, Path]:
+    """Name and models folder; a name suffices, for the way back must not need an experiment file that still validates."""
+    plain = not named.endswith((".yaml", ".yml")) and named.replace("_", "").isalnum()
+    name = named if plain and owner_of(layout.experiment(named)) else graph_named(named, layout).name
+    return name, layout.models(name)

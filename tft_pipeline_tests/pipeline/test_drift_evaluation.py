@@ -1,0 +1,185 @@
+"""Which bars a drift record compares, what it must not see, and the verdict over its four parts."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tft_pipeline.domain.drift import drift_report
+from tft_pipeline.domain.findings import DriftRecord
+from tft_pipeline.domain.panel import Panel
+from tft_pipeline.domain.phases import DriftSection
+from tft_pipeline.domain.reports import FeatureCatalogue, FoldPlanReport, FoldSpec
+from tft_pipeline.pipeline.drift_evaluation import (
+    SCORED,
+    Compared,
+    NothingToCompareError,
+    evaluate_drift,
+    judged,
+    recent_bars,
+    recent_since,
+)
+from tft_pipeline.pipeline.io_managers import FRAME_FILE, REPORT_FILE
+from tft_pipeline.pipeline.panels import panel_of
+from tft_pipeline.storage.artifacts import read_artifact
+from tft_pipeline.storage.fold_bundles import FoldBundle, read_fold_bundle, weights_sha256
+from tft_pipeline_tests.conftest import Workbench
+
+SETTINGS = DriftSection(recent_bars=12, n_bins=5)
+
+
+class Stored:
+    """The newest fold of a finished run and its panel."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self.plan = FoldPlanReport.model_validate_json((bench.artifact("production_plan") / REPORT_FILE).read_text())
+        self.spec: FoldSpec = self.plan.specs[-1]
+        root = bench.layout.artifact
+        folds = [read_fold_bundle(read_artifact(root("small", "production_fold", one.key))) for one in self.plan.specs]
+        self.bundle: FoldBundle = folds[-1]
+        self.scored = pl.concat([fold.predictions.select(SCORED) for fold in folds])
+        catalogue = FeatureCatalogue.model_validate_json(
+            (bench.artifact("feature_catalogue") / REPORT_FILE).read_text()
+        )
+        features = pl.scan_parquet(bench.artifact("features") / FRAME_FILE)
+        targets = pl.read_parquet(bench.artifact("targets") / FRAME_FILE)
+        self.panel = panel_of(features, targets, catalogue, self.bundle.fitted.scaler.names)
+
+    def record(self, bars: Compared, panel: Panel | None = None, **settings: Any) -> DriftRecord:
+        """The record of some bars."""
+        section = SETTINGS.model_copy(update=settings)
+        return evaluate_drift(panel or self.panel, self.bundle, self.scored, section, bars, snapshot_id="s")
+
+
+@pytest.fixture
+def stored(finished: Workbench) -> Stored:
+    """A finished run's newest fold."""
+    return Stored(finished)
+
+
+def test_a_night_is_the_bars_up_to_the_end_of_its_day_and_no_training_bar(stored: Stored) -> None:
+    newest = stored.panel.calendar[-1].date()
+    whole = recent_bars(stored.panel, stored.spec, 12)
+    assert whole == recent_bars(stored.panel, stored.spec, 12, until=newest)
+    assert whole.recent.stop - whole.recent.start == 12
+    assert whole.recent.stop == stored.panel.n_bars
+    train = stored.spec.dates["train"]
+    assert stored.panel.calendar[whole.train.start].isoformat() == train["first"]
+    assert stored.panel.calendar[whole.train.stop - 1].isoformat() == train["last"]
+    earlier = stored.panel.calendar[-5].date()
+    assert recent_bars(stored.panel, stored.spec, 12, until=earlier).recent.stop == stored.panel.n_bars - 4
+    all_after = recent_since(stored.panel, stored.spec, 0)
+    assert all_after.recent == (whole.train.stop, stored.panel.n_bars)
+
+
+def test_a_day_without_bars_a_day_of_training_and_other_bars_are_refused_by_name(stored: Stored) -> None:
+    with pytest.raises(NothingToCompareError, match="no bar of a traded symbol is stamped on 2021-08-07"):
+        recent_bars(stored.panel, stored.spec, 12, until=date(2021, 8, 7))
+    learned = date.fromisoformat(stored.spec.dates["train"]["last"][:10])
+    with pytest.raises(NothingToCompareError, match="compared with its own bars"):
+        recent_bars(stored.panel, stored.spec, 12, until=learned)
+    late = stored.panel.between(stored.panel.n_bars - 20, stored.panel.n_bars)
+    with pytest.raises(NothingToCompareError, match=r"training bars of fold f2021-05-07 .* are not all in these bars"):
+        recent_bars(late, stored.spec, 12)
+
+
+def test_features_are_those_of_the_report_on_scaled_bars(stored: Stored) -> None:
+    bars = recent_bars(stored.panel, stored.spec, 12)
+    record = stored.record(bars)
+    scaler = stored.bundle.fitted.scaler
+    seen = np.where(stored.panel.observed[:, :, None], stored.panel.values, np.nan)
+    scaled = (seen - scaler.mean) / scaler.std
+    sides = [
+        {name: scaled[:, slice(*span), v].T for v, name in enumerate(scaler.names)}
+        for span in (bars.train, bars.recent)
+    ]
+    expected = drift_report(*sides, n_bins=5)
+    assert [row["feature"] for row in record.rows] == [row.feature for row in expected.features]
+    assert [row["psi"] for row in record.rows] == pytest.approx([row.psi for row in expected.features], rel=1e-3)
+    assert record.detail["n_null_windows"] == expected.n_null_windows >= 19
+    assert record.weights_sha256 == weights_sha256(stored.bundle.fitted)
+    last = {name: values[-1] for name, values in record.over_time["psi"].items()}
+    assert last == pytest.approx({row["feature"]: row["psi"] for row in record.rows if row["feature"] in last})
+    json.dumps(record.model_dump(mode="json"), allow_nan=False)
+
+
+def test_what_comes_after_the_night_changes_nothing_of_its_record(stored: Stored) -> None:
+    until = stored.panel.calendar[-6].date()
+    bars = recent_bars(stored.panel, stored.spec, 12, until=until)
+    before = stored.record(bars)
+    random = np.random.default_rng(0)
+    panel = stored.panel
+    stop, horizon = bars.recent.stop, stored.bundle.fitted.horizon
+
+    def spoiled(array: np.ndarray, first: int) -> np.ndarray:
+        changed = array.copy()
+        changed[:, first:] = random.normal(size=changed[:, first:].shape) * 50.0
+        return changed
+
+    other = replace(
+        panel,
+        values=spoiled(panel.values, stop),
+        close=spoiled(panel.close, stop),
+        volatility=np.abs(spoiled(panel.volatility, stop)),
+        next_return=spoiled(panel.next_return, stop - 1),  # of the next bar, which is not there yet
+        label=spoiled(panel.label, stop - horizon),
+    )
+    assert stored.record(bars, other) == before
+
+
+def test_only_resolved_labels_count_and_the_reference_is_what_all_folds_scored_before(stored: Stored) -> None:
+    """As of the newest fold's last test bar, so that stored predictions are an oracle for those that are made anew."""
+    last = max(stored.scored["timestamp"].to_list())
+    bars = recent_bars(stored.panel, stored.spec, 12, until=last.date())
+    found = stored.record(bars).performance
+    assert found is not None
+    assert found["measure"] == "log_loss"
+    places = pl.DataFrame({"timestamp": stored.panel.calendar}).with_row_index("bar")
+    losses: dict[int, list[float]] = {}
+    for row in stored.scored.join(places, on="timestamp").iter_rows(named=True):
+        label = stored.panel.label[stored.panel.symbols.index(row["symbol"]), row["bar"]]
+        if row["bar"] + stored.bundle.fitted.horizon < bars.recent.stop:
+            p = row["probability"] if label > 0 else 1.0 - row["probability"]
+            losses.setdefault(row["bar"], []).append(-float(np.log(p)))
+    means = [float(np.mean(losses[bar])) for bar in sorted(losses)]
+    assert (found["n_recent"], found["n_reference"]) == (12, len(means) - 12)
+    assert found["recent"] == pytest.approx(np.mean(means[-12:]), rel=1e-5)
+    assert found["reference"] == pytest.approx(np.mean(means[:-12]), rel=1e-5)
+
+
+@pytest.mark.parametrize("key", ["n_bins", "psi_threshold", "js_threshold", "alpha", "min_null_windows"])
+def test_every_limit_changes_the_record(key: str, stored: Stored) -> None:
+    changed = {"n_bins": 4, "psi_threshold": 0.9, "js_threshold": 0.9, "alpha": 0.4, "min_null_windows": 20}[key]
+    bars = recent_bars(stored.panel, stored.spec, 12)
+    assert stored.record(bars).content_sha256() != stored.record(bars, **{key: changed}).content_sha256()
+
+
+def part(verdict: str) -> Mapping[str, Any]:
+    """A part of the record."""
+    return {"verdict": verdict, "reason": f"because {verdict}"}
+
+
+def test_only_features_ask_for_a_retrain_and_the_other_parts_ask_to_look() -> None:
+    for name in ("multivariate", "predictions", "performance"):
+        for verdict in ("investigate", "retrain"):
+            found, reasons = judged("stable", "small", {name: part(verdict)})
+            assert found == "investigate"
+            assert f"{name} ask" in reasons[1]
+            assert reasons[1].endswith(f"because {verdict}")
+    assert judged("retrain", "large", {"performance": part("stable")})[0] == "retrain"
+    assert judged("stable", "small", {"performance": part("stable")})[0] == "stable"
+
+
+def test_features_without_enough_data_are_never_a_pass_and_another_part_without_is_said() -> None:
+    found, reasons = judged("insufficient_data", "few", {"performance": part("retrain")})
+    assert found == "insufficient_data"
+    assert reasons[0] == "features cannot be judged: few"
+    assert "alone it counts as investigate" in reasons[1]
+    found, reasons = judged("stable", "small", {"performance": part("insufficient_data")})
+    assert found == "stable"
+    assert reasons[1] == "performance cannot be judged: because insufficient_data"

@@ -1,0 +1,302 @@
+"""Going back from the command line and from the UI, and what `tft status` says, on finished runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import torch
+from safetensors.torch import load_file, save
+from typer.testing import CliRunner
+
+from tft_pipeline.__main__ import app
+from tft_pipeline.domain.experiment import ConfigurationError
+from tft_pipeline.domain.findings import ReleaseRecord
+from tft_pipeline.domain.performance_targets import METRICS
+from tft_pipeline.pipeline.commands import materialise_asset, run_experiment
+from tft_pipeline.pipeline.release_status import describe_status
+from tft_pipeline.pipeline.releasing import roll_back, target_rows
+from tft_pipeline.pipeline.runs import QUIET
+from tft_pipeline.storage.artifacts import read_artifact, read_version, write_artifact
+from tft_pipeline.storage.deployments import LOG_FILE, deployment_lock, deployments, linked_release
+from tft_pipeline.storage.experiments import claim_name
+from tft_pipeline.storage.releases import CARD_FILE, write_release
+from tft_pipeline_tests.conftest import Workbench, write_experiment
+from tft_pipeline_tests.stored import stored_report
+
+
+def tft(*arguments: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and answer of a command; `{}` where it answered with an error."""
+    done = CliRunner().invoke(app, [*arguments, "--json"])
+    if isinstance(done.exception, ConfigurationError):  # what `main` turns into one line and exit code 2
+        return 2, {"error": str(done.exception)}
+    return done.exit_code, json.loads(done.stdout)
+
+
+def models(bench: Workbench) -> Path:
+    return bench.layout.models("small")
+
+
+def release_again(bench: Workbench, release_id: str, fold: str | None = None) -> str:
+    """Release a fold as the asset does, under another id: the newest one, or an older with other weights."""
+    source = read_artifact(bench.layout.artifact("small", "production_fold", fold or bench.folds()[-1]))
+    _, card = read_card(bench)
+    write_release(models(bench), release_id=release_id, bundle=source, card=card | {"created_at": release_id})
+    return release_id
+
+
+def read_card(bench: Workbench) -> tuple[str, dict[str, Any]]:
+    live = linked_release(models(bench))
+    assert live is not None
+    return live, json.loads((models(bench) / "versions" / live / CARD_FILE).read_text())
+
+
+@pytest.fixture
+def two(finished: Workbench) -> tuple[Workbench, str, str]:
+    """A finished run, released, and a second release of an older fold's model after it."""
+    first, _ = read_card(finished)
+    claim_name(finished.layout.experiment("small"), finished.file)
+    return finished, first, release_again(finished, "r-second", finished.folds()[0])
+
+
+def test_a_rollback_answers_from_to_verdict_and_path_and_the_model_was_asked_once(two) -> None:
+    bench, first, second = two
+    code, answer = tft("rollback", "previous", "tft", "--experiment", "small", "--reason", "drawdown")
+    assert code == 0
+    assert (answer["from"], answer["to"], answer["verdict"], answer["failed"]) == (second, first, "NO-GO", [])
+    assert Path(answer["path"]) == models(bench) / "versions" / first
+    assert -1.0 <= answer["smoke_prediction"] <= 1.0
+    assert linked_release(models(bench)) == first
+    assert deployments(models(bench))[-1].reason == "drawdown"
+    assert tft("rollback", "r-se", "--experiment", str(bench.file))[1]["to"] == second
+
+
+def test_a_rollback_stays_when_a_run_is_resumed_with_nothing_changed(two) -> None:
+    bench, first, _ = two
+    roll_back("small", first)
+    log = (models(bench) / LOG_FILE).read_bytes()
+    before = bench.materialisations()
+    assert not bench.run(resume=True)["failed"]
+    after = bench.materialisations()
+    assert {name[0] for name in after if after[name] != before[name]} <= {"snapshot"}
+    assert linked_release(models(bench)) == first
+    assert (models(bench) / LOG_FILE).read_bytes() == log
+
+
+def test_a_new_release_of_the_model_that_was_rolled_back_from_is_held_and_says_so(finished: Workbench) -> None:
+    released, _ = read_card(finished)
+    claim_name(finished.layout.experiment("small"), finished.file)
+    older = release_again(finished, "older", finished.folds()[0])
+    roll_back("small", released)
+    roll_back("small", older, reason="drawdown")
+    write_experiment(finished.folder, {"evaluation.min_accuracy": 0.5})  # another card, the same weights
+    assert not run_experiment(finished.file, resume=True, until="release", report=str)["failed"]
+    record = stored_report(finished, ReleaseRecord, "release")
+    assert linked_release(models(finished)) == older
+    assert not record.live
+    assert "drawdown" in record.note
+    assert record.targets[0]["target"] == ">= 0.50"
+    said = describe_status("small")
+    assert record.release_id in said["newest"]
+    assert "drawdown" in said["newest"]
+    assert any(record.release_id in row and "is not live" in row for row in target_rows(finished.graph))
+    assert roll_back("small", record.release_id, reason="it was right")["to"] == record.release_id
+    assert read_card(finished)[1]["limits"]["min_accuracy"] == 0.5
+
+
+def test_what_cannot_be_rolled_back_to_is_refused_with_exit_code_2(two) -> None:
+    bench, _, second = two
+    log = (models(bench) / LOG_FILE).read_bytes()
+    refused = {
+        ("1999-01-01",): "nothing was live at the end of 1999-01-01",
+        ("nonsense",): "no release is or begins with 'nonsense'",
+        ("r-second",): "live already",
+        ("previous", "lgbm"): "the one kind of model is 'tft'",
+    }
+    for arguments, words in refused.items():
+        code, answer = tft("rollback", *arguments, "--experiment", "small")
+        assert code == 2
+        assert words in answer["error"]
+    assert linked_release(models(bench)) == second
+    assert (models(bench) / LOG_FILE).read_bytes() == log
+
+
+def test_an_experiment_that_was_never_run_has_no_release_to_go_back_to(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("TFT_HOME", str(tmp_path))
+    assert "nothing was run here" in tft("rollback", "previous", "--experiment", "nope")[1]["error"]
+
+
+def test_a_damaged_release_is_not_rolled_back_to_and_its_file_is_named(two) -> None:
+    bench, first, second = two
+    path = models(bench) / "versions" / first / "network.json"
+    path.chmod(0o644)
+    path.write_text(path.read_text().replace("0", "1", 1))
+    code, answer = tft("rollback", "previous", "--experiment", "small")
+    assert code == 1
+    assert "network.json: SHA-256 is" in answer["failed"][0]
+    assert answer["live"] == second == linked_release(models(bench))
+
+
+@pytest.mark.parametrize("broken", ["weights.safetensors", "network.json", CARD_FILE])
+def test_a_release_whose_hashes_hold_and_whose_model_does_not_answer_is_not_live_again(two, broken, tmp_path) -> None:
+    bench, first, second = two
+    intact = read_version(models(bench) / "versions" / first)
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    for name in intact.files:
+        (bad / name).write_bytes(intact.path(name).read_bytes())
+    if broken == "weights.safetensors":
+        nan = {name: torch.full_like(value, torch.nan) for name, value in load_file(bad / broken).items()}
+        (bad / broken).write_bytes(save(nan))
+    else:
+        (bad / broken).write_text("{")
+
+    def fill(folder: Path) -> None:
+        for path in bad.iterdir():
+            (folder / path.name).write_bytes(path.read_bytes())
+
+    write_artifact(tmp_path / "made", fill, version="r-bad").folder.rename(models(bench) / "versions" / "r-bad")
+    log = (models(bench) / LOG_FILE).read_bytes()
+    answer = roll_back("small", "r-bad")
+    assert "nothing was changed" in answer["failed"][0]
+    assert linked_release(models(bench)) == second
+    assert (models(bench) / LOG_FILE).read_bytes() == log
+
+
+def test_the_experiment_file_need_not_be_there_any_more(two) -> None:
+    bench, first, _ = two
+    bench.file.unlink()
+    assert roll_back("small", "previous")["to"] == first
+    assert describe_status("small")["live"] == first
+
+
+def test_the_job_of_the_ui_does_what_the_command_does(two) -> None:
+    bench, first, second = two
+    job = bench.definitions.resolve_job_def("small_rollback")
+    config = {"ops": {"small_roll_back": {"config": {"to": "previous", "reason": "from the UI"}}}, **QUIET}
+    with bench.instance() as instance:
+        assert job.execute_in_process(instance=instance, run_config=config).success
+        again = job.execute_in_process(instance=instance, run_config=config, raise_on_error=False)
+        assert not again.success
+        (seen,) = instance.fetch_observations(bench.graph.key("release"), limit=5).records
+    assert linked_release(models(bench)) == first
+    done = deployments(models(bench))[-1]
+    assert (done.source, done.target, done.reason) == (second, first, "from the UI")
+    observation = seen.asset_observation
+    assert observation is not None
+    assert observation.metadata["to"].value == first
+    assert "nothing was live before" in str(again.get_step_failure_events()[0].step_failure_data.user_failure_data)
+
+
+def test_status_says_what_is_live_since_when_and_how_it_stands(two) -> None:
+    bench, first, second = two
+    roll_back("small", first, reason="drawdown")
+    code, said = tft("status", "--experiment", "small")
+    assert code == 0
+    _, card = read_card(bench)
+    assert (said["live"], said["verdict"], said["reasons"]) == (first, card["verdict"], card["reasons"])
+    assert "rollback by" in said["since"]
+    assert "drawdown" in said["since"]
+    assert said["fold"] == bench.folds()[-1]
+    assert said["snapshot_id"] == card["train"]["snapshot_id"]
+    assert card["train"]["range"]["start"] in said["data_range"]
+    weights = read_artifact(bench.layout.artifact("small", "production_fold", bench.folds()[-1])).files
+    assert said["weights"].endswith(weights["weights.safetensors"])
+    assert f"{card['latency_ms']['p95']:.1f} ms" in said["latency"]
+    assert said["drift"].startswith("insufficient data, drift_")
+    assert "another model" not in said["drift"]
+    assert "not live any more" in said["newest"] or "newest release is live" in said["newest"]
+    assert [row.split(":")[0] for row in said["releases"]] == [first, second]
+    assert [row.endswith(", live") for row in said["releases"]] == [True, False]
+    assert len(said["deployments"]) == 3
+    assert [row.split(":")[0] for row in said["performance_targets"]] == list(METRICS)
+    assert said["missing"] == []
+    details = said["details"]
+    assert details["verified"] is True
+    assert [row["state"] for row in details["deployments"]] == ["done"] * 3
+    assert [row["metric"] for row in details["performance_targets"]] == list(METRICS)
+    assert details["performance_targets"][-1]["passed"] is True
+
+
+def test_status_of_a_damaged_live_release_exits_with_1_and_names_the_file(two) -> None:
+    bench, _, second = two
+    path = models(bench) / "versions" / second / "weights.safetensors"
+    path.chmod(0o644)
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+    code, said = tft("status", "--experiment", "small")
+    assert code == 1
+    assert "weights.safetensors: SHA-256 is" in said["failed"][0]
+    assert said["details"]["verified"] is False
+    assert "weights" not in said
+    assert said["details"]["performance_targets"][-1]["passed"] is False
+    assert roll_back("small", "previous")["failed"] == [], "the way back does not need the live version"
+    assert tft("status", "--experiment", "small")[0] == 0
+
+
+def test_status_says_what_is_missing_and_that_is_no_failure(workbench, tmp_path: Path) -> None:
+    bench = workbench()
+    code, said = tft("status", "--experiment", str(bench.file))
+    assert (code, said["live"], said["failed"]) == (0, "nothing", [])
+    assert [words.split(":")[0] for words in said["missing"]] == [
+        "nothing was trained yet",
+        "nothing is released",
+        "no drift report",
+    ]
+    assert all("not known" in row or row.startswith("symlink_deploy: FAIL") for row in said["performance_targets"])
+    code, said = tft("status")
+    assert code == 0
+    assert "nothing was trained under the name tft_prod" in said["missing"][0]
+    assert tft("status", "--experiment", "nope")[0] == 2
+
+
+def test_status_says_when_the_last_drift_report_is_of_another_model_or_unreadable(two) -> None:
+    bench, first, _ = two
+    assert "of another model than the live one" in describe_status("small")["drift"], "an older fold's model is live"
+    roll_back("small", first)
+    (report,) = (bench.layout.experiment("small") / "drift").glob("drift_*.json")
+    report.with_name("drift_2999-01-01.json").write_text(report.read_text()[:100])
+    said = describe_status("small")
+    assert "cannot be read" in said["drift"]
+    assert said["missing"] == ["no drift report"]
+    assert said["failed"] == []
+
+
+def test_status_reads_and_writes_nothing(two) -> None:
+    bench, _, _ = two
+    before = {path: path.lstat().st_mtime_ns for path in models(bench).rglob("*")}
+    describe_status("small")
+    assert {path: path.lstat().st_mtime_ns for path in models(bench).rglob("*")} == before
+
+
+def test_a_release_holds_its_targets_and_the_asset_shows_them(finished: Workbench) -> None:
+    record = stored_report(finished, ReleaseRecord, "release")
+    assert [row["metric"] for row in record.targets] == list(METRICS)
+    assert record.live
+    stored = json.loads((Path(record.path) / "performance_targets.json").read_text())
+    assert stored == list(record.targets[:-1])
+    accuracy = record.targets[0]
+    performance = json.loads((finished.artifact("oos_performance") / "report.json").read_text())
+    assert accuracy["value"] == performance["direction"]["tft"]["accuracy"]
+    with finished.instance() as instance:
+        event = instance.fetch_materializations(finished.graph.key("release"), limit=1).records[0].asset_materialization
+    assert event is not None
+    shown = event.metadata["performance_targets"]
+    assert isinstance(shown, dg.TableMetadataValue)
+    assert [row.data["metric"] for row in shown.records] == list(METRICS)
+    said = target_rows(finished.graph)
+    assert [row.split(":")[0] for row in said] == list(METRICS)
+
+
+def test_targets_of_a_graph_without_a_release_are_not_known(workbench) -> None:
+    (said,) = target_rows(workbench().graph)
+    assert "nothing was released yet" in said
+
+
+def test_a_release_that_finds_another_deploying_fails_in_words(finished: Workbench, monkeypatch) -> None:
+    monkeypatch.setattr("tft_pipeline.storage.deployments.LOCK_SECONDS", 0.05)
+    with deployment_lock(models(finished)):
+        result = materialise_asset(finished.file, "release", partition=None, downstream=False, report=print)
+    assert "another process is deploying" in result["failed"][0]["reason"]
