@@ -175,7 +175,9 @@ def build_card(
             "n_reference": drift.n_reference,
             "n_recent": drift.n_recent,
             "psi_max": max((row["psi"] for row in drift.rows if row["psi"] is not None), default=None),
-            "js_max": max((row["js_distance"] for row in drift.rows if row.get("js_distance") is not None), default=None),
+            "js_max": max(
+                (row["js_distance"] for row in drift.rows if row.get("js_distance") is not None), default=None
+            ),
             "reasons": list(drift.reasons),
             "reference": drift.reference,
             "recent": drift.recent,

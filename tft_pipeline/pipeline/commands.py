@@ -24,6 +24,8 @@ from tft_pipeline.storage.layout import default_layout
 from tft_pipeline.storage.locks import RunLockedError, run_lock
 
 Progress = Callable[[str], None]
+NAMED_PARTITIONS = 8
+"""Newest partitions that a refusal names; an asset with one a day has thousands."""
 ON_REQUEST = frozenset({"purge_comparison"})
 """Assets that only a person starts: they fit every fold again, and nothing depends on them."""
 
@@ -114,12 +116,13 @@ def materialise_asset(
         partitioned = assets.get(key).is_partitioned
         if partitioned != (partition is not None):
             raise ConfigurationError(
-                f"{asset} {'has folds: name one with --partition' if partitioned else 'has no folds: leave --partition out'}"
+                f"{asset} {'is partitioned: name one with --partition' if partitioned else 'has no partitions: leave --partition out'}"
             )
-        if partition is not None and partition not in instance.get_dynamic_partitions(_partitions_name(assets, key)):
+        definition = assets.get(key).partitions_def
+        known = [] if definition is None else definition.get_partition_keys(dynamic_partitions_store=instance)
+        if partition is not None and partition not in known:
             raise ConfigurationError(
-                f"{partition!r} is not a fold of {asset}; choose from "
-                f"{', '.join(instance.get_dynamic_partitions(_partitions_name(assets, key)))}"
+                f"{partition!r} is not a partition of {asset}; choose from {', '.join(known[-NAMED_PARTITIONS:])}"
             )
         selection: dg.AssetSelection = dg.AssetSelection.assets(key)
         if downstream:
@@ -208,10 +211,6 @@ def _failure(failed: list[RunOutcome], resume: str) -> dict[str, Any]:
         {"asset": one.asset, "partition": one.partition, "reason": one.reason, "run_id": one.run_id} for one in failed
     ]
     return {"failed": rows, "resume": resume}
-
-
-def _partitions_name(assets: Any, key: dg.AssetKey) -> str:
-    return str(assets.get(key).partitions_def.name)
 
 
 def _within_partition(assets: Any, chosen: list[dg.AssetKey], key: dg.AssetKey) -> list[dg.AssetKey]:

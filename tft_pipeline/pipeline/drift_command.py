@@ -7,24 +7,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 from pydantic import ValidationError
 
-from tft_pipeline.domain.bars import BarsError, utc_column
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.findings import DriftRecord
 from tft_pipeline.domain.panel import build_panel
 from tft_pipeline.domain.phases import DriftSection
 from tft_pipeline.domain.reports import FeatureCatalogue, FoldPlanReport, FoldSpec
 from tft_pipeline.pipeline.assets.features import computed_features, computed_targets
-from tft_pipeline.pipeline.drift_evaluation import (
-    SCORED,
-    NothingToCompareError,
-    evaluate_drift,
-    inputs_record,
-    recent_since,
-)
+from tft_pipeline.pipeline.drift_bars import NothingToCompareError, recent_since
+from tft_pipeline.pipeline.drift_evaluation import SCORED, evaluate_drift, inputs_record
+from tft_pipeline.pipeline.drift_files import common_numbers, grid_of, in_short, numbers_of
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.named import graph_named
@@ -35,7 +29,6 @@ from tft_pipeline.storage.environment import utc_now
 from tft_pipeline.storage.fold_bundles import FoldBundle, read_fold_bundle
 from tft_pipeline.storage.frozen import frozen_snapshot
 from tft_pipeline.storage.layout import Layout, default_layout
-from tft_pipeline.storage.sources import read_source
 
 MOST_NAMED = 5
 PASSED = ("stable", "investigate")
@@ -55,13 +48,13 @@ def compare_files(
             column is left out by name; a bar that occurs twice; thresholds that are not positive.
     """
     settings = _settings(DriftSection(), psi_threshold, js_threshold)
-    sides = {"--reference": _read(reference, "--reference"), "--recent": _read(recent, "--recent")}
-    names, left_out = _common_numbers(sides)
-    grids = {option: _grid(frame, names, option) for option, frame in sides.items()}
+    sides = {"--reference": numbers_of(reference, "--reference"), "--recent": numbers_of(recent, "--recent")}
+    names, left_out = common_numbers(sides)
+    grids = {option: grid_of(frame, names, option) for option, frame in sides.items()}
     (before, first_stamps, symbols), (after, second_stamps, others) = grids["--reference"], grids["--recent"]
     if symbols != others:
         raise ConfigurationError(
-            f"--reference has the symbols {_short(symbols)}, --recent {_short(others)}: a bar would mean another thing in "
+            f"--reference has the symbols {in_short(symbols)}, --recent {in_short(others)}: a bar would mean another thing in "
             "each; keep the symbols that both have"
         )
     stamps = None if first_stamps is None or second_stamps is None else [*first_stamps, *second_stamps]
@@ -138,91 +131,6 @@ def _settings(section: DriftSection, psi_threshold: float, js_threshold: float) 
         raise ConfigurationError(
             f"{option} is {found['input']!r}: {found['msg']}; the guide's are 0.25 and 0.3"
         ) from None
-
-
-def _read(path: Path, option: str) -> pl.DataFrame:
-    if not path.exists():
-        raise ConfigurationError(
-            f"{option} {path}: no such file or folder; name a Parquet or CSV file, or a folder of them"
-        )
-    try:
-        frame = read_source(path, key=option)
-    except BarsError as error:
-        raise ConfigurationError(f"{option}: {error}") from error
-    if frame.is_empty():
-        raise ConfigurationError(f"{option} {path} has no rows: there is nothing to compare; name a file with bars")
-    return frame
-
-
-def _common_numbers(sides: dict[str, pl.DataFrame]) -> tuple[list[str], dict[str, str]]:
-    """Numeric columns of both files, in the order of the reference, and why others are left out."""
-    numbers: dict[str, list[str]] = {}
-    left_out: dict[str, str] = {}
-    for option, frame in sides.items():
-        numbers[option] = []
-        for name, kind in frame.schema.items():
-            if name in KEYS:
-                continue
-            if kind.is_numeric() or kind == pl.Boolean:
-                numbers[option].append(name)
-            else:
-                left_out[name] = f"{str(kind).lower()} in {option}, not numbers"
-    first, second = numbers.values()
-    if set(first) != set(second):
-        only = {
-            option: sorted(set(numbers[option]) - set(other))
-            for option, other in zip(sides, (second, first), strict=True)
-        }
-        said = "; ".join(
-            f"only {option} has numbers in {_short(names)}"
-            + "".join(f" ({n}: {left_out[n]})" for n in names if n in left_out)
-            for option, names in only.items()
-            if names
-        )
-        raise ConfigurationError(f"the files must have the same columns of numbers: {said}; make them alike")
-    if not first:
-        raise ConfigurationError(
-            f"the files have no column of numbers to compare (left out: {left_out or 'timestamp and symbol alone'}); add some"
-        )
-    return first, left_out
-
-
-def _grid(frame: pl.DataFrame, names: list[str], option: str) -> tuple[np.ndarray, list[str] | None, tuple[str, ...]]:
-    """(S, N, V) values, the bars' times where there are any, and the symbols; one nameless symbol where rows are bars."""
-    if "timestamp" not in frame.columns:
-        if "symbol" in frame.columns:
-            raise ConfigurationError(
-                f"{option} has a column symbol and none named timestamp: which rows are one bar is unknown; add timestamp, or "
-                "drop symbol to take each row as a bar"
-            )
-        return _values(frame, names)[None], None, ("",)
-    try:
-        times = utc_column(frame["timestamp"], "UTC")
-    except BarsError as error:
-        raise ConfigurationError(f"{option}: {error}") from error
-    if times.null_count():
-        raise ConfigurationError(f"{option}: timestamp is null in {times.null_count()} rows; remove them")
-    symbol = frame["symbol"].cast(pl.String) if "symbol" in frame.columns else pl.Series("symbol", [""] * frame.height)
-    if symbol.null_count():
-        raise ConfigurationError(f"{option}: symbol is null in {symbol.null_count()} rows; remove them")
-    keyed = frame.select(names).with_columns(timestamp=times, symbol=symbol)
-    twice = keyed.filter(keyed.select("timestamp", "symbol").is_duplicated())
-    if twice.height:
-        row = twice.row(0, named=True)
-        raise ConfigurationError(
-            f"{option}: {twice.height} rows share timestamp and symbol (such as {row['timestamp'].isoformat()} {row['symbol']}"
-            "): a bar would count twice; keep one of each"
-            + ("" if "symbol" in frame.columns else ", or add a column symbol")
-        )
-    calendar, symbols = keyed["timestamp"].unique().sort(), keyed["symbol"].unique().sort()
-    grid = np.full((len(symbols), len(calendar), len(names)), np.nan)
-    places = [keyed["symbol"].cast(pl.Enum(symbols)).to_physical(), calendar.search_sorted(keyed["timestamp"])]
-    grid[places[0].to_numpy(), places[1].to_numpy()] = _values(keyed, names)
-    return grid, [stamp.isoformat() for stamp in calendar], tuple(symbols)
-
-
-def _values(frame: pl.DataFrame, names: list[str]) -> np.ndarray:
-    return frame.select(pl.col(names).cast(pl.Float64).fill_null(float("nan"))).to_numpy()
 
 
 def _newest(graph: ExperimentGraph) -> tuple[FoldSpec, FoldBundle, pl.DataFrame]:
@@ -324,8 +232,3 @@ def _sentence(row: dict[str, Any]) -> str:
 def _in_words(span: dict[str, Any]) -> str:
     n = f"{span['n_bars']} bars"
     return n if span["first"] is None else f"{span['first']} to {span['last']}, {n}"
-
-
-def _short(names: Any) -> str:
-    listed = [str(name) or "(none)" for name in names]
-    return ", ".join(listed[:8]) + (f" and {len(listed) - 8} more" if len(listed) > 8 else "")

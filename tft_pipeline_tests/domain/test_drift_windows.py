@@ -48,7 +48,9 @@ def test_each_window_is_what_a_loop_over_bars_counts() -> None:
 
 
 @given(n=st.integers(0, 3000), recent=st.integers(1, 300), length=st.integers(1, 300))
-def test_windows_never_cross_the_border_and_always_hold_the_newest_of_each_side(n: int, recent: int, length: int) -> None:
+def test_windows_never_cross_the_border_and_always_hold_the_newest_of_each_side(
+    n: int, recent: int, length: int
+) -> None:
     if length > max(n, recent):
         with pytest.raises(ValueError, match="do not fit"):
             windows_over(n, recent, length=length)

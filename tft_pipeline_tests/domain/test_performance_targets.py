@@ -92,8 +92,11 @@ def test_accuracy_must_reach_the_target_and_beat_always_guessing_one_class(hits,
 
 
 def test_the_interval_of_accuracy_is_that_of_bars_and_a_target_inside_it_is_said():
-    row = rows(direction=direction(620, 1000, 500))["accuracy"]
-    oracle = binomtest(620, 1000).proportion_ci(method="wilson")
+    found = direction(620, 1000, 500)
+    found["tft"] |= {"n_bars": 250, "accuracy_ci_bars": wilson_interval(155, 250)}
+    row = rows(direction=found)["accuracy"]
+    oracle = binomtest(155, 250).proportion_ci(method="wilson")
+    assert "on 250 bars" in row["detail"]
     assert row["interval"] == pytest.approx([oracle.low, oracle.high])
     assert "the lower end of the interval is below the target" in row["detail"]
     assert "below the target" not in rows(direction=direction(700, 1000, 500))["accuracy"]["detail"]

@@ -89,7 +89,9 @@ def test_an_exported_form_is_timed_beside_eager_torch_and_says_what_it_says(fitt
     assert rows["eager"]["difference"] == 0.0
     assert rows["eager"]["export_s"] is None
     assert [row["chosen"] for row in found.forms].count(True) == 1
-    assert found.chosen["p95"] == min(row["p95"] for row in found.forms), "20 calls bound no p95: the p95 itself decides"
+    assert found.chosen["p95"] == min(row["p95"] for row in found.forms), (
+        "20 calls bound no p95: the p95 itself decides"
+    )
     assert found.threads == 1
 
 

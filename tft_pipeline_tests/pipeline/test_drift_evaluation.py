@@ -15,15 +15,8 @@ from tft_pipeline.domain.findings import DriftRecord
 from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.phases import DriftSection
 from tft_pipeline.domain.reports import FeatureCatalogue, FoldPlanReport, FoldSpec
-from tft_pipeline.pipeline.drift_evaluation import (
-    SCORED,
-    Compared,
-    NothingToCompareError,
-    evaluate_drift,
-    judged,
-    recent_bars,
-    recent_since,
-)
+from tft_pipeline.pipeline.drift_bars import Compared, NothingToCompareError, recent_bars, recent_since
+from tft_pipeline.pipeline.drift_evaluation import SCORED, evaluate_drift, judged
 from tft_pipeline.pipeline.io_managers import FRAME_FILE, REPORT_FILE
 from tft_pipeline.pipeline.panels import panel_of
 from tft_pipeline.storage.artifacts import read_artifact

@@ -1,7 +1,7 @@
 """Has what the newest model sees, says or earns changed: once a run of the graph, and once a night.
 
-Here: the two assets. Not here: what is compared (`pipeline.drift_evaluation`), which nights are asked for
-(`pipeline.drift_watch`).
+Here: the two assets. Not here: what is compared (`pipeline.drift_bars`, `pipeline.drift_evaluation`), which nights are asked
+for (`pipeline.drift_watch`).
 """
 
 from datetime import date
@@ -14,7 +14,8 @@ from tft_pipeline.domain.findings import DriftRecord
 from tft_pipeline.domain.reports import FeatureCatalogue, FoldPlanReport
 from tft_pipeline.pipeline.assets.evaluation import all_production_folds, newest_fold
 from tft_pipeline.pipeline.automation import on_all_folds
-from tft_pipeline.pipeline.drift_evaluation import SCORED, NothingToCompareError, evaluate_drift, recent_bars
+from tft_pipeline.pipeline.drift_bars import NothingToCompareError, recent_bars
+from tft_pipeline.pipeline.drift_evaluation import SCORED, evaluate_drift
 from tft_pipeline.pipeline.drift_facts import NIGHT
 from tft_pipeline.pipeline.drift_plots import drift_pictures
 from tft_pipeline.pipeline.drift_watch import refuse_a_second_run
