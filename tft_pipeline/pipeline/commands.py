@@ -17,6 +17,7 @@ from tft_pipeline.pipeline.factory import build_definitions
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import PAGE_FILE, REPORT_FILE
 from tft_pipeline.pipeline.progress import Watch
+from tft_pipeline.pipeline.releasing import target_rows
 from tft_pipeline.pipeline.runs import RunOutcome, materialise, open_instance
 from tft_pipeline.storage.artifacts import CURRENT, read_artifact
 from tft_pipeline.storage.experiments import claim_name, read_experiment
@@ -116,7 +117,12 @@ def materialise_asset(
         partitioned = assets.get(key).is_partitioned
         if partitioned != (partition is not None):
             raise ConfigurationError(
-                f"{asset} {'is partitioned: name one with --partition' if partitioned else 'has no partitions: leave --partition out'}"
+                f"{asset} "
+                + (
+                    "is partitioned: name one with --partition"
+                    if partitioned
+                    else "has no partitions: leave --partition out"
+                )
             )
         definition = assets.get(key).partitions_def
         known = [] if definition is None else definition.get_partition_keys(dynamic_partitions_store=instance)
@@ -167,6 +173,7 @@ def summary(graph: ExperimentGraph) -> dict[str, Any]:
         "latency_p95_ms": card["latency_ms"]["p95"],
         "drift": card["drift"]["verdict"],
         "notes": list(performance.notes),
+        "performance_targets": target_rows(graph),
         "report": str(folder(graph.name, "report") / CURRENT / PAGE_FILE),
         "model_card": release.card_path,
         "release": release.path,

@@ -64,7 +64,9 @@ def test_a_failed_fold_is_reported_others_are_kept_and_its_repair_runs_it_and_it
     assert not {name for name, _ in counts} & DOWNSTREAM
     others = [fold for fold in bench.folds() if fold != FAILING]
     assert all(counts["production_fold", fold] == 1 for fold in others)
-    before = hashes(bench, but={"tracking", "progress.jsonl", "usage.jsonl", "run.lock", "owner.txt"})
+    before = hashes(
+        bench, but={"drift", "ensemble", "tracking", "progress.jsonl", "usage.jsonl", "run.lock", "owner.txt"}
+    )
 
     obstacle.unlink()
     commands = {
@@ -77,7 +79,7 @@ def test_a_failed_fold_is_reported_others_are_kept_and_its_repair_runs_it_and_it
     looked_at = {LOOKED_AT} if repair == "resume" else set()
     ran = {("production_fold", FAILING), *((name, None) for name in DOWNSTREAM)}
     assert _grown(counts, bench.materialisations()) == looked_at | ran
-    now = hashes(bench, but={"tracking", "progress.jsonl", "usage.jsonl", "run.lock", "owner.txt"})
+    now = hashes(bench, but={"drift", "ensemble", "tracking", "progress.jsonl", "usage.jsonl", "run.lock", "owner.txt"})
     assert {name: digest for name, digest in now.items() if name in before} == {
         name: digest for name, digest in before.items() if not name.endswith(FAILING)
     }
@@ -85,7 +87,7 @@ def test_a_failed_fold_is_reported_others_are_kept_and_its_repair_runs_it_and_it
 
 def test_re_materialising_one_fold_runs_exactly_it_and_its_downstream(finished: Workbench) -> None:
     counts, versions = finished.materialisations(), finished.versions()
-    kept = hashes(finished, but={*DOWNSTREAM, "models", "tracking", "usage.jsonl", "run.lock"})
+    kept = hashes(finished, but={*DOWNSTREAM, "models", "drift", "ensemble", "tracking", "usage.jsonl", "run.lock"})
 
     result = materialise_asset(
         finished.file, "production_fold", partition=FAILING, downstream=True, report=finished.lines.append
@@ -96,7 +98,7 @@ def test_re_materialising_one_fold_runs_exactly_it_and_its_downstream(finished: 
     ran = {name for name, more in grown.items() if more}
     assert ran == {("production_fold", FAILING), *((name, None) for name in DOWNSTREAM)}
     assert all(grown[name] == 1 for name in ran)
-    after = hashes(finished, but={*DOWNSTREAM, "models", "tracking", "usage.jsonl", "run.lock"})
+    after = hashes(finished, but={*DOWNSTREAM, "models", "drift", "ensemble", "tracking", "usage.jsonl", "run.lock"})
     assert {name: after[name] for name in kept if FAILING not in name} == {
         name: digest for name, digest in kept.items() if FAILING not in name
     }
