@@ -1,8 +1,10 @@
 """A drift report over many features, its null distribution included, against numpy and scipy, a feature at a time.
 
     python benchmarks/drift.py                   ratio at a tenth of the rows, ours alone at all of them, on all cores
-    python benchmarks/drift.py --size            how often a report without drift is significant, on autoregressive series
-    python benchmarks/drift.py --power           how often a shift of one marginal standard deviation is found
+    python benchmarks/drift.py --size            how often a report without drift is significant, on autoregressive series,
+                                                 and on panels of ten symbols, half of whose variance is common
+    python benchmarks/drift.py --power           how often a shift of one marginal standard deviation is found, with and without
+                                                 rare flags among the features
 
 Both sides compute the same per feature: PSI over ten quantile bins, the Kolmogorov-Smirnov statistic, the Wasserstein distance,
 and PSI and Kolmogorov-Smirnov of every null window against the other bars. Theirs: `np.histogram` between `np.quantile` edges,
@@ -30,7 +32,7 @@ from scipy.stats import ks_2samp, wasserstein_distance
 
 from tft_pipeline.domain.divergence import psi, smoothed_proportions
 from tft_pipeline.domain.drift import DriftReport, drift_report
-from tft_pipeline.domain.drift_null import null_starts
+from tft_pipeline.domain.drift_null import turned_starts
 from tft_pipeline.model.feature_threads import feature_threads
 from tft_pipeline.model.processes import n_workers
 
@@ -42,6 +44,10 @@ SIZE_WINDOW = 60
 POWER_WINDOWS = {0.0: 60, 0.5: 120, 0.8: 250, 0.95: 1000}
 """Bars of the recent window by phi, at which power is simulated: the more persistent, the longer."""
 POWER_REFERENCE = 20
+PANEL_PHIS = (0.9, 0.95, 0.98)
+PANEL_SYMBOLS, PANEL_WINDOW, PANEL_REFERENCE = 10, 21, 48
+FLAG_SHARES = (0.10, 0.04, 0.20)
+"""Share of windows in which a rare flag is on for a third of the window."""
 WARM_UP = 200
 
 Sides = dict[str, np.ndarray]
@@ -66,9 +72,9 @@ def peer_report(reference: Sides, recent: Sides) -> dict[str, tuple[float, float
             return smoothed_proportions(np.histogram(values, edges)[0])
 
         sizes, gaps = [], []
-        for start in null_starts(len(before), len(after)):
-            inside = pool[start : start + len(after)]
-            rest = np.concatenate([pool[:start], pool[start + len(after) :]])
+        for start in turned_starts(len(before), len(after))[0]:
+            turned = np.roll(pool, -start)
+            inside, rest = turned[: len(after)], turned[len(after) :]
             sizes.append(float(psi(shares(rest), shares(inside))))
             gaps.append(float(ks_2samp(inside, rest, method="asymp").statistic))
         apart = float(wasserstein_distance(before, after)) / float(before.std(dtype=np.float64))
@@ -149,6 +155,16 @@ def autoregressive(random: np.random.Generator, bars: int, features: int, phi: f
     return np.asarray(lfilter([1.0], [1.0, -phi], noise, axis=0)[WARM_UP:] * np.sqrt(1.0 - phi**2))
 
 
+def rare_flag(random: np.random.Generator, bars: int, window: int, share: float) -> np.ndarray:
+    """(bars, 1): 1 for a third of a window, in a share of the windows, else 0."""
+    on, length = np.zeros((bars, 1)), window // 3
+    for start in range(0, bars, window):
+        if random.random() < share:
+            first = start + random.integers(window - length + 1)
+            on[first : first + length] = 1.0
+    return on
+
+
 def rejections(
     repeats: int,
     *,
@@ -158,15 +174,23 @@ def rejections(
     features: int,
     shifted: int,
     seed: int,
+    symbols: int = 1,
+    flags: bool = False,
     alpha: float = 0.05,
 ) -> float:
     """Share of reports whose family-wise p-value is at most `alpha`; `shifted` features move by one standard deviation."""
     random = np.random.default_rng([seed, int(100 * phi), window, references])
     n_reference, found = references * window, 0
+    bars = n_reference + window
     for _ in range(repeats):
-        x = autoregressive(random, n_reference + window, features, phi)
+        x = autoregressive(random, bars, features * symbols, phi).reshape(bars, features, symbols)
+        if symbols > 1:
+            x = np.sqrt(0.5) * (x + autoregressive(random, bars, features, phi)[:, :, None])
         x[n_reference:, :shifted] += 1.0
-        sides = [{f"x{v}": part[:, v] for v in range(features)} for part in (x[:n_reference], x[n_reference:])]
+        columns = {f"x{v}": x[:, v] for v in range(features)}
+        if flags:
+            columns |= {f"flag{k}": rare_flag(random, bars, window, share) for k, share in enumerate(FLAG_SHARES)}
+        sides = [{name: column[part] for name, column in columns.items()} for part in np.s_[:n_reference, n_reference:]]
         p = drift_report(*sides, n_bins=BINS, alpha=alpha).family_p_value
         if p is None:
             raise ValueError(f"{references} windows of {window} bars: no verdict, so no rate; simulate longer windows")
@@ -177,12 +201,15 @@ def rejections(
 def simulate(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of the simulated size or power."""
     places = (
-        [(phi, SIZE_WINDOW, K) for K in REFERENCES for phi in PHIS]
+        [
+            *((phi, SIZE_WINDOW, K, 1, False) for K in REFERENCES for phi in PHIS),
+            *((phi, PANEL_WINDOW, PANEL_REFERENCE, PANEL_SYMBOLS, False) for phi in PANEL_PHIS),
+        ]
         if options.size
-        else [(phi, POWER_WINDOWS[phi], POWER_REFERENCE) for phi in PHIS]
+        else [(phi, POWER_WINDOWS[phi], POWER_REFERENCE, 1, flags) for flags in (False, True) for phi in PHIS]
     )
     rows = []
-    for phi, window, references in places:
+    for phi, window, references, symbols, flags in places:
         rate = rejections(
             options.repeats,
             phi=phi,
@@ -191,14 +218,18 @@ def simulate(options: argparse.Namespace) -> list[dict[str, Any]]:
             features=options.series,
             shifted=0 if options.size else 1,
             seed=options.seed,
+            symbols=symbols,
+            flags=flags,
         )
         row = {
             "what": "size" if options.size else "power",
             "phi": phi,
             "window": window,
             "reference_windows": references,
-            "null_windows": len(null_starts(references * window, window)),
+            "null_windows": turned_starts(references * window, window)[0].size,
             "features": options.series,
+            "symbols": symbols,
+            "rare_flags": len(FLAG_SHARES) if flags else 0,
             "rate": rate,
             "standard_error": float(np.sqrt(rate * (1.0 - rate) / options.repeats)),
         }
@@ -207,7 +238,8 @@ def simulate(options: argparse.Namespace) -> list[dict[str, Any]]:
             json.dumps(row)
             if options.json
             else f"{row['what']} {100 * rate:5.1f} % (se {100 * row['standard_error']:.1f})  phi {phi:g}, window {window}, "
-            f"reference {references} windows, {row['null_windows']} null windows, {options.series} features",
+            f"reference {references} windows, {row['null_windows']} null windows, {options.series} features, {symbols} "
+            f"symbols, {row['rare_flags']} rare flags",
             flush=True,
         )
     return rows

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from tft_pipeline.cli import bench, data, drift, ensemble, graph, releases, train
+from tft_pipeline.cli.answers import REFUSED, refusal
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Temporal Fusion Transformers, walked forward.")
 
@@ -29,7 +30,14 @@ def main() -> None:
         app()
     except ConfigurationError as error:
         typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        refusal(str(error), as_json="--json" in sys.argv[1:])
+        sys.exit(REFUSED)
+    except SystemExit as leaving:
+        # an option that cannot be used: typer has told it on standard error and leaves
+        said = getattr(leaving.__context__, "format_message", None)
+        if said is not None:
+            refusal(said(), as_json="--json" in sys.argv[1:])
+        raise
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ TEMPLATE: dict[str, Any] = {
     "evaluation": {"momentum_lookback": 60},
     "ensemble": {"lightgbm_rounds": 10, "lightgbm_leaves": 4},
     "drift": {"recent_bars": 60},
-    "latency": {"warmup": 2, "n": 20},
+    "latency": {"warmup": 2, "n": 20, "forms": [], "cold_start": False},
 }
 
 

@@ -21,7 +21,7 @@ RequireGoOption = Annotated[bool, typer.Option(help="exit code 3 when the verdic
 
 TRAINED = "tft_prod"
 """The experiment that `tft train` makes, and that the other commands speak of unless told otherwise."""
-FAILED, GATE_SAYS_NO = 1, 3
+FAILED, REFUSED, GATE_SAYS_NO = 1, 2, 3
 
 
 def progress(line: str) -> None:
@@ -45,6 +45,12 @@ def finish(result: dict[str, Any], as_json: bool) -> None:
         raise typer.Exit(FAILED)
     if gate is not None and not gate["passed"]:
         raise typer.Exit(GATE_SAYS_NO)
+
+
+def refusal(sentence: str, as_json: bool) -> None:
+    """Why nothing was done, for a program that reads standard output; people read it on standard error."""
+    if as_json:
+        typer.echo(json.dumps({"error": sentence, "failed": [sentence]}, indent=1))
 
 
 def _print(result: dict[str, Any]) -> None:

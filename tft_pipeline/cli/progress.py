@@ -42,6 +42,7 @@ def shown(as_json: bool, console: Console | None = None) -> Iterator[Shown]:
         TimeElapsedColumn(),
         console=console,
         transient=True,
+        refresh_per_second=2,  # each time the journals of the folds in training are read
     )
     task = line.add_task("starting", total=None, stage=None)
 

@@ -14,7 +14,9 @@ def register(app: typer.Typer) -> None:
 
 
 def rollback(
-    to: Annotated[str, typer.Argument(help="date (the release live at its end, UTC), release id, or previous")],
+    to: Annotated[
+        str, typer.Argument(help="date YYYY-MM-DD (the release live at its end, UTC), release id, or previous")
+    ],
     model: Annotated[str, typer.Argument(help="kind of model; there is one")] = "tft",
     experiment: ExperimentOption = TRAINED,
     reason: Annotated[str, typer.Option(help="why, for the log")] = "",

@@ -22,6 +22,8 @@ SHADOW_PREFIX = "shadow_"
 """Columns that begin so would be taken for the shadow features of phase 2."""
 ROUNDING = 1e-6
 """How far a close or an open may lie outside [low, high], as a share of the price: adjusted prices are rounded."""
+CONTROL = r"[\p{Cc}\p{Zl}\p{Zp}]"
+"""What no symbol may hold: control characters, and what breaks a line."""
 TIMESTAMP = pl.Datetime("us", "UTC")
 AT_CLOSE = timedelta(0)
 """Timestamps name the closes of their bars, as they do everywhere behind `normalise_bars`."""
@@ -61,9 +63,10 @@ def normalise_bars(
             it stamps bars with their openings. It is added before anything else, `start` and `end` included, so that both
             kinds of files give the same frame; `available_at` is a time of its own and is not moved.
     Raises:
-        BarsError: a missing column, no rows, a column named like a minute aggregate, naive or mixed time zones, a duplicate
-            (timestamp, symbol), a non-finite or non-positive price, prices that contradict each other, a negative volume, a
-            feature that is not a number, publications of features that are dates alone, an empty period, too few bars.
+        BarsError: a missing column, no rows, a column named like a minute aggregate, naive or mixed time zones, a symbol
+            without a name or with a control character in it, a duplicate (timestamp, symbol), a non-finite or non-positive
+            price, prices that contradict each other, a negative volume, a feature that is not a number, publications of
+            features that are dates alone, an empty period, too few bars.
     """
     missing = [name for name in REQUIRED if name not in frame.columns]
     if missing:
@@ -91,6 +94,17 @@ def normalise_bars(
     for name in ("timestamp", "symbol"):
         if nulls := frame[name].null_count():
             raise BarsError(f"{name} is null in {nulls} of {frame.height} rows: a bar needs its key; remove these rows")
+    if nameless := int((frame["symbol"].str.strip_chars() == "").sum()):
+        raise BarsError(
+            f"symbol is empty in {nameless} of {frame.height} rows: bars of unknown markets would count as one market's; "
+            "name them or remove these rows"
+        )
+    unprintable = frame.filter(pl.col("symbol").str.contains(CONTROL))
+    if unprintable.height:
+        raise BarsError(
+            f"symbol {unprintable['symbol'][0]!r} holds a control character or a line break, in {unprintable.height} of "
+            f"{frame.height} rows: names are written to files and logs, where it would begin a line of its own; rename it"
+        )
     if symbols is not None:
         absent = sorted(set(symbols) - set(frame["symbol"].unique()))
         if absent:

@@ -19,6 +19,7 @@ from tft_pipeline.domain.bar_bootstrap import (
     mean_interval,
     per_bar,
 )
+from tft_pipeline.domain.bar_trials import effective_trials
 from tft_pipeline.domain.classification import describe_probabilities, wilson_interval
 from tft_pipeline.domain.ensemble import Probabilities, greedy_weights
 from tft_pipeline.domain.ensemble_draws import loss_difference, row_losses, weight_intervals
@@ -149,9 +150,14 @@ def _measured_on(parts: Sequence[BlendPart], chained: ForwardChained, what: str,
 
 def _metric_intervals(chained: ForwardChained, bar: np.ndarray, horizon: int, seed: int) -> dict[str, Any]:
     y, blend = np.concatenate(chained.labels), np.concatenate(chained.probabilities)
-    n_bars = int(bar.max()) + 1
-    share = float(((blend >= 0.5) == (y == 1)).mean())
-    found: dict[str, Any] = {"accuracy": wilson_interval(share * n_bars, n_bars), "log_loss": None, "auc_roc": None}
+    right = (blend >= 0.5) == (y == 1)
+    trials = effective_trials(right, bar, horizon=horizon)
+    found: dict[str, Any] = {
+        "accuracy": wilson_interval(float(right.mean()) * trials, trials),
+        "trials": trials,
+        "log_loss": None,
+        "auc_roc": None,
+    }
     losses = row_losses(y, blend)
     try:
         blocks = blocks_for([per_bar(losses, bar)[:, 0]], least=horizon, seed=seed)

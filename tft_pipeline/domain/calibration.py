@@ -6,10 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit
 
-from tft_pipeline.domain.classification import log_loss
-
-MARGIN = 1e-12
-"""Probabilities are kept this far from 0 and 1, so that one certain mistake costs much but not everything."""
+from tft_pipeline.domain.classification import MARGIN, log_loss
 
 
 @dataclass(frozen=True)

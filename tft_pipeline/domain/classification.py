@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm, rankdata
 
-SMALLEST_PROBABILITY = float(np.finfo(np.float64).eps)
+MARGIN = 1e-12
+"""Probabilities are kept this far from 0 and 1, everywhere, so that one certain mistake costs much (27.6 nats) but not all."""
 
 
 def _labels(y: np.ndarray, n: int | None = None) -> np.ndarray:
@@ -29,7 +30,7 @@ def _probabilities(probability: np.ndarray) -> np.ndarray:
     return p
 
 
-def wilson_interval(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(successes: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
     """Score interval of a share k/n, never outside [0, 1].
 
         (k/n + z^2/2n +- z sqrt(k/n (1 - k/n)/n + z^2/4n^2)) / (1 + z^2/n)
@@ -38,6 +39,7 @@ def wilson_interval(successes: float, n: int, confidence: float = 0.95) -> tuple
 
     Args:
         successes: k; need not be whole where n is a number of effective rows and k the share of all rows times n.
+        n: rows, or as many independent ones as they are worth (`bar_trials`).
 
     Raises:
         ValueError: n < 1, successes outside 0..n, confidence outside (0, 1).
@@ -93,8 +95,8 @@ def auc_roc(y: np.ndarray, score: np.ndarray) -> float:
 
 
 def log_loss(y: np.ndarray, probability: np.ndarray) -> float:
-    """-mean[y ln p + (1 - y) ln(1 - p)], nats; p is kept machine epsilon away from 0 and 1."""
-    p = np.clip(_probabilities(probability), SMALLEST_PROBABILITY, 1.0 - SMALLEST_PROBABILITY)
+    """-mean[y ln p + (1 - y) ln(1 - p)], nats; p is kept `MARGIN` away from 0 and 1."""
+    p = np.clip(_probabilities(probability), MARGIN, 1.0 - MARGIN)
     truth = _labels(y, p.size)
     return float(-np.log(np.where(truth, p, 1.0 - p)).mean())
 

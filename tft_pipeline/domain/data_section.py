@@ -36,7 +36,7 @@ class DataSection(Section):
     stamp: Stamp = Field(
         default="close",
         description="what the timestamps of source name: the close of a bar, or its opening, as exchanges write it; then one "
-        "interval is added to each. minute_source and tables are not touched",
+        "interval is added to each. minute_source and tables are not touched: minute_stamp speaks of the former",
     )
     bars_per_year: PositiveFloat = Field(description="bars a year, for annualising: 252 for US daily bars")
     market_symbol: str | None = Field(
@@ -58,8 +58,13 @@ class DataSection(Section):
     )
     minute_source: str | None = Field(
         default=None,
-        description="minute bars behind daily or hourly ones, each stamped with its close; their aggregates are the groups "
-        "intra and micro; a file or folder, relative to the experiment file",
+        description="minute bars behind daily or hourly ones; their aggregates are the groups intra and micro; a file or "
+        "folder, relative to the experiment file",
+    )
+    minute_stamp: Stamp = Field(
+        default="close",
+        description="what the timestamps of minute_source name: the close of a minute, or its opening, as exchanges write it; "
+        "then one minute is added to each. Closes of bars and minutes that contradict it are refused",
     )
     tables: Annotated[tuple[TableSection, ...], Field(strict=False)] = Field(
         default=(), description="tables such as volatility indices, rates and flows, joined by available_at"
@@ -104,6 +109,11 @@ class DataSection(Section):
                 f"minute_source is given and interval is {self.interval}: half hours and opening ranges do not fit into such a "
                 "bar; use 1h or 1d, or drop minute_source"
             )
+        if self.minute_source is None and self.minute_stamp != "close":
+            raise ValueError(
+                f"minute_stamp is {self.minute_stamp} and there is no minute_source: it speaks of the minutes' timestamps, "
+                "those of source have the key stamp; drop it, or add minute_source"
+            )
         return self
 
     @model_validator(mode="after")
@@ -125,6 +135,11 @@ class DataSection(Section):
     def opened_before(self) -> timedelta:
         """What the timestamps of `source` are earlier than the closes of their bars."""
         return BAR_LENGTHS[self.interval] if self.stamp == "open" else AT_CLOSE
+
+    @property
+    def minutes_opened_before(self) -> timedelta:
+        """What the timestamps of `minute_source` are earlier than the closes of their minutes."""
+        return BAR_LENGTHS["1m"] if self.minute_stamp == "open" else AT_CLOSE
 
     @property
     def untraded(self) -> tuple[str, ...]:

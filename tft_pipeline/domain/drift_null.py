@@ -13,7 +13,7 @@ from tft_pipeline.domain.divergence import edges_of_sorted, jensen_shannon, psi,
 from tft_pipeline.domain.drift_distances import kolmogorov_smirnov, wasserstein
 
 STARTS_A_WINDOW = 3
-"""Null windows start every third of their length; `drift.drift_report` says what that does to the error rate."""
+"""Null windows start every third of their length, so that a change that lies between two of them does not pass."""
 
 MOST_WINDOWS = 999
 """Null windows at most, evenly spaced: enough for a p-value of 0.001."""
@@ -28,8 +28,8 @@ class FeatureSizes:
 
     Attributes:
         psi, js_divergence_bits, js_distance, ks, wasserstein: as in `FeatureDrift`.
-        missing_reference, missing_recent: shares.
-        null_psi: (W,) each null window against the rest of the bars.
+        missing_reference, missing_recent: shares of the observed values.
+        null_psi: (W,) each null window against all other bars.
         ks_on_grid: `ks` as it is measured for the windows.
         null_ks: (W,) the same for each window; NaN where it has no value.
     """
@@ -58,12 +58,45 @@ def null_starts(n_reference: int, window: int, *, a_window: int = STARTS_A_WINDO
     return np.arange(last, -1, -step)
 
 
+def turned_starts(n_reference: int, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """Windows that the recent one becomes when the bars, closed to a ring, are turned by thirds of it.
+
+    The bars are the reference and then the recent `window`; first comes the turn by a third back. A window that begins in the
+    last bars goes on at the first. Turned bars of a stationary series are as likely as the bars, but where the ends meet, so
+    the recent window ranks among them like any other: also beside windows that share bars with it, at the end of the series,
+    and however few they are. None when no window fits or is all of the reference; at most `MOST_WINDOWS`, then further apart.
+
+    Returns:
+        (W,) first bars, and (W,) which of them lie a whole number of windows before the recent one.
+    """
+    if window < 1 or window >= n_reference:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=bool)
+    n_bars, a_window = n_reference + window, min(STARTS_A_WINDOW, window)
+    apart = -(-n_bars * a_window // (window * (MOST_WINDOWS + 1)))
+    turns = np.arange(apart, n_bars * a_window // window - apart + 1, apart)
+    back = turns * window // a_window
+    return (n_reference - back) % n_bars, (turns % a_window == 0) & (back <= n_reference)
+
+
+def inside_of(upto: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
+    """What lies in windows of a ring, from its sums up to each place; a window with stop <= start goes on at the first bar.
+
+    Args:
+        upto: (M, ...), sums before each place; the last one is that of the whole ring.
+        starts, stops: (W,) places.
+    """
+    over = np.reshape(stops <= starts, (-1, *[1] * (upto.ndim - 1)))
+    return np.asarray(upto[stops] - upto[starts] + np.where(over, upto[-1], 0))
+
+
 def windows_needed(alpha: float, at_least: int) -> int:
     """Null windows without which p = (1 + 0) / (1 + W) cannot reach `alpha`; `at_least`, where that is more."""
     return max(at_least, ceil(1.0 / alpha - 1e-9) - 1)
 
 
-def measure(reference: np.ndarray, recent: np.ndarray, starts: np.ndarray, *, n_bins: int) -> FeatureSizes:
+def measure(
+    reference: np.ndarray, recent: np.ndarray, starts: np.ndarray, *, n_bins: int, observed: np.ndarray
+) -> FeatureSizes:
     """All distances of one feature; each part of the series is sorted once and counted at the edges of all bins.
 
     A null window is compared with all other bars, the recent ones among them, as the recent window is compared with all other
@@ -72,30 +105,29 @@ def measure(reference: np.ndarray, recent: np.ndarray, starts: np.ndarray, *, n_
     Args:
         reference: (N, S), NaN is missing. Of two float32 sides (or float16) all work is done in float32, else in float64.
         recent: (n, S) with at least one bar.
-        starts: (W,) first bars of the null windows.
+        starts: (W,) first bars of the null windows, as in `turned_starts`.
+        observed: (N + n + 1,) observed values before each bar and at the end; an unobserved one is NaN and counts nowhere.
     """
     single = all(side.dtype in (np.float16, np.float32) for side in (reference, recent))
     dtype = np.float32 if single else np.float64
     before, after = (np.ascontiguousarray(side, dtype=dtype) for side in (reference, recent))
     N, n = len(before), len(after)
+    total = N + n
     x, y = _sorted(before), _sorted(after)
     edges = edges_of_sorted(x, n_bins)
     grid = np.union1d(edges, edges_of_sorted(x, max(2, min(GRID, after.size))))
 
-    marks = np.union1d(np.concatenate([starts, starts + n]), [0, N])
-    less, present, rows = _counts(before, marks, grid)
-    now = np.searchsorted(y, grid)
-    less = np.vstack([less, less[-1] + now])  # the recent bars are the last part
-    present, rows = np.append(present, present[-1] + y.size), np.append(rows, rows[-1] + after.size)
-
-    first = np.append(np.searchsorted(marks, starts), marks.size - 1)  # the last window is the recent one
-    stop = np.append(np.searchsorted(marks, starts + n), marks.size)
-    inside, n_inside, n_rows = less[stop] - less[first], present[stop] - present[first], rows[stop] - rows[first]
+    starts = np.append(starts, N)  # the last window is the recent one
+    stops = (starts + n - 1) % total + 1
+    marks = np.union1d(np.concatenate([starts, stops]), [0, N, total])
+    less, present = _counts(before, after, marks, grid)
+    first, stop = np.searchsorted(marks, starts), np.searchsorted(marks, stops)
+    inside, n_inside, n_rows = (inside_of(upto, first, stop) for upto in (less, present, observed[marks]))
     outside, n_outside = less[-1] - inside, present[-1] - n_inside
 
     at = np.searchsorted(grid, edges)
     counts = _bins(inside[:, at], n_inside, n_rows)
-    rest = _bins(outside[:, at], n_outside, rows[-1] - n_rows)
+    rest = _bins(outside[:, at], n_outside, observed[-1] - n_rows)
     used = (counts[-1] + rest[-1]) > 0
     p, q = smoothed_proportions(rest[:, used]), smoothed_proportions(counts[:, used])
     sizes = psi(p, q)
@@ -111,8 +143,8 @@ def measure(reference: np.ndarray, recent: np.ndarray, starts: np.ndarray, *, n_
         js_distance=float(distance),
         ks=kolmogorov_smirnov(x, y) if both else None,
         wasserstein=wasserstein(x, y) if both else None,
-        missing_reference=1.0 - x.size / before.size,
-        missing_recent=1.0 - y.size / after.size,
+        missing_reference=_missing(x.size, int(observed[N])),
+        missing_recent=_missing(y.size, int(observed[-1] - observed[N])),
         null_psi=sizes[:-1],
         ks_on_grid=float(gaps[-1]),
         null_ks=gaps[:-1],
@@ -125,15 +157,22 @@ def _sorted(values: np.ndarray) -> np.ndarray:
     return ordered[: np.searchsorted(ordered, np.nan)]  # NaN sorts last
 
 
-def _counts(values: np.ndarray, marks: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Up to each mark: (M, G) values below each grid point, (M,) values that are there, (M,) all."""
+def _missing(n_values: int, n_observed: int) -> float:
+    return 1.0 - n_values / n_observed if n_observed else 0.0
+
+
+def _counts(
+    before: np.ndarray, after: np.ndarray, marks: np.ndarray, grid: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Up to each mark, of which one is the end of `before`: (M, G) values below each grid point, (M,) values that are there."""
+    N = len(before)
     less = np.zeros((marks.size, grid.size), dtype=np.int64)
     present = np.zeros(marks.size, dtype=np.int64)
     for i, (start, stop) in enumerate(pairwise(marks), start=1):
-        part = _sorted(values[start:stop])
+        part = _sorted(before[start:stop] if stop <= N else after[start - N : stop - N])
         less[i] = less[i - 1] + np.searchsorted(part, grid)
         present[i] = present[i - 1] + part.size
-    return less, present, marks * values.shape[1]
+    return less, present
 
 
 def _bins(less: np.ndarray, present: np.ndarray, rows: np.ndarray) -> np.ndarray:

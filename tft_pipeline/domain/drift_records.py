@@ -14,8 +14,9 @@ class FeatureDrift:
 
     Attributes:
         psi: Population stability index of recent against reference, smoothed.
-        psi_p_value: Of this feature alone, (1 + windows at least as far) / (1 + windows); None without a null.
-        psi_p_value_family: Of this feature among all: windows whose largest PSI / median reaches this one's.
+        psi_p_value: Of this feature alone, (1 + windows at least as far) / (1 + windows), or what whole windows make of it, see
+            `drift`; None without a null.
+        psi_p_value_family: Of this feature among all: windows in which some feature stands out as far, see `drift`.
         psi_null_median: Median PSI of the null windows.
         js_divergence_bits: Jensen-Shannon divergence, base 2, in [0, 1].
         js_divergence_nats: The same in natural units, in [0, ln 2].
@@ -24,8 +25,8 @@ class FeatureDrift:
         ks_p_value: Of this feature alone, from the null windows; no formula for independent values. None without a null.
         wasserstein: Wasserstein-1 distance in standard deviations of the reference, so that units do not matter; None where a
             side has no value, the reference is constant, or a value is infinite.
-        missing_reference: Share of missing values.
-        missing_recent: Share of missing values.
+        missing_reference: Share of missing values among the observed.
+        missing_recent: Share of missing values among the observed.
         verdict: By size and family-wise significance.
         reason: The verdict in words; a large but insignificant change says so.
     """
@@ -55,8 +56,8 @@ class DriftReport:
         n_reference: Bars.
         n_recent: Bars.
         window: Bars of a null window; equal to n_recent.
-        n_null_windows: W.
-        family_p_value: Of the largest PSI / median over all features; None without a null.
+        n_null_windows: W, without those that hold too few observed values.
+        family_p_value: Of the feature that stands out most, among the windows; None without a null.
     """
 
     verdict: Verdict

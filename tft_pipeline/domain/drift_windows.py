@@ -52,29 +52,40 @@ def windows_over(n_reference: int, n_recent: int, *, length: int, most: int = MO
     return Windows(np.concatenate([before, after]), length, n_reference)
 
 
-def psi_over_time(reference: np.ndarray, recent: np.ndarray, windows: Windows, *, n_bins: int) -> np.ndarray:
+def psi_over_time(
+    reference: np.ndarray,
+    recent: np.ndarray,
+    windows: Windows,
+    *,
+    n_bins: int,
+    observed: tuple[np.ndarray, np.ndarray] | None = None,
+) -> np.ndarray:
     """PSI of each window against the reference, a window of the reference against the rest of it.
 
-    Bins, smoothing and missing values as in `drift.drift_report`, of whose null the windows of the reference are a part.
+    Bins, smoothing, missing and unobserved values as in `drift.drift_report`; its null windows are compared with the recent
+    bars too.
 
     Args:
         reference: (N,) or (N, S) of one feature.
         recent: the bars after it.
+        observed: of both sides, their shapes; where it is false a value counts nowhere. By default all are observed.
     Returns:
-        (W,).
+        (W,); NaN where a window has no observed value.
     """
     edges = quantile_edges(reference, n_bins)
     n_codes = edges.size + 2
     bars = np.concatenate([reference, recent])
     codes = bin_codes(bars.reshape(len(bars), -1), edges)  # (N + n, S)
     places = np.arange(len(bars))[:, None] * n_codes + codes
-    counts = np.bincount(places.ravel(), minlength=len(bars) * n_codes).reshape(-1, n_codes)
+    seen = places.ravel() if observed is None else places[np.concatenate(observed).reshape(places.shape)]
+    counts = np.bincount(seen, minlength=len(bars) * n_codes).reshape(-1, n_codes)
     upto = np.concatenate([np.zeros((1, n_codes)), counts.cumsum(axis=0)])
     total = upto[windows.n_reference]
     inside = upto[windows.stops] - upto[windows.stops - windows.length]
     rest = np.where(windows.of_reference[:, None], total - inside, total)
     used = (total > 0) | (upto[-1] > 0)
-    return psi(smoothed_proportions(rest[:, used]), smoothed_proportions(inside[:, used]))
+    sizes = psi(smoothed_proportions(rest[:, used]), smoothed_proportions(inside[:, used]))
+    return np.where(inside.any(axis=1), sizes, np.nan)
 
 
 def histogram(reference: np.ndarray, recent: np.ndarray, *, n_bins: int = 24) -> dict[str, Any] | None:

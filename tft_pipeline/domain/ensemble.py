@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from tft_pipeline.domain.calibration import MARGIN
-from tft_pipeline.domain.classification import log_loss
+from tft_pipeline.domain.classification import MARGIN, log_loss
 
 Probabilities = Mapping[str, np.ndarray | None]
 LARGEST_GAP = 1e-5
 """Nats, a share of the loss where that is above 1: how far the weights may provably be from the best ones."""
+MOST_L2 = 1e6
+"""Largest pull: long before it the weights are equal, and beyond it the loss is lost in rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +94,14 @@ def ensemble_weights(probabilities: Probabilities, y: np.ndarray, *, l2: float =
         y: (n,) 0 or 1.
         l2: Pull towards equal weights.
     Raises:
-        ValueError: no source, rows that do not fit, a probability outside [0, 1], l2 < 0.
+        ValueError: no source, rows that do not fit, a probability outside [0, 1], l2 outside 0 .. `MOST_L2`.
         RuntimeError: the optimiser did not converge.
     """
-    if not l2 >= 0.0:
-        raise ValueError(f"l2 {l2} is negative: it would push weights apart")
+    if not 0.0 <= l2 <= MOST_L2:
+        raise ValueError(
+            f"l2 {l2:g} is outside 0 to {MOST_L2:g}: below it pushes weights apart, above it drowns the loss; from 1e4 on "
+            "weights are equal"
+        )
     columns, names = present_columns(probabilities, y)
     truth = np.asarray(y)
     equal = np.full(len(names), 1.0 / len(names))

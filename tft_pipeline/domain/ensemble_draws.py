@@ -7,13 +7,16 @@ from itertools import combinations
 import numpy as np
 
 from tft_pipeline.domain.bar_bootstrap import BarBlocks, blocks_for, mean_interval, per_bar, percentiles
-from tft_pipeline.domain.classification import SMALLEST_PROBABILITY
+from tft_pipeline.domain.classification import MARGIN
 from tft_pipeline.domain.ensemble import EnsembleFit, Probabilities, present_columns
+
+ROUNDING = 8.0 * float(np.finfo(np.float64).eps)
+"""Weighted sums of equal probabilities differ from them by no more."""
 
 
 def row_losses(y: np.ndarray, probability: np.ndarray) -> np.ndarray:
     """(n,) -ln of the probability given to what happened; its mean is `log_loss`."""
-    p = np.clip(probability, SMALLEST_PROBABILITY, 1.0 - SMALLEST_PROBABILITY)
+    p = np.clip(probability, MARGIN, 1.0 - MARGIN)
     return np.asarray(-np.log(np.where(np.asarray(y) == 1, p, 1.0 - p)))
 
 
@@ -162,14 +165,16 @@ def loss_difference(
     horizon: int,
     seed: int,
 ) -> LossDifference:
-    """The paired difference over some folds, each row against itself.
+    """The paired difference over some folds, each row against itself; where both say the same but for rounding it is 0.
 
     Args:
         y, alone, blend: (n_k,) a fold.
         bar: (n,) 0 .. T-1 over all of them.
     """
     truth = np.concatenate(y)
-    gap = row_losses(truth, np.concatenate(alone)) - row_losses(truth, np.concatenate(blend))
+    single, mixed = (np.clip(np.concatenate(rows), MARGIN, 1.0 - MARGIN) for rows in (alone, blend))
+    # next to 0 and 1 the logarithm would make nats of a weighted sum's last digit
+    gap = np.where(np.abs(single - mixed) <= ROUNDING, 0.0, row_losses(truth, single) - row_losses(truth, mixed))
     n_bars = int(bar.max()) + 1
     try:
         blocks = blocks_for([per_bar(gap, bar)[:, 0]], least=horizon, seed=seed)

@@ -180,8 +180,8 @@ class EnsembleWeights(Report):
         available: whether a source is in the newest fold, and so in the weights.
         measured_on: what the metrics were measured on, in words.
         n: rows and bars: of all folds, of those the weights come from (fitted), of those the metrics come from (scored).
-        intervals: 95 %: weights by source, accuracy (Wilson, a trial a bar), log_loss and auc_roc (blocks of bars);
-            confidence, n_draws, block_bars and what is None and why (`reasons`).
+        intervals: 95 %: weights by source, accuracy (Wilson, on `trials`: see `bar_trials`), log_loss and auc_roc (blocks of
+            bars); confidence, n_draws, block_bars and what is None and why (`reasons`).
         sources: metrics of each calibrated source alone on the scored folds it was used in.
         comparison: the blend against the best single source: see `ensemble_draws.LossDifference`; sentence.
         folds: one row a scored fold: weights, metrics, log loss by source.

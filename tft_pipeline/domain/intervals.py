@@ -46,17 +46,17 @@ def common_spacing(bars: pl.DataFrame) -> timedelta | None:
 
 
 def refusal_of_interval(bars: pl.DataFrame, interval: Interval) -> str | None:
-    """Why bars cannot be of this interval; None where they can.
+    """Why bars, all symbols together, cannot be of this interval; None where they can.
 
     Daily bars of sessions stand 23 to 25 hours apart where clocks change.
 
     Args:
         bars: timestamp and symbol, sorted by symbol and timestamp; stamps of openings and of closes are as far apart.
     """
-    spacing, length = common_spacing(bars), BAR_LENGTHS[interval]
+    spacing = common_spacing(bars)
     if spacing is None:
         return f"no symbol has two bars, so nothing shows that they are of interval {interval}; bring more bars"
-    if abs(spacing - length) <= (timedelta(hours=1) if interval == "1d" else timedelta(0)):
+    if _fits(spacing, interval):
         return None
     fitting = [name for name, other in BAR_LENGTHS.items() if other == spacing]
     remedy = f"state interval {fitting[0]}" if fitting else f"make bars of one of {', '.join(BAR_LENGTHS)}"
@@ -66,12 +66,58 @@ def refusal_of_interval(bars: pl.DataFrame, interval: Interval) -> str | None:
     )
 
 
-def missing_bars(bars: pl.DataFrame, length: timedelta, *, until: datetime | None = None) -> dict[str, dict[str, Any]]:
+def symbols_of_another_interval(bars: pl.DataFrame, interval: Interval) -> list[str]:
+    """Symbols whose own bars do not show that they are of this interval, each with what they show, in words.
+
+    Of few bars of a market that seldom trades, the most frequent distance may be longer than a bar.
+
+    Args:
+        bars: timestamp and symbol, sorted by symbol and timestamp.
+    """
+    found = []
+    for (symbol,), part in bars.group_by("symbol", maintain_order=True):
+        spacing = common_spacing(part)
+        if spacing is None:
+            found.append(f"{symbol} has one bar")
+        elif not _fits(spacing, interval):
+            found.append(f"bars of {symbol} stand {spacing} apart most often")
+    return found
+
+
+def refusal_of_openings(bars: pl.DataFrame, interval: Interval) -> str | None:
+    """Why one interval cannot be added to every opening; None where it can.
+
+    A longer bar of one symbol would count as known before it closed, whatever the bars of the others are.
+
+    Args:
+        bars: timestamp and symbol, sorted by symbol and timestamp; stamps of openings and of closes are as far apart.
+    """
+    refusal = refusal_of_interval(bars, interval)
+    strange = symbols_of_another_interval(bars, interval)
+    if refusal or not strange:
+        return refusal
+    return (
+        f"interval is {interval}, and {'; '.join(strange[:LONGEST_LISTED])}"
+        + (f"; and {len(strange) - LONGEST_LISTED} more" if len(strange) > LONGEST_LISTED else "")
+        + f": a bar that is longer than {interval} would count as known before it closed; leave these symbols out, or stamp "
+        "the bars with their closes"
+    )
+
+
+def _fits(spacing: timedelta, interval: Interval) -> bool:
+    """Whether bars of an interval may stand so far apart."""
+    return abs(spacing - BAR_LENGTHS[interval]) <= (timedelta(hours=1) if interval == "1d" else timedelta(0))
+
+
+def missing_bars(
+    bars: pl.DataFrame, length: timedelta, *, since: datetime | None = None, until: datetime | None = None
+) -> dict[str, dict[str, Any]]:
     """What a market that never closes lacks: the bars between a symbol's first and its last that have no row.
 
     Args:
         bars: timestamp and symbol, sorted by both, each pair once, no two bars of a symbol closer than `length`.
         length: of a bar.
+        since: the close before the first that could be there; without it nothing is missing before the oldest bar.
         until: a close that the newest bar could have; without it nothing is missing behind the newest.
     Returns:
         By symbol: bars, first and last (ISO 8601), missing, and longest, the at most `LONGEST_LISTED` longest runs as
@@ -82,6 +128,8 @@ def missing_bars(bars: pl.DataFrame, length: timedelta, *, until: datetime | Non
         stamps = part["timestamp"]
         if until is not None and stamps[-1] < until:
             stamps = pl.concat([stamps, pl.Series([until + length], dtype=stamps.dtype).alias(stamps.name)])
+        if since is not None and stamps[0] > since:
+            stamps = pl.concat([pl.Series([since], dtype=stamps.dtype).alias(stamps.name), stamps])
         runs = pl.DataFrame({"first": stamps + length, "bars": _bars_between(stamps, length)})
         runs = runs.filter(pl.col("bars") > 0).sort("bars", "first", descending=[True, False])
         found[str(symbol)] = {

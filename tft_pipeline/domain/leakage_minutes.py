@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 from polars import selectors
 
-from tft_pipeline.domain.bars import RESERVED_PREFIX, BarsError, utc_column
+from tft_pipeline.domain.bars import AT_CLOSE, RESERVED_PREFIX, BarsError, utc_column
 from tft_pipeline.domain.features.causality import perturbed_after
 from tft_pipeline.domain.leakage import Finding, judged
+from tft_pipeline.domain.minutes import minute_closes
 
 KEYS = ("timestamp", "symbol")
 CUTS = 3
@@ -152,10 +153,19 @@ def _first(frame: pl.DataFrame, left: np.ndarray, right: np.ndarray) -> str:
     return f"of {frame['symbol'][row]} at {frame['timestamp'][row]} is {left[row]:.6g}, and {right[row]:.6g}"
 
 
-def rows_inside(minutes: pl.LazyFrame, bars: pl.DataFrame, timezone: str | None) -> pl.DataFrame:
+def rows_inside(
+    minutes: pl.LazyFrame, bars: pl.DataFrame, timezone: str | None, opened_before: timedelta = AT_CLOSE
+) -> pl.DataFrame:
     """Rows of a source of the symbols of some bars that close after the first of them and not after the last.
 
     Times of a datetime type are narrowed down while they are read, with a day to spare; text is read whole.
+
+    Args:
+        minutes: the source.
+        bars: some of the snapshot's.
+        timezone, opened_before: see `minutes.minute_closes`.
+    Returns:
+        The rows, their timestamps the closes in UTC, whatever the source names.
     """
     first, last = bars["timestamp"].min(), bars["timestamp"].max()
     assert isinstance(first, datetime)
@@ -167,5 +177,5 @@ def rows_inside(minutes: pl.LazyFrame, bars: pl.DataFrame, timezone: str | None)
         lower, upper = first.replace(tzinfo=None) - SPARE, last.replace(tzinfo=None) + SPARE
         wanted = wanted.filter(stamp.dt.replace_time_zone(None).is_between(lower, upper))
     rows = wanted.collect(engine="streaming")
-    closes = utc_column(rows["timestamp"], timezone)
-    return rows.filter((closes > first) & (closes <= last))
+    rows = rows.with_columns(minute_closes(rows["timestamp"], timezone, opened_before))
+    return rows.filter((pl.col("timestamp") > first) & (pl.col("timestamp") <= last))

@@ -3,8 +3,8 @@
 A minute is stamped with its close, as a bar is. To a bar belong the minutes of its symbol that close after the symbol's
 bar before it and not after the bar itself: (previous timestamp, timestamp]. Nothing that closes after the bar is used.
 Bars stamped with their date alone close when the day begins (see `bars`), so the minutes of the day before are theirs;
-stamp bars with the time of their close to give them the minutes of their own day. A source that stamps minutes with their
-opening must be moved by one minute first, or the last one reaches a minute beyond the bar.
+stamp bars with the time of their close to give them the minutes of their own day. To the timestamps of a source that stamps
+minutes with their openings one minute is added, or the last one of a bar would reach a minute beyond it.
 
 Here: reading the lazy source symbols by symbols, checks, windows. Not here: the formulas (`sessions`, `order_flow`).
 """
@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tft_pipeline.domain.bars import PRICES, REQUIRED, BarsError, contradiction, utc_column
+from tft_pipeline.domain.bars import AT_CLOSE, PRICES, REQUIRED, BarsError, contradiction, utc_column
 from tft_pipeline.domain.dates import stamped_with_their_date
 from tft_pipeline.domain.order_flow import ORDER_FLOW
 from tft_pipeline.domain.sessions import SESSION, Sessions
@@ -28,6 +28,11 @@ MINUTE_COLUMNS = {name: needs for name, (_, needs) in (SESSION | ORDER_FLOW).ite
 """Every raw column -> the columns of the minutes that it needs beside close."""
 BATCH_ROWS = 3_000_000
 """Minutes held in memory at once; a symbol is never split."""
+FEWEST_COMPARED = 10
+"""Fewer bars of a symbol that can be compared with their minutes do not show how these are stamped."""
+SAME_PRICE = 1e-9
+"""Relative difference of two closes that are one."""
+MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,12 @@ class JoinedMinutes:
 
 
 def join_minutes(
-    bars: pl.DataFrame, minutes: pl.LazyFrame, *, timezone: str | None, batch_rows: int = BATCH_ROWS
+    bars: pl.DataFrame,
+    minutes: pl.LazyFrame,
+    *,
+    timezone: str | None,
+    opened_before: timedelta = AT_CLOSE,
+    batch_rows: int = BATCH_ROWS,
 ) -> JoinedMinutes:
     """Add the raw columns `minute_...` to the bars.
 
@@ -60,11 +70,12 @@ def join_minutes(
         minutes: timestamp, symbol, close; what is absent of open, high, low, volume leaves out the columns that need it.
             Other columns are not read.
         timezone: time zone of naive timestamps; without it they are refused.
+        opened_before: see `minute_closes`.
         batch_rows: minutes held at once, for tests.
     Raises:
         BarsError: a file that cannot be read, a missing column, no rows, no common symbol, no minute in any bar, a null key,
             naive or mixed time zones, two rows of one minute, rows closer than a minute or most often further apart, a price
-            or volume that is none, prices that contradict each other.
+            or volume that is none, prices that contradict each other, closes of bars that contradict `opened_before`.
     """
     try:
         schema = minutes.collect_schema()
@@ -83,8 +94,9 @@ def join_minutes(
         used: list[tuple[NDArray[np.int64], int]] = []
         for symbols in batches:
             chosen = named.select(columns).filter(pl.col("symbol").is_in(symbols))
-            frame = _checked(chosen.collect(engine="streaming"), timezone)
+            frame = _checked(chosen.collect(engine="streaming"), timezone, opened_before)
             for (symbol,), part in frame.group_by("symbol", maintain_order=True):
+                _refuse_contradicted_stamp(bars.filter(pl.col("symbol") == symbol), part, opened_before)
                 used.append(_fill(made, bars, str(symbol), part))
     except pl.exceptions.PolarsError as error:
         raise BarsError(f"minute bars cannot be read: {error}") from error
@@ -113,6 +125,19 @@ def join_minutes(
         "bars_stamped_with_their_date": stamped_with_their_date(bars["timestamp"], timezone),
     }
     return JoinedMinutes(bars=bars.with_columns(series), left_out=left_out, about=about)
+
+
+def minute_closes(stamps: pl.Series, timezone: str | None, opened_before: timedelta) -> pl.Series:
+    """When minutes close, UTC: whoever reads a source of minutes takes its timestamps through this.
+
+    Args:
+        stamps: timestamps as the source has them.
+        timezone: of naive ones.
+        opened_before: what they are earlier than the closes: nothing, or one minute where they are openings.
+    Raises:
+        BarsError: see `bars.utc_column`.
+    """
+    return utc_column(stamps, timezone) + opened_before
 
 
 def symbol_batches(counts: pl.DataFrame, symbols: Collection[str], batch_rows: int) -> list[list[str]]:
@@ -145,12 +170,39 @@ def _refuse_strange_symbols(counts: pl.DataFrame, bars: pl.DataFrame) -> None:
         )
 
 
-def _checked(frame: pl.DataFrame, timezone: str | None) -> pl.DataFrame:
+def _refuse_contradicted_stamp(bars: pl.DataFrame, minutes: pl.DataFrame, opened_before: timedelta) -> None:
+    """Raise where most bars of one symbol close at the price of the minute that would be their last under the other stamp.
+
+    Compared are bars that have both minutes, at two prices. Bars whose close is neither, such as the price of an auction or an
+    adjusted one, speak for neither.
+    """
+    aside = -MINUTE if opened_before == AT_CLOSE else MINUTE
+    compared = bars.select("timestamp", "close")
+    for name, moved in (("last", AT_CLOSE), ("other", aside)):
+        priced = minutes.select(pl.col("timestamp") - moved, pl.col("close").alias(name))
+        compared = compared.join(priced, on="timestamp", how="inner")
+    compared = compared.filter(pl.col("last") != pl.col("other"))
+    against = compared.filter((pl.col("close") / pl.col("other") - 1.0).abs() <= SAME_PRICE)
+    if compared.height < FEWEST_COMPARED or 2 * against.height <= compared.height:
+        return
+    stated, right, where, wrong = (
+        ("close", "open", "before", "know a minute that is not over")
+        if opened_before == AT_CLOSE
+        else ("open", "close", "after", "lack their last minute")
+    )
+    raise BarsError(
+        f"data.minute_stamp is {stated}, and {against.height} of {compared.height} bars of {bars['symbol'][0]} close at the "
+        f"price of the minute {where} the one that would be their last (first {against['timestamp'][0].isoformat()}): they "
+        f"would {wrong}; set data.minute_stamp: {right}"
+    )
+
+
+def _checked(frame: pl.DataFrame, timezone: str | None, opened_before: timedelta) -> pl.DataFrame:
     """Canonical minutes, sorted by symbol and timestamp; what is wrong raises with an example."""
     if nulls := frame["timestamp"].null_count():
         raise BarsError(f"minute bars: timestamp is null in {nulls} of {frame.height} rows: remove these rows")
     try:
-        frame = frame.with_columns(utc_column(frame["timestamp"], timezone))
+        frame = frame.with_columns(minute_closes(frame["timestamp"], timezone, opened_before))
     except BarsError as error:
         raise BarsError(f"minute bars: {error}") from error
     values = [name for name in frame.columns if name not in ("timestamp", "symbol")]

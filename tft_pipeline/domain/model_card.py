@@ -9,6 +9,7 @@ from typing import Any
 from tft_pipeline.domain.experiment import Experiment
 from tft_pipeline.domain.findings import DriftRecord, EnsembleWeights, LatencyBenchmark, LeakageAudit, OosPerformance
 from tft_pipeline.domain.latency import latency_reasons
+from tft_pipeline.domain.performance_targets import eager_p95_ci
 from tft_pipeline.domain.reports import (
     FeatureCatalogue,
     FoldPlanReport,
@@ -165,6 +166,7 @@ def build_card(
             "cold_start_ms": latency.environment["cold_start_ms"],
             "load_ms": latency.environment["load_ms"],
             "form": latency.form,
+            "eager_p95_ci": eager_p95_ci(latency),
             "left_out": dict(latency.left_out),
             "open_loop": {key: value for key, value in latency.open_loop.items() if key != "distribution"},
             "machine": dict(latency.machine),

@@ -4,7 +4,7 @@ A day is complete when it is over and either a bar of a later day is there or th
 had time to arrive. It is evaluated once. Not here: where the facts come from and who asks (`pipeline.drift_watch`).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
@@ -18,7 +18,9 @@ MOST_ATTEMPTS = 3
 MOST_A_TICK = 5
 """Days asked for, or under way, at once: after a long downtime the oldest come first."""
 COUNTS, NEUTRAL = "retrain", "insufficient_data"
-"""The verdict that makes a night count, and the one that neither counts nor ends a streak."""
+"""The verdict that makes a night count, and the one that neither counts nor, so few at a time, ends a streak."""
+MOST_NEUTRAL = 2
+"""Nights without enough data in a row that a streak goes on over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,7 @@ class Night:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One run that evaluates, or evaluated, a day.
+    """One run that evaluates, or evaluated, a day, or that retrains after it.
 
     Attributes:
         at: when it was created; when it ended, once it has.
@@ -69,34 +71,60 @@ class DayPlan:
 
     Attributes:
         first: first day of the watch; None while there is no complete day.
+        days: complete days of the watch that a model can judge, sorted.
+        under_way: days that have a run, are about to have one, or are tried again soon.
         sentences: why, with dates and numbers.
     """
 
     requests: tuple[DayRequest, ...]
     first: date | None
+    days: tuple[date, ...] = ()
+    under_way: int = 0
     sentences: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A retrain that was asked for: against which model, and the last night it was asked for because of."""
-
-    model: str
-    until: date
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RetrainPlan:
-    """Whether to ask for a retrain, and why; `nights` are those of the streak, oldest first."""
+    """Whether to ask for a retrain, which attempt that is, and why; `nights` are those of the streak, oldest first."""
 
     wanted: bool
     nights: tuple[date, ...]
     sentence: str
+    attempt: int = 1
 
 
 def end_of(day: date) -> datetime:
     """The first instant after a UTC day."""
     return datetime.combine(day + timedelta(days=1), time(), UTC)
+
+
+def day_of(close: datetime, *, dated: bool) -> date:
+    """The UTC day of a bar that closed at `close`: one that closed at midnight is the last bar of the day before.
+
+    Args:
+        dated: daily bars stamped with their date alone, at 00:00 of that date, which are bars of that date.
+    """
+    return (close if dated else close - timedelta(microseconds=1)).astimezone(UTC).date()
+
+
+def fold_for(day: date, tests: Sequence[date]) -> int | None:
+    """The newest fold whose test began on or before a day; None where none had: a later one was stopped on later bars.
+
+    Args:
+        tests: first test day of each fold, sorted.
+    """
+    began = [place for place, first in enumerate(tests) if first <= day]
+    return began[-1] if began else None
+
+
+def bars_awaited(n_after: int, *, step: int, horizon: int) -> int:
+    """Bars still to come until a walk forward has one fold more.
+
+    Args:
+        n_after: bars after the newest fold's last test bar.
+        step, horizon: as in `folds.plan_folds`: a fold's last labels must be complete too.
+    """
+    return max(0, step + horizon - n_after)
 
 
 def complete_days(calendar: Sequence[date], now: datetime) -> tuple[date, ...]:
@@ -114,6 +142,7 @@ def plan_days(
     attempts: Sequence[Attempt],
     asked: Mapping[date, datetime],
     first: date | None,
+    tests: Sequence[date] = (date.min,),
     most: int = MOST_A_TICK,
 ) -> DayPlan:
     """The days to ask for now, oldest first.
@@ -127,15 +156,23 @@ def plan_days(
         attempts: known runs.
         asked: day -> when it was last asked for, as the asker remembers.
         first: first day of the watch; None starts it at the newest complete day, and leaves history alone.
+        tests: first test day of each fold of the plan, sorted: days before all of them have no model.
     """
     complete = complete_days(calendar, now)
     if not complete:
         newest = f"the newest bar is of {calendar[-1]}" if calendar else "the source has no bar of a traded symbol"
         return DayPlan(requests=(), first=first, sentences=(f"No day is complete: {newest}.",))
     first = complete[-1] if first is None else first
-    pending = [day for day in complete if day >= first and day not in evaluated]
-    sentences = [f"{len(pending)} of {sum(day >= first for day in complete)} complete days since {first} wait"
+    watched = [day for day in complete if day >= first]
+    days = tuple(day for day in watched if fold_for(day, tests) is not None)
+    pending = [day for day in days if day not in evaluated]
+    sentences = [f"{len(pending)} of {len(days)} complete days since {first} wait"
                  f" (newest {complete[-1]}); {_unfinished(calendar, complete)}."]  # fmt: skip
+    if len(days) < len(watched):
+        sentences.append(
+            f"{len(watched) - len(days)} days before {tests[0] if tests else 'any test'} are left out: no fold had been tested "
+            "yet, and a later one was stopped on later bars."
+        )
     under_way, requests = 0, []
     for day in pending:
         runs = sorted((run for run in attempts if run.day == day), key=lambda run: run.at)
@@ -164,50 +201,101 @@ def plan_days(
         sentences.append(f"Requested: {named}{later}.")
     elif requests:
         sentences.append(f"{len(requests)} days wait until fewer than {most} are under way.")
-    return DayPlan(requests=tuple(chosen), first=first, sentences=tuple(sentences))
+    return DayPlan(requests=tuple(chosen), first=first, days=days, under_way=under_way, sentences=tuple(sentences))
 
 
-def plan_retrain(nights: Sequence[Night], *, model: str, fold: str, asked: Sequence[Asked], need: int) -> RetrainPlan:
+def plan_retrain(
+    nights: Sequence[Night],
+    *,
+    now: datetime,
+    days: Sequence[date],
+    model: str,
+    fold: str,
+    need: int,
+    runs: Sequence[Attempt],
+    asked: datetime | None,
+    under_way: int,
+    awaited: Callable[[], int],
+) -> RetrainPlan:
     """Whether the newest nights in a row ask for a retrain of the current model.
 
-    A streak holds the newest nights judged against `model` with verdict retrain. Nights without enough data neither count
-    nor end it; any other verdict ends it, and so does a night against another model. It is asked for once a streak.
+    A streak holds the newest days judged against `model` with verdict retrain. Up to two nights in a row without enough data
+    neither count nor end it. Any other verdict ends it, and so does a night against another model, or a day without a result.
+    It is asked for once, only when it would bring another model, and while no night is under way. A retrain that left the model
+    as it was (it failed, or changed nothing) may be asked for again after half an hour, three times in all.
 
     Args:
         nights: in any order.
+        days: complete days of the watch, sorted.
         model, fold: the newest fold's model.
         need: nights that make it.
+        runs: retrains of this model.
+        asked: when one was last asked for, as the asker remembers.
+        under_way: nights that are, or are asked for in the same moment.
+        awaited: bars still to come until a retrain adds a fold; called only where it matters, for it reads bars.
     """
+    streak, ends = _streak(nights, days, model)
+    against = f"against fold {fold} (model {model[:12]})"
+    if not streak:
+        return RetrainPlan(wanted=False, nights=(), sentence=f"No streak of nights {against}: {ends}.")
+    said = f"{len(streak)} of {need} nights in a row say retrain {against}: {streak[0]} to {streak[-1]}{ends}"
+    why = _waits(now, runs, asked, under_way, awaited) if len(streak) >= need else ""
+    wanted = len(streak) >= need and not why
+    ending = ". A retrain is requested" if wanted else f". {why}" if why else ""
+    return RetrainPlan(wanted=wanted, nights=streak, sentence=f"{said}{ending}.", attempt=len(runs) + 1)
+
+
+def _streak(nights: Sequence[Night], days: Sequence[date], model: str) -> tuple[tuple[date, ...], str]:
+    """Days of the streak, oldest first, and what belongs to it in words; without one, why."""
+    by_day = {night.day: night for night in nights}
     streak: list[date] = []
-    unsaid = 0
-    for night in sorted(nights, key=lambda one: one.day, reverse=True):
-        if night.model != model:
+    in_a_row = 0
+    why = "there is no night yet"
+    for day in reversed(days):
+        night = by_day.get(day)
+        if night is None or night.model != model:
+            why = f"{day} has no result" if night is None else f"{day} was judged against another model"
+            break
+        in_a_row = in_a_row + 1 if night.verdict == NEUTRAL else 0
+        if in_a_row > MOST_NEUTRAL:
+            why = f"{in_a_row} nights up to {days[days.index(day) + in_a_row - 1]} have not enough data"
             break
         if night.verdict == NEUTRAL:
-            unsaid += 1
+            why = f"{day} has not enough data"
         elif night.verdict == COUNTS:
-            streak.append(night.day)
+            streak.append(day)
         else:
+            why = f"{day} is {night.verdict}"
             break
-    streak.reverse()
-    against = f"against fold {fold} (model {model[:12]})"
-    more = f"; {unsaid} without enough data do not count" if unsaid else ""
     if not streak:
-        judged = any(night.model == model and night.verdict != NEUTRAL for night in nights)
-        why = "the newest one does not say retrain" if judged else "there is none with enough data yet"
-        return RetrainPlan(wanted=False, nights=(), sentence=f"No streak of nights {against}: {why}{more}.")
-    said = f"{len(streak)} of {need} nights in a row say retrain {against}: {streak[0]} to {streak[-1]}{more}"
-    before = [one for one in asked if one.model == model and streak[0] <= one.until <= streak[-1]]
-    if before:
-        return RetrainPlan(
-            wanted=False,
-            nights=tuple(streak),
-            sentence=f"{said}. A retrain was requested after {before[0].until}; one streak asks once.",
+        return (), why
+    # neutral nights older than the streak are no part of it
+    inside = sum(by_day[day].verdict == NEUTRAL for day in days if day >= streak[-1] and day in by_day)
+    return tuple(reversed(streak)), f"; {inside} without enough data do not count" if inside else ""
+
+
+def _waits(
+    now: datetime, runs: Sequence[Attempt], asked: datetime | None, under_way: int, awaited: Callable[[], int]
+) -> str:
+    """Why a streak that is long enough asks for nothing now; empty when it asks."""
+    ordered = sorted(runs, key=lambda run: run.at)
+    running = [run for run in ordered if run.state == "under way"]
+    if running:
+        return f"The retrain is under way in run {_short(running[-1].run_id)}"
+    if asked is not None and now - asked < STARTS_WITHIN and (not ordered or ordered[-1].at < asked):
+        return f"A retrain was requested at {asked:%H:%M} and has not started"
+    if len(ordered) >= MOST_ATTEMPTS:
+        return (
+            f"{len(ordered)} retrains left the model as it was, last run {_short(ordered[-1].run_id)}: look at that run, mend "
+            "what it says and retrain by hand with --resume"
         )
-    wanted = len(streak) >= need
-    return RetrainPlan(
-        wanted=wanted, nights=tuple(streak), sentence=f"{said}{'. A retrain is requested' if wanted else ''}."
-    )
+    if ordered and now - ordered[-1].at < RETRY_AFTER:
+        left = "failed" if ordered[-1].state == "failed" else "left the model as it was"
+        return f"The retrain of run {_short(ordered[-1].run_id)} {left}; it is tried again after 30 minutes"
+    bars = awaited()
+    if bars:
+        return f"A retrain would add no fold yet: it waits for {bars} more bars"
+    return f"A retrain waits for {under_way} nights to end" if under_way else ""
 
 
 def _unfinished(calendar: Sequence[date], complete: Sequence[date]) -> str:

@@ -1,14 +1,14 @@
 """The guide's table of performance targets, out of the records of a run: each row passed, failed or not known.
 
     accuracy          out of sample, of the network, at least `evaluation.min_accuracy`, and above always guessing one class
-    latency_p95_ms    upper end of the interval of the p95, at most `latency.max_p95_ms`
-    psi_max           largest of all features, at most `drift.psi_threshold`
-    js_max            largest Jensen-Shannon distance of all features, at most `drift.js_threshold`
+    latency_p95_ms    upper end of the interval of the p95 of the released form, at most `latency.max_p95_ms`
+    psi_max           largest of all features, at most `drift.psi_threshold`; too few bars pass and fail nothing
+    js_max            largest Jensen-Shannon distance of all features, at most `drift.js_threshold`; likewise
     leakage_guards    all of them held
     symlink_deploy    the link resolves, every file is what was written, the fixed names lead to it
 
-The guide asks for the accuracy of the validation bars. They chose the epoch, so theirs is too high; it stands in the row where
-it was stored, and the out-of-sample one is judged. The table informs: it never turns NO-GO into GO, and a target that is
+The guide asks for the accuracy of the validation bars. They chose the epoch, so theirs is too high; it stands in the row beside
+the out-of-sample one, which is judged. The table informs: it never turns NO-GO into GO, and a target that is
 missed vetoes nothing by itself. Not here: the verdict (`verdict`), whether a drift means anything (`drift`).
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tft_pipeline.domain.findings import DriftRecord, LatencyBenchmark, LeakageAudit, OosPerformance
-from tft_pipeline.domain.latency import latency_reasons
+from tft_pipeline.domain.latency import EAGER, latency_reasons
 from tft_pipeline.domain.phases import DriftSection, EvaluationSection
 
 DEPLOY = "symlink_deploy"
@@ -40,7 +40,7 @@ def performance_targets(
     """Every row but the deployment's, which only the files can tell (`deploy_target`).
 
     Args:
-        validation_accuracy: of the newest fold's best epoch; shown, not judged.
+        validation_accuracy: of the newest fold's best epoch; shown, not judged. None where its loss gives no probability.
     Returns:
         metric; target, in words; value; interval (low, high) or None; passed, true, false or null; source, record and field;
         detail, one sentence that says what a reader must know, and why where the value is null. A value that is absent, and one
@@ -88,9 +88,10 @@ def target_sentence(row: Mapping[str, Any]) -> str:
 def _accuracy(performance: OosPerformance, least: float, validation: float | None) -> Row:
     target, source = f">= {least:.2f}", "oos_performance.direction.tft"
     on_validation = (
-        "that of the validation bars was not stored"
+        "on the validation bars it is not known"
         if validation is None
-        else f"that of the validation bars, which chose the epoch, is {validation:.3f} and is not judged"
+        else f"on the validation bars, for which the guide asks {target}, it is {validation:.3f}; they chose the epoch, so it "
+        "is not judged"
     )
     found = performance.direction.get("tft")
     if found is None or found.get("accuracy") is None:
@@ -113,9 +114,15 @@ def _accuracy(performance: OosPerformance, least: float, validation: float | Non
         value,
         value >= least and beaten,
         source,
-        f"out of sample, Wilson 95 % on {found.get('n_bars', found['n'])} bars{lower}; {against}; {on_validation}",
+        f"out of sample, Wilson 95 % on {_trials(found)}{lower}; {against}; {on_validation}",
         interval,
     )
+
+
+def _trials(found: Mapping[str, Any]) -> str:
+    n_bars = found.get("n_bars", found["n"])
+    trials = found.get("trials", n_bars)
+    return f"{n_bars} bars" if trials == n_bars else f"{trials:.0f} trials, for labels of {n_bars} bars overlap"
 
 
 def _latency(latency: LatencyBenchmark) -> Row:
@@ -128,8 +135,23 @@ def _latency(latency: LatencyBenchmark) -> Row:
     against = latency_reasons(interval, n=latency.n, max_p95_ms=latency.max_p95_ms)
     unknown = interval[1] is None and value <= latency.max_p95_ms
     passed = None if unknown else not against
-    detail = "; ".join(against) or f"the upper end of the interval is judged, of {latency.n} timed decisions"
-    return _row("latency_p95_ms", target, value, passed, source, detail, interval)
+    judged = "; ".join(against) or f"the upper end of the interval is judged, of {latency.n} timed decisions"
+    return _row("latency_p95_ms", target, value, passed, source, f"{form_in_words(latency)}; {judged}", interval)
+
+
+def form_in_words(latency: LatencyBenchmark) -> str:
+    """The form that the figures are of, and the bound of eager torch beside it."""
+    if latency.form == EAGER:
+        return f"of the form {EAGER}"
+    upper = eager_p95_ci(latency)[1]
+    bound = "has no upper bound" if upper is None else f"is at most {upper:.1f} ms"
+    return f"of the form {latency.form}; that of {EAGER} torch {bound}"
+
+
+def eager_p95_ci(latency: LatencyBenchmark) -> list[float | None]:
+    """Interval of eager torch's p95, milliseconds; both ends None where it was not recorded."""
+    rows = [row for row in latency.forms if row["form"] == EAGER]
+    return list(rows[0]["p95_ci"]) if rows else [None, None]
 
 
 def _drift(drift: DriftRecord, key: str, most: float) -> Row:
@@ -144,7 +166,7 @@ def _drift(drift: DriftRecord, key: str, most: float) -> Row:
         return _row(metric, target, None, None, source, f"no feature has a {name}; {calibrated}")
     largest = max(scored, key=lambda row: float(row[key]))
     value = float(largest[key])
-    passed = False if value > most else None if verdict == "insufficient_data" else True
+    passed = None if verdict == "insufficient_data" else value <= most
     return _row(metric, target, value, passed, source, f"largest {name}, of {largest['feature']}; {calibrated}")
 
 

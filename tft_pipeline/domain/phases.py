@@ -294,7 +294,7 @@ class DriftSection(Section):
 class EnsembleSection(Section):
     """Blend with LightGBM, and with a source of the user's own."""
 
-    l2: Annotated[float, Field(ge=0.0)] = Field(default=0.01, description="pull towards equal weights")
+    l2: Annotated[float, Field(ge=0.0, le=1e6)] = Field(default=0.01, description="pull towards equal weights")
     lightgbm_rounds: PositiveInt = Field(default=100, description="most trees; early stopping may keep fewer")
     lightgbm_leaves: Annotated[int, Field(ge=2)] = Field(default=15, description="most leaves of a tree")
     sentiment_column: Annotated[str, Field(min_length=1)] | None = Field(

@@ -147,7 +147,7 @@ class TftModule(LightningModule):
         loss = self.objective.loss(forecast, observed, outcomes, torch.ones_like(observed[0]))
         returns = self.objective.net_returns(forecast, observed, outcomes)
         value = self._finite(loss, "validation loss", lambda: self._dated(self.validation))
-        self._close_epoch(value, returns[outcomes.present.any(0)])
+        self._close_epoch(value, returns[outcomes.present.any(0)], _accuracy(forecast, outcomes))
         self.log(MONITOR, loss, batch_size=1)
 
     def validation_forecast(self) -> tuple[Forecast, Tensor, Outcomes]:
@@ -201,13 +201,14 @@ class TftModule(LightningModule):
     def _start_epoch(self) -> None:
         self._loss_sum, self._norm_sum, self._n_blocks, self._step, self._learning_rate = 0.0, 0.0, 0, 0, 0.0
 
-    def _close_epoch(self, loss: float, returns: Tensor) -> None:
+    def _close_epoch(self, loss: float, returns: Tensor, accuracy: float | None) -> None:
         spread = returns.std().item() if len(returns) > 1 else 0.0
         row = {
             "epoch": self.epoch,
             "train_loss": self._loss_sum / self._n_blocks,
             "validation_loss": loss,
             "validation_sharpe": returns.mean().item() / spread if spread > 0 else None,
+            "validation_accuracy": accuracy,
             "learning_rate": self._learning_rate,
             "gradient_norm": self._norm_sum / self._step,
         }
@@ -239,3 +240,12 @@ class TftModule(LightningModule):
     def _dated(self, bars: Span) -> str:
         begin, end = (self.calendar[bar].isoformat(timespec="minutes") for bar in (bars.start, bars.stop - 1))
         return f"bars {bars.start}..{bars.stop - 1} ({begin} .. {end})"
+
+
+def _accuracy(forecast: Forecast, outcomes: Outcomes) -> float | None:
+    """Share of the labels present whose side of zero the probability, at least one half or not, names; None without one."""
+    probability = forecast.probability()
+    if probability is None:
+        return None
+    right = (probability >= 0.5) == (outcomes.label > 0)
+    return right[outcomes.present].double().mean().item()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import polars as pl
 
@@ -17,7 +17,7 @@ from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.intervals import BAR_LENGTHS, Interval, Stamp
 from tft_pipeline.domain.minute_generator import generate_minute_bars, regime_change
 from tft_pipeline.storage.downloads import Step, download_bars
-from tft_pipeline.storage.exchange import Patience, open_exchange
+from tft_pipeline.storage.exchange import Patience, host_of, open_exchange
 from tft_pipeline.storage.layout import Layout
 from tft_pipeline.storage.sources import read_source, source_record
 
@@ -26,30 +26,47 @@ SYNTHETIC_END = date(2025, 10, 15)
 MOST_MADE_UP = 10_000
 """Days of a symbol that are made up at most: 14 million bars."""
 DAY = timedelta(days=1)
+FIRST_MADE_UP, LAST_MADE_UP = date(1970, 1, 1), date(2200, 1, 1)
+"""Where made-up bars may begin, and end."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourcedBars:
-    """Bars of one source before they are cut to the period, what the manifest says of it, and sentences for the answer."""
+    """Bars of one source before they are cut to the period, what the manifest says of it, and sentences for the answer.
+
+    Attributes:
+        until: close from which the days are counted back; None: the newest bar's.
+    """
 
     bars: pl.DataFrame
     source: dict[str, Any]
+    until: datetime | None
     notes: tuple[str, ...] = ()
 
 
 def from_file(
-    source: Path, symbols: tuple[str, ...], interval: Interval, stamp: Stamp, timezone: str | None
+    source: Path,
+    symbols: tuple[str, ...],
+    interval: Interval,
+    stamp: Stamp,
+    timezone: str | None,
+    end: datetime | None,
 ) -> SourcedBars:
     """Bars of a Parquet or CSV file, or of a folder of them.
 
     Args:
         symbols: those to keep; all without one.
         stamp, timezone: of its timestamps.
+        end: where its days are counted from.
     Raises:
         BarsError: what `normalise_bars` refuses.
         ConfigurationError: no such file; a symbol that it has not; features that were published apart from their bars.
     """
-    if not source.exists():
+    try:
+        there = source.exists()
+    except OSError as error:  # a name that no file can have
+        raise ConfigurationError(f"--source {str(source)[:80]}: {error.strerror}") from error
+    if not there:
         raise ConfigurationError(f"--source {source}: no such file or folder")
     raw = read_source(source)
     if "symbol" in raw.columns:
@@ -77,7 +94,8 @@ def from_file(
         )
     bars = publish_in_time(bars)
     record = source_record(source) | {"rows": raw.height, "stamp": stamp}
-    return SourcedBars(bars=bars, source=record, notes=_doubt_of_stamp(bars, interval) if stamp == "close" else ())
+    notes = _doubt_of_stamp(bars, interval) if stamp == "close" else ()
+    return SourcedBars(bars=bars, source=record, until=end, notes=notes)
 
 
 def _doubt_of_stamp(bars: pl.DataFrame, interval: Interval) -> tuple[str, ...]:
@@ -99,7 +117,7 @@ def made_up(symbols: tuple[str, ...], days: int, end: datetime | None, seed: int
     """Bars of the generator: whole UTC days up to `end`, `SYNTHETIC_END` without one.
 
     Raises:
-        ConfigurationError: an end within a day, a symbol twice, more than memory holds.
+        ConfigurationError: an end within a day, an early or a late one, a symbol twice, more than memory holds.
     """
     last = datetime.combine(SYNTHETIC_END, datetime.min.time(), UTC) if end is None else end
     if last != last.replace(hour=0, minute=0, second=0, microsecond=0):
@@ -112,11 +130,17 @@ def made_up(symbols: tuple[str, ...], days: int, end: datetime | None, seed: int
             "for fewer"
         )
     start = (last - days * DAY).date()
+    if start < FIRST_MADE_UP or last.date() > LAST_MADE_UP:
+        raise ConfigurationError(
+            f"--end {last.date()} with --days {days} asks for made-up bars from {start} on: they begin in "
+            f"{FIRST_MADE_UP.year} or later and end before {LAST_MADE_UP.year}"
+        )
     bars = _as_they_are(generate_minute_bars(symbols, start=start, days=days, seed=seed))
     changes = regime_change(start)
     record = {"name": "generator", "seed": seed, "start": start.isoformat(), "days": days}
     notes = (f"made up: volatility and volume change at {changes:%Y-%m-%d %H:%M} UTC",) if changes < last else ()
-    return SourcedBars(bars=bars, source=record, notes=("made up: no direction can be predicted", *notes))
+    notes = ("made up: no direction can be predicted", *notes)
+    return SourcedBars(bars=bars, source=record, until=last, notes=notes)
 
 
 def downloaded(
@@ -136,13 +160,11 @@ def downloaded(
 
     Raises:
         ConfigurationError: see `open_exchange` and `Exchange.market`.
-        DownloadFailedError: see `download_bars`.
+        DownloadFailedError, StoredDayError: see `download_bars`.
     """
-    if len(set(symbols)) != len(symbols):
-        raise ConfigurationError(f"--symbols {','.join(symbols)}: name each once")
     opened = open_exchange(name, url=url, interval=interval, patience=patience, report=report)
     # what another server says is not what the exchange said
-    place = name if url is None else f"{name}@{quote(urlsplit(url).netloc, safe='')}"
+    place = name if url is None else f"{name}@{quote(host_of(url), safe='')}"
     found = download_bars(
         opened,
         symbols,
@@ -157,10 +179,11 @@ def downloaded(
         f"{symbol}: the first bar closes at {gap['first']}, asked for from {gap['asked_from']}: listed later, or older bars "
         "are not kept by the exchange"
         for symbol, gap in found.gaps.items()
-        if datetime.fromisoformat(gap["first"]) > datetime.fromisoformat(gap["asked_from"]) + BAR_LENGTHS[interval]
+        if not gap["listed_before"]
+        and datetime.fromisoformat(gap["first"]) > datetime.fromisoformat(gap["asked_from"]) + BAR_LENGTHS[interval]
     ]
     record = {"name": name, "exchange": name, "own_address": url is None, "gaps": found.gaps}
-    return SourcedBars(bars=bars, source=record, notes=tuple(late))
+    return SourcedBars(bars=bars, source=record, until=found.until, notes=tuple(late))
 
 
 def _as_they_are(bars: pl.DataFrame) -> pl.DataFrame:

@@ -18,6 +18,8 @@ from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.named import graph_named
 from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError, read_artifact
+from tft_pipeline.storage.cold_start import ColdStartError, cold_starts
+from tft_pipeline.storage.deployments import VERSIONS, WEIGHTS_FILE
 from tft_pipeline.storage.fold_bundles import FoldBundle, read_fold_bundle, weights_sha256
 
 BUSY = 0.25
@@ -31,7 +33,6 @@ def benchmark_bundle(bundle: FoldBundle, settings: LatencySection, *, seed: int)
     """Time one fold's model, in this process and in fresh ones, and say whether the gate would pass."""
     from tft_pipeline.model.forms import decision_facts
     from tft_pipeline.model.latency import benchmark_latency
-    from tft_pipeline.storage.cold_start import cold_starts
 
     fitted = bundle.fitted
     measured = benchmark_latency(fitted, settings, seed=seed)
@@ -83,7 +84,8 @@ def bench_model(
         experiment: file, or name of one that was run here.
         warmup, n, rate_per_s, forms: instead of the section's; None leaves its value.
     Returns:
-        gate (passed, reasons) and its figures first; forms, open_loop, fresh_process, machine as sentences; record, all of it.
+        gate (passed, reasons) and its figures first; forms, open_loop, fresh_process, machine as sentences; live, whether the
+        model is the live one; record, all of it. `failed` alone where a fresh process cannot be timed.
     Raises:
         ConfigurationError: no such experiment, an option beyond its limit, nothing trained yet, a fold that is not the plan's
             or damaged.
@@ -99,12 +101,30 @@ def bench_model(
             f"{'.'.join(map(str, one['loc']))} {one['input']!r}: {one['msg']}" for one in error.errors()
         )
         raise ConfigurationError(f"latency: {refused}") from error
-    record = benchmark_bundle(newest_bundle(graph), settings, seed=graph.experiment.seed)
-    return benchmark_in_words(record) | {"record": record.model_dump(mode="json")}
+    bundle = newest_bundle(graph)
+    try:
+        record = benchmark_bundle(bundle, settings, seed=graph.experiment.seed)
+    except ColdStartError as error:
+        return {"fold": bundle.key, "failed": [str(error)]}
+    live = {"live": _live(graph, record.weights_sha256)}
+    return live | benchmark_in_words(record) | {"record": record.model_dump(mode="json")}
+
+
+def _live(graph: ExperimentGraph, timed: str) -> str:
+    """Whether the timed weights are the live ones: after a rollback they are not."""
+    try:
+        live = read_artifact(graph.layout.models(graph.name) / VERSIONS)
+    except ArtifactMissingError:
+        return "nothing is released: the newest fold's model is timed"
+    except IntegrityError as error:
+        return f"what is live cannot be read ({error}): the newest fold's model is timed"
+    if live.files.get(WEIGHTS_FILE) == timed:
+        return f"the timed model is live, release {live.version}"
+    return f"ANOTHER model is live, release {live.version}: the newest fold's model is timed, and these figures are not its"
 
 
 def newest_bundle(graph: ExperimentGraph) -> FoldBundle:
-    """The stored fold whose model is released: the last of the current production plan.
+    """The newest fold of the current production plan; the one that a run releases, and after a rollback not the live one.
 
     Raises:
         ConfigurationError: no plan or no such fold yet, one made from an older spec, or a damaged file.

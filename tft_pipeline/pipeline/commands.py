@@ -39,6 +39,7 @@ def run_experiment(
     report: Progress,
     watch: Watch | None = None,
     require_go: bool = False,
+    locked: bool = False,
 ) -> dict[str, Any]:
     """Run everything; answers the verdict, the figures behind it and where things are.
 
@@ -47,6 +48,7 @@ def run_experiment(
         report: told a line when something is done.
         watch: told what is being computed.
         require_go: the answer has a gate, which a verdict other than GO does not pass.
+        locked: the caller holds the experiment's run lock.
     Raises:
         ConfigurationError: the experiment file does not validate, or `until` is not an asset of it, or it stops before there is
             the verdict that `require_go` asks for.
@@ -68,6 +70,7 @@ def run_experiment(
             resume=resume,
             until=until,
             watch=watch,
+            locked=locked,
         )
         try:
             driver.run()
@@ -184,7 +187,8 @@ def summary(graph: ExperimentGraph) -> dict[str, Any]:
 def direction_summary(card: dict[str, Any]) -> dict[str, Any]:
     """What a card says of the direction of the next move, in a few values; without a probability the validation loss alone.
 
-    Accuracy is of all out-of-sample rows; `accuracy_ci_bars` counts the rows of one bar, which move together, as one trial.
+    Accuracy is of all out-of-sample rows; `accuracy_ci_bars` counts the rows of one bar, which move together, as one trial, and
+    bars whose labels overlap as fewer.
     """
     found = {"validation_loss": card["metrics"]["val_loss"]}
     direction = card["metrics"]["direction"]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from tft_pipeline.domain.folds import Span
-from tft_pipeline.domain.nights import end_of
+from tft_pipeline.domain.nights import day_of
 from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.reports import FoldSpec
 
@@ -22,19 +22,24 @@ class Compared:
     recent: Span
 
 
-def recent_bars(panel: Panel, spec: FoldSpec, n_recent: int, *, until: date | None = None) -> Compared:
+def recent_bars(
+    panel: Panel, spec: FoldSpec, n_recent: int, *, until: date | None = None, dated: bool = False
+) -> Compared:
     """The last `n_recent` bars, as of the end of a UTC day, that the model was not trained on.
+
+    Args:
+        dated: see `domain.nights.day_of`.
 
     Raises:
         NothingToCompareError: no bar on that day, no training bar of the fold, or no bar after them.
     """
     stop = panel.n_bars
     if until is not None:
-        stop = sum(stamp < end_of(until) for stamp in panel.calendar)
-        if not stop or panel.calendar[stop - 1].date() != until:
+        stop = sum(day_of(stamp, dated=dated) <= until for stamp in panel.calendar)
+        if not stop or day_of(panel.calendar[stop - 1], dated=dated) != until:
             newest = panel.calendar[stop - 1].isoformat() if stop else "none"
             raise NothingToCompareError(
-                f"no bar of a traded symbol is stamped on {until} (UTC); the last one before its end: {newest}. The day has "
+                f"no bar of a traded symbol closed on {until} (UTC); the last one before its end: {newest}. The day has "
                 "nothing of its own to evaluate"
             )
     return _compared(panel, spec, stop - n_recent, stop)

@@ -3,7 +3,8 @@
 Not here: the statistics, and the bars of a graph's own assets (`pipeline.assets.drift`).
 """
 
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,28 @@ from pydantic import ValidationError
 
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.findings import DriftRecord
-from tft_pipeline.domain.panel import build_panel
+from tft_pipeline.domain.panel import Panel, build_panel
 from tft_pipeline.domain.phases import DriftSection
+from tft_pipeline.domain.planning import SliceChangedError, slice_for
 from tft_pipeline.domain.reports import FeatureCatalogue, FoldPlanReport, FoldSpec
 from tft_pipeline.pipeline.assets.features import computed_features, computed_targets
 from tft_pipeline.pipeline.drift_bars import NothingToCompareError, recent_since
 from tft_pipeline.pipeline.drift_evaluation import SCORED, evaluate_drift, inputs_record
+from tft_pipeline.pipeline.drift_facts import bars_are_dated
 from tft_pipeline.pipeline.drift_files import common_numbers, grid_of, in_short, numbers_of
+from tft_pipeline.pipeline.drift_plots import pictures_beside, write_pictures
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.named import graph_named
 from tft_pipeline.pipeline.panels import KEYS
 from tft_pipeline.storage.artifacts import Artifact, ArtifactMissingError, IntegrityError, read_artifact
+from tft_pipeline.storage.atomic import same_file
 from tft_pipeline.storage.drift_reports import report_name, report_of, reports_folder, write_report
 from tft_pipeline.storage.environment import utc_now
 from tft_pipeline.storage.fold_bundles import FoldBundle, read_fold_bundle
 from tft_pipeline.storage.frozen import frozen_snapshot
 from tft_pipeline.storage.layout import Layout, default_layout
+from tft_pipeline.storage.sources import source_files
 
 MOST_NAMED = 5
 PASSED = ("stable", "investigate")
@@ -49,6 +55,7 @@ def compare_files(
     """
     settings = _settings(DriftSection(), psi_threshold, js_threshold)
     sides = {"--reference": numbers_of(reference, "--reference"), "--recent": numbers_of(recent, "--recent")}
+    _refuse_output(output, [*source_files(reference), *source_files(recent)])
     names, left_out = common_numbers(sides)
     grids = {option: grid_of(frame, names, option) for option, frame in sides.items()}
     (before, first_stamps, symbols), (after, second_stamps, others) = grids["--reference"], grids["--recent"]
@@ -63,12 +70,19 @@ def compare_files(
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
     notes = []
-    if first_stamps and second_stamps and second_stamps[0] <= first_stamps[-1]:
+    if first_stamps and second_stamps and second_stamps[-1] < first_stamps[0]:
+        notes.append(
+            f"recent is older than reference: it ends {second_stamps[-1]}, before reference begins {first_stamps[0]}; if the "
+            "two are exchanged, exchange --reference and --recent"
+        )
+    elif first_stamps and second_stamps and second_stamps[0] <= first_stamps[-1]:
         notes.append(
             f"the files overlap: recent begins {second_stamps[0]}, reference ends {first_stamps[-1]}; bars in both hide "
             "a change"
         )
-    return _answer(record, default_layout(), output, experiment=None, left_out=left_out, notes=notes)
+    # a file does not say how long its bars are: all at midnight, they are dates
+    dated = all(datetime.fromisoformat(stamp).time() == time() for stamp in second_stamps or ())
+    return _answer(record, default_layout(), output, experiment=None, dated=dated, left_out=left_out, notes=notes)
 
 
 def compare_snapshot(
@@ -77,7 +91,7 @@ def compare_snapshot(
     """Compare the last days of a frozen snapshot with what the newest fold of an experiment learned from.
 
     Features are built by the code of the asset, from the snapshot's bars alone, and scaled with the fold's scaler; reference
-    are the fold's training bars of the same snapshot.
+    are the fold's training bars in the same snapshot, whose content must be that of the fold's plan.
 
     Args:
         experiment: experiment file, or the name of one that was run.
@@ -85,10 +99,12 @@ def compare_snapshot(
         recent_days: days up to its newest bar.
     Raises:
         ConfigurationError: no such experiment or snapshot, no production fold yet, bars of another interval, bars from which
-            the model's features cannot be built, or a snapshot without the fold's training bars or without later ones.
+            the model's features cannot be built, or a snapshot without a symbol that the model was trained on, with other bars
+            of the fold than it was made from, or without later ones.
     """
     graph = graph_named(experiment)
-    _, frozen = frozen_snapshot(snapshot, graph.layout)
+    folder, frozen = frozen_snapshot(snapshot, graph.layout)
+    _refuse_output(output, [*folder.iterdir(), graph.file.path])
     data = graph.experiment.data
     if frozen.manifest["interval"] != data.interval:
         raise ConfigurationError(
@@ -102,10 +118,17 @@ def compare_snapshot(
         bars = bars.filter(pl.col("symbol").is_in([*data.symbols, *data.untraded]))
     try:
         panel = _panel(graph, spec, bundle, bars)
+        _refuse_other_bars(spec, panel, bundle)
         since = panel.calendar[-1] - timedelta(days=recent_days)
         start = sum(stamp <= since for stamp in panel.calendar)
         compared = recent_since(panel, spec, start)
         record = evaluate_drift(panel, bundle, scored, settings, compared, snapshot_id=frozen.snapshot_id)
+    except SliceChangedError as error:
+        raise ConfigurationError(
+            f"snapshot {frozen.snapshot_id} does not hold what the model of fold {spec.key} was made from, bars "
+            f"{spec.first} to {spec.last} and those their features and labels need ({str(error).split('; ')[0]}): it would be "
+            "compared with bars it never saw; freeze the bars it was trained on and later ones, or train on this snapshot"
+        ) from error
     except NothingToCompareError as error:
         raise ConfigurationError(f"snapshot {frozen.snapshot_id}: {error}") from error
     except (ValueError, pl.exceptions.PolarsError) as error:
@@ -118,7 +141,19 @@ def compare_snapshot(
             f"the last {recent_days} days begin {since.isoformat()}, the model learned up to {spec.dates['train']['last']}: "
             f"only the {record.n_recent} bars after that are recent"
         )
-    return _answer(record, graph.layout, output, experiment=graph.name, left_out={}, notes=notes)
+    dated = bars_are_dated(graph)
+    return _answer(record, graph.layout, output, experiment=graph.name, dated=dated, left_out={}, notes=notes)
+
+
+def _refuse_output(output: Path | None, read: Iterable[Path]) -> None:
+    if output is None:
+        return
+    inputs = list(read)
+    for made in (output, pictures_beside(output)):
+        if found := same_file(made, inputs):
+            raise ConfigurationError(f"--output {output} would replace {found}, which is read: name another place")
+    if output.suffix == pictures_beside(output).suffix:
+        raise ConfigurationError(f"--output {output} is the place of the page of pictures: name a .json")
 
 
 def _settings(section: DriftSection, psi_threshold: float, js_threshold: float) -> DriftSection:
@@ -159,7 +194,7 @@ def _stored(graph: ExperimentGraph, asset: str, fold: str | None = None) -> Arti
     return read_artifact(graph.layout.artifact(graph.name, asset, fold))
 
 
-def _panel(graph: ExperimentGraph, spec: FoldSpec, bundle: FoldBundle, bars: pl.DataFrame) -> Any:
+def _panel(graph: ExperimentGraph, spec: FoldSpec, bundle: FoldBundle, bars: pl.DataFrame) -> Panel:
     """The panel of the model's features, from some bars."""
     names = bundle.fitted.scaler.names
     stored = FeatureCatalogue.model_validate_json(_stored(graph, "feature_catalogue").path(REPORT_FILE).read_text())
@@ -176,20 +211,32 @@ def _panel(graph: ExperimentGraph, spec: FoldSpec, bundle: FoldBundle, bars: pl.
     return build_panel(features, computed_targets(graph.experiment, bars), names=names, min_history=spec.min_history)
 
 
+def _refuse_other_bars(spec: FoldSpec, panel: Panel, bundle: FoldBundle) -> None:
+    """Raises ValueError: symbols are absent that the fold was scored on; SliceChangedError: see `planning.slice_for`."""
+    absent = sorted(set(bundle.predictions["symbol"].unique()) - set(panel.symbols))
+    if absent:
+        raise ValueError(f"it has no bars of {in_short(absent)}, which the model was made with; freeze them too")
+    if panel.features != spec.features:
+        raise ValueError(f"the model reads {in_short(panel.features)}, its plan names {in_short(spec.features)}")
+    slice_for(panel, spec)
+
+
 def _answer(
     record: DriftRecord,
     layout: Layout,
     output: Path | None,
     *,
     experiment: str | None,
+    dated: bool,
     left_out: dict[str, str],
     notes: list[str],
 ) -> dict[str, Any]:
     now = utc_now()
-    path = output or reports_folder(layout) / report_name(record, otherwise=now.date())
+    path = output or reports_folder(layout) / report_name(record, otherwise=now.date(), dated=dated)
     report = report_of(record, experiment=experiment, created_at=now)
     try:
         write_report(path, report)
+        page = write_pictures(path, record)
     except OSError as error:
         raise ConfigurationError(
             f"--output {path}: {error.strerror}; name a file in a folder that can be written"
@@ -206,6 +253,7 @@ def _answer(
         "left out": [f"{name}: {why}" for name, why in left_out.items()],
         "notes": notes,
         "report": str(path),
+        "pictures": str(page),
         "gate": {
             "passed": record.verdict in PASSED,
             "reasons": [f"the drift verdict is {record.verdict}; {' and '.join(PASSED)} pass"],

@@ -49,6 +49,7 @@ def evaluate_drift(
     """
     scaler = bundle.fitted.scaler
     reference, recent = _inputs(panel, bundle, bars.train), _inputs(panel, bundle, bars.recent)
+    observed = tuple(panel.observed[:, span.start : span.stop] for span in (bars.train, bars.recent))
     predictions, performance = _outputs(panel, bundle, scored, bars, settings)
     record = inputs_record(
         scaler.names,
@@ -56,6 +57,7 @@ def evaluate_drift(
         recent,
         settings,
         stamps=[panel.calendar[bar].isoformat() for span in (bars.train, bars.recent) for bar in range(*span)],
+        observed=(observed[0], observed[1]),
         outputs={"predictions": predictions, "performance": performance},
     )
     about = {"fold": bundle.key, "weights_sha256": weights_sha256(bundle.fitted), "snapshot_id": snapshot_id}
@@ -69,6 +71,7 @@ def inputs_record(
     settings: DriftSection,
     *,
     stamps: Sequence[str] | None,
+    observed: tuple[np.ndarray, np.ndarray] | None = None,
     outputs: Mapping[str, dict[str, Any]] = MappingProxyType({}),
 ) -> DriftRecord:
     """The record of two stretches of bars, of no model.
@@ -76,11 +79,15 @@ def inputs_record(
     Args:
         reference, recent: (S, N, V) and (S, n, V), NaN where missing.
         stamps: of the reference bars, then of the recent ones; None where bars have no dates.
+        observed: (S, N) and (S, n), which symbols have which bars; the others count nowhere. By default each one with a value,
+            of a single symbol every bar.
         outputs: the parts `predictions` and `performance`, where there is a model.
     Raises:
         ValueError: see `drift.drift_report`.
     """
-    features = _features(names, reference, recent, settings)
+    first, second = observed or (_with_a_value(reference), _with_a_value(recent))
+    seen = first.T, second.T
+    features = _features(names, reference, recent, seen, settings)
     detail = features.to_dict()
     rows = detail.pop("features")
     del detail["verdict"]
@@ -104,7 +111,7 @@ def inputs_record(
         predictions=parts.get("predictions"),
         performance=parts.get("performance"),
         shapes=_shapes(chosen, reference, recent),
-        over_time=_over_time(chosen, reference, recent, stamps, settings.n_bins),
+        over_time=_over_time(chosen, reference, recent, seen, stamps, settings.n_bins),
     )
 
 
@@ -142,7 +149,23 @@ def _inputs(panel: Panel, bundle: FoldBundle, span: Span) -> np.ndarray:
     return seen
 
 
-def _features(names: Sequence[str], reference: np.ndarray, recent: np.ndarray, settings: DriftSection) -> DriftReport:
+def _with_a_value(values: np.ndarray) -> np.ndarray:
+    """(S, n): which symbols have a value of any feature at each bar; a single symbol is at all bars, its own."""
+    seen = np.full(values.shape[:2], len(values) == 1)
+    for v in range(values.shape[2]):  # a feature at a time: a mask of all values would be as long as they are
+        if seen.all():
+            break
+        seen |= ~np.isnan(values[:, :, v])
+    return seen
+
+
+def _features(
+    names: Sequence[str],
+    reference: np.ndarray,
+    recent: np.ndarray,
+    seen: tuple[np.ndarray, np.ndarray],
+    settings: DriftSection,
+) -> DriftReport:
     from tft_pipeline.model.feature_threads import feature_threads
 
     with feature_threads() as each:
@@ -154,6 +177,7 @@ def _features(names: Sequence[str], reference: np.ndarray, recent: np.ndarray, s
             js_threshold=settings.js_threshold,
             alpha=settings.alpha,
             min_null_windows=settings.min_null_windows,
+            observed=seen,
             each=each,
         )
 
@@ -258,6 +282,7 @@ def _over_time(
     chosen: Mapping[str, int],
     reference: np.ndarray,
     recent: np.ndarray,
+    seen: tuple[np.ndarray, np.ndarray],
     stamps: Sequence[str] | None,
     n_bins: int,
 ) -> dict[str, Any]:
@@ -271,7 +296,9 @@ def _over_time(
         "last": [f"bar {stop}" if stamps is None else stamps[stop - 1] for stop in windows.stops],
         "of_reference": windows.of_reference.tolist(),
         "psi": {
-            name: json_ready(psi_over_time(reference[:, :, v].T, recent[:, :, v].T, windows, n_bins=n_bins))
+            name: json_ready(
+                psi_over_time(reference[:, :, v].T, recent[:, :, v].T, windows, n_bins=n_bins, observed=seen)
+            )
             for name, v in chosen.items()
         },
     }

@@ -1,15 +1,18 @@
 """What is known of an experiment's days: which have bars, which are evaluated, which runs there are. Reads, decides nothing."""
 
+import json
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import polars as pl
+from pydantic import ValidationError
 
 from tft_pipeline.domain.bars import BarsError, utc_column
 from tft_pipeline.domain.findings import DriftRecord
-from tft_pipeline.domain.nights import COUNTS, Asked, Attempt, Night
-from tft_pipeline.domain.reports import FoldPlanReport
+from tft_pipeline.domain.nights import Attempt, Night, day_of
+from tft_pipeline.domain.reports import FoldPlanReport, FoldSpec
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.partitions import IN_FLIGHT
@@ -21,6 +24,7 @@ NIGHT = "drift_night"
 """The asset, one partition a day."""
 OF, DAY, BY, MODEL = "tft/drift_of", "tft/drift_day", "tft/drift_by", "tft/drift_retrain"
 """Tags of runs: experiment, day, who asked; on a retrain the model it replaces, and its DAY is the last night of the streak."""
+PARTITION = "dagster/partition"
 NIGHTS_READ = 60
 """Newest nights that a streak is looked for in, twice the longest that `drift.retrain_nights` may ask for."""
 
@@ -30,34 +34,84 @@ def night_job_name(graph: ExperimentGraph) -> str:
     return f"{graph.name}_drift_night"
 
 
-def newest_model(graph: ExperimentGraph) -> tuple[str, str] | None:
-    """Newest fold of the plan and the hash of its weights; None before there is one."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedModels:
+    """The models that days are judged by.
+
+    Attributes:
+        fold, model: newest fold that has a model, and the hash of its weights.
+        tests: first test day of each fold of the plan, sorted.
+        last_test: last test bar of the newest fold of the plan.
+        unfinished: folds of the plan without a model of its spec; until they have one no night can be judged.
+    """
+
+    fold: str
+    model: str
+    tests: tuple[date, ...]
+    last_test: datetime
+    unfinished: tuple[str, ...]
+
+
+def planned_models(graph: ExperimentGraph) -> PlannedModels | None:
+    """What is planned and trained; None before there is a model."""
     try:
         text = read_artifact(graph.layout.artifact(graph.name, "production_plan")).path(REPORT_FILE).read_text()
-        fold = FoldPlanReport.model_validate_json(text).specs[-1].key
-        bundle = read_artifact(graph.layout.artifact(graph.name, "production_fold", fold))
-    except (ArtifactMissingError, IntegrityError):
+        plan = FoldPlanReport.model_validate_json(text)
+    except (ArtifactMissingError, IntegrityError, ValidationError):
         return None
-    return fold, bundle.files["weights.safetensors"]
+    newest: tuple[str, str] | None = None
+    unfinished = []
+    for spec in reversed(plan.specs):
+        root = graph.layout.artifact(graph.name, "production_fold", spec.key)
+        made_of = ""
+        try:
+            if (
+                newest is None
+            ):  # one fold is verified to the last byte at each look; a night's run verifies all it reads
+                newest = spec.key, read_artifact(root).files["weights.safetensors"]
+            made_of = json.loads((root / CURRENT / "fold.json").read_text())["spec_sha256"]
+        except (ArtifactMissingError, IntegrityError, OSError, ValueError, LookupError):
+            pass  # the fold is named among the unfinished
+        if made_of != spec.content_sha256():
+            unfinished.append(spec.key)
+    if newest is None:
+        return None
+    return PlannedModels(
+        fold=newest[0],
+        model=newest[1],
+        tests=tuple(first_test_day(graph, spec) for spec in plan.specs),
+        last_test=datetime.fromisoformat(plan.specs[-1].dates["test"]["last"]),
+        unfinished=tuple(reversed(unfinished)),
+    )
 
 
-def stored_nights(graph: ExperimentGraph) -> list[Night]:
-    """The newest evaluated days, from the stored records; a damaged record is not there, and its day is evaluated again."""
+def bars_are_dated(graph: ExperimentGraph) -> bool:
+    """Whether a bar at midnight is of the date it names (`domain.nights.day_of`)."""
+    return graph.experiment.data.interval == "1d" and graph.experiment.data.stamp == "close"
+
+
+def first_test_day(graph: ExperimentGraph, spec: FoldSpec) -> date:
+    """UTC day of a fold's first test bar."""
+    return day_of(datetime.fromisoformat(spec.dates["test"]["first"]), dated=bars_are_dated(graph))
+
+
+def stored_nights(graph: ExperimentGraph) -> tuple[list[Night], list[date]]:
+    """The newest evaluated days, from the stored records, and those whose record is damaged: they are evaluated again."""
     root = graph.layout.artifact(graph.name, NIGHT)
     folders = sorted(path for path in root.iterdir() if (path / CURRENT).is_symlink()) if root.is_dir() else []
-    nights = []
+    nights, damaged = [], []
     for folder in folders:
         day = date.fromisoformat(folder.name)
         if folder in folders[-NIGHTS_READ:]:
             try:
-                text = read_artifact(folder).path(REPORT_FILE).read_text()
-            except (ArtifactMissingError, IntegrityError):
+                record = DriftRecord.model_validate_json(read_artifact(folder).path(REPORT_FILE).read_text())
+            except (ArtifactMissingError, IntegrityError, ValidationError):
+                damaged.append(day)
                 continue
-            record = DriftRecord.model_validate_json(text)
             nights.append(Night(day=day, verdict=record.verdict, model=record.weights_sha256, fold=record.fold))
         else:  # too old for a streak: that it is there is enough
-            nights.append(Night(day=day, verdict=COUNTS, model="", fold=""))
-    return nights
+            nights.append(Night(day=day, verdict="not read", model="", fold=""))
+    return nights, damaged
 
 
 def busy(graph: ExperimentGraph, instance: dg.DagsterInstance) -> str:
@@ -71,7 +125,29 @@ def busy(graph: ExperimentGraph, instance: dg.DagsterInstance) -> str:
 
 
 def days_with_bars(graph: ExperimentGraph) -> tuple[date, ...]:
-    """UTC days of the traded symbols' bars, sorted; only the time and symbol columns are read.
+    """UTC days of the traded symbols' bars from the production period on, sorted.
+
+    Raises:
+        BarsError: see `closes_of`.
+    """
+    dated, first = bars_are_dated(graph), graph.experiment.periods.production_start
+    closes = closes_of(graph)
+    early = closes if dated else closes - timedelta(microseconds=1)  # as `domain.nights.day_of`, a column at once
+    days = early.dt.date().unique().sort()
+    return tuple(days.filter(days >= first).to_list())
+
+
+def bars_after(graph: ExperimentGraph, close: datetime) -> int:
+    """Bars of traded symbols after one.
+
+    Raises:
+        BarsError: see `closes_of`.
+    """
+    return int((closes_of(graph) > close).sum())
+
+
+def closes_of(graph: ExperimentGraph) -> pl.Series:
+    """UTC closes of the traded symbols' bars, each once; only the time and symbol columns are read.
 
     Raises:
         BarsError: see `storage.sources.scan_source` and `domain.bars.utc_column`.
@@ -86,16 +162,15 @@ def days_with_bars(graph: ExperimentGraph) -> tuple[date, ...]:
     except (pl.exceptions.PolarsError, OSError) as error:
         raise BarsError(f"{graph.file.source}: {error}") from error
     if stamps.is_empty():
-        return ()
+        return pl.Series("timestamp", [], dtype=pl.Datetime("us", "UTC"))
     times = utc_column(stamps, data.timezone) + data.opened_before
     local = times.dt.convert_time_zone(data.timezone or "UTC").dt.date()
-    kept = pl.DataFrame({"day": times.dt.date(), "local": local})
+    kept = pl.DataFrame({"close": times, "local": local})
     if data.start is not None:
         kept = kept.filter(pl.col("local") >= data.start)
     if data.end is not None:
         kept = kept.filter(pl.col("local") <= data.end)
-    first = graph.experiment.periods.production_start
-    return tuple(kept.filter(pl.col("day") >= first)["day"].unique().sort().to_list())
+    return kept["close"]
 
 
 def first_asked(graph: ExperimentGraph, instance: dg.DagsterInstance) -> date | None:
@@ -105,33 +180,47 @@ def first_asked(graph: ExperimentGraph, instance: dg.DagsterInstance) -> date | 
     return min(days, default=None)
 
 
-def attempts_of(graph: ExperimentGraph, instance: dg.DagsterInstance, days: Sequence[date]) -> list[Attempt]:
-    """The runs that evaluate, or evaluated, some days."""
+def night_runs(
+    graph: ExperimentGraph,
+    instance: dg.DagsterInstance,
+    days: Sequence[date],
+    statuses: Sequence[dg.DagsterRunStatus] = (),
+) -> list[tuple[date, dg.RunRecord]]:
+    """The runs that evaluate, or evaluated, some days, whoever started them: the job, or any run of the asset."""
     if not days:
         return []
-    filters = dg.RunsFilter(
-        job_name=night_job_name(graph), tags={OF: graph.name, DAY: [str(day) for day in days[-NIGHTS_READ:]]}
-    )
-    found = []
-    for record in instance.get_run_records(filters):
-        run = record.dagster_run
-        ended = record.end_time is not None or run.is_finished
-        at = record.create_timestamp
-        if record.end_time is not None:
-            at = datetime.fromtimestamp(record.end_time, UTC)
-        found.append(
-            Attempt(
-                day=date.fromisoformat(run.tags[DAY]),
-                state="under way" if not ended else "done" if run.is_success else "failed",
-                at=at if at.tzinfo is not None else at.replace(tzinfo=UTC),
-                run_id=run.run_id,
-            )
-        )
-    return found
+    filters = dg.RunsFilter(tags={PARTITION: [str(day) for day in days]}, statuses=list(statuses))
+    return [
+        (date.fromisoformat(record.dagster_run.tags[PARTITION]), record)
+        for record in instance.get_run_records(filters)
+        if record.dagster_run.job_name == night_job_name(graph)
+        or graph.key(NIGHT) in (record.dagster_run.asset_selection or ())
+    ]
 
 
-def retrains_of(graph: ExperimentGraph, instance: dg.DagsterInstance, model: str) -> list[Asked]:
-    """The retrains of a model that have, or had, a run."""
+def attempts_of(graph: ExperimentGraph, instance: dg.DagsterInstance, days: Sequence[date]) -> list[Attempt]:
+    """The runs that evaluate, or evaluated, the newest of some days."""
+    return [_attempt(day, record) for day, record in night_runs(graph, instance, days[-NIGHTS_READ:])]
+
+
+def retrains_of(graph: ExperimentGraph, instance: dg.DagsterInstance, model: str) -> list[Attempt]:
+    """The retrains of a model that the watch asked for and that have, or had, a run."""
     filters = dg.RunsFilter(job_name=f"{graph.name}_full_run", tags={OF: graph.name, MODEL: model})
-    runs = instance.get_runs(filters=filters)
-    return [Asked(model=model, until=date.fromisoformat(run.tags[DAY])) for run in runs if DAY in run.tags]
+    return [
+        _attempt(date.fromisoformat(record.dagster_run.tags[DAY]), record)
+        for record in instance.get_run_records(filters)
+        if DAY in record.dagster_run.tags
+    ]
+
+
+def _attempt(day: date, record: dg.RunRecord) -> Attempt:
+    run, at = record.dagster_run, record.create_timestamp
+    ended = record.end_time is not None or run.is_finished
+    if record.end_time is not None:
+        at = datetime.fromtimestamp(record.end_time, UTC)
+    return Attempt(
+        day=day,
+        state="under way" if not ended else "done" if run.is_success else "failed",
+        at=at if at.tzinfo is not None else at.replace(tzinfo=UTC),
+        run_id=run.run_id,
+    )

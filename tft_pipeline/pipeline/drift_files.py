@@ -11,6 +11,9 @@ from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.pipeline.panels import KEYS
 from tft_pipeline.storage.sources import read_source
 
+LARGEST = 1e150
+"""Of a value that is compared: the square of twice as much is still a number."""
+
 
 def numbers_of(path: Path, option: str) -> pl.DataFrame:
     """The rows of a file, or of a folder of them.
@@ -80,7 +83,7 @@ def grid_of(frame: pl.DataFrame, names: list[str], option: str) -> tuple[np.ndar
                 f"{option} has a column symbol and none named timestamp: which rows are one bar is unknown; add timestamp, or "
                 "drop symbol to take each row as a bar"
             )
-        return _values(frame, names)[None], None, ("",)
+        return _values(frame, names, option)[None], None, ("",)
     try:
         times = utc_column(frame["timestamp"], "UTC")
     except BarsError as error:
@@ -102,12 +105,21 @@ def grid_of(frame: pl.DataFrame, names: list[str], option: str) -> tuple[np.ndar
     calendar, symbols = keyed["timestamp"].unique().sort(), keyed["symbol"].unique().sort()
     grid = np.full((len(symbols), len(calendar), len(names)), np.nan)
     places = [keyed["symbol"].cast(pl.Enum(symbols)).to_physical(), calendar.search_sorted(keyed["timestamp"])]
-    grid[places[0].to_numpy(), places[1].to_numpy()] = _values(keyed, names)
+    grid[places[0].to_numpy(), places[1].to_numpy()] = _values(keyed, names, option)
     return grid, [stamp.isoformat() for stamp in calendar], tuple(symbols)
 
 
-def _values(frame: pl.DataFrame, names: list[str]) -> np.ndarray:
-    return frame.select(pl.col(names).cast(pl.Float64).fill_null(float("nan"))).to_numpy()
+def _values(frame: pl.DataFrame, names: list[str], option: str) -> np.ndarray:
+    values = frame.select(pl.col(names).cast(pl.Float64).fill_null(float("nan"))).to_numpy()
+    with np.errstate(invalid="ignore"):
+        beyond = (np.isfinite(values) & (np.abs(values) > LARGEST)).any(axis=0)
+    if beyond.any():
+        found = in_short([name for name, is_beyond in zip(names, beyond, strict=True) if is_beyond])
+        raise ConfigurationError(
+            f"{option}: {found} has values beyond {LARGEST:g}, of which no deviation can be computed; divide them, or leave "
+            "the column out of both files"
+        )
+    return values
 
 
 def in_short(names: Sequence[object]) -> str:

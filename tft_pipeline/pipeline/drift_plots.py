@@ -3,12 +3,15 @@
 Not here: what they show (`domain.drift_windows`), the charts of the report's page.
 """
 
+import html
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from tft_pipeline.domain.findings import DriftRecord
 from tft_pipeline.pipeline.plots import LIMIT, LINE_COLOURS, PART_COLOURS, heat_picture, picture
+from tft_pipeline.storage.atomic import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +38,29 @@ def drift_pictures(record: DriftRecord) -> dict[str, dg.MarkdownMetadataValue]:
             label="PSI",
         )
     return found
+
+
+def pictures_beside(report: Path) -> Path:
+    """The page of pictures of a report: the same name with `.html`."""
+    return report.with_suffix(".html")
+
+
+def write_pictures(report: Path, record: DriftRecord) -> Path:
+    """One page with the pictures of a record and its reasons beside its report.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    page = pictures_beside(report)
+    title = html.escape(f"Drift: {record.verdict}")
+    lines = "".join(f"<li>{html.escape(reason)}</li>" for reason in record.reasons)
+    images = "".join(
+        f'<p><img alt="{html.escape(name)}" src="{str(one.value).rpartition("](")[2].removesuffix(")")}"></p>'
+        for name, one in drift_pictures(record).items()
+    )
+    text = f'<!doctype html><meta charset="utf-8"><title>{title}</title><h1>{title}</h1><ul>{lines}</ul>{images}\n'
+    replace_file(page, lambda staged: staged.write_text(text, encoding="utf-8"))
+    return page
 
 
 def _shapes(record: DriftRecord) -> dg.MarkdownMetadataValue:

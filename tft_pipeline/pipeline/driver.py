@@ -5,11 +5,13 @@ launches one run after the other instead. Every nested run appears in the UI bel
 """
 
 import json
+import multiprocessing
 import shlex
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from tft_pipeline.pipeline.progress import Stage, Watch
 from tft_pipeline.pipeline.runs import RunOutcome, materialise, open_instance
 from tft_pipeline.pipeline.staleness import Staleness
 from tft_pipeline.storage.artifacts import read_artifact
+from tft_pipeline.storage.experiments import ExperimentFile
 from tft_pipeline.storage.layout import Layout
 from tft_pipeline.storage.locks import RunLockedError, run_lock
 
@@ -81,6 +84,7 @@ class Driver:
         parent_run_id: tag of every nested run.
         until: last asset to compute, one of `STEPS`; None is everything.
         watch: told what is being computed, before it is and after every fold.
+        locked: the caller holds the run lock.
     """
 
     graph: ExperimentGraph
@@ -91,6 +95,7 @@ class Driver:
     parent_run_id: str | None = None
     until: str | None = None
     watch: Watch | None = None
+    locked: bool = False
 
     @property
     def resume_command(self) -> str:
@@ -106,7 +111,7 @@ class Driver:
             RunLockedError: another run works on the experiment.
         """
         skipped = () if self.graph.experiment.research_paths is not None else PATHS
-        with run_lock(self.graph.layout.run_lock(self.graph.name)):
+        with nullcontext() if self.locked else run_lock(self.graph.layout.run_lock(self.graph.name)):
             for asset in STEPS[: len(STEPS) if self.until is None else STEPS.index(self.until) + 1]:
                 if asset in FOLDS:
                     self._folds(FOLDS[asset])
@@ -149,20 +154,28 @@ class Driver:
             found = []
             for partition in sorted(partitions, reverse=True):
                 found.append(self._here(key, partition))
+                if found[-1].reason.endswith(dg.DagsterExecutionInterruptedError.__name__):
+                    raise KeyboardInterrupt  # Dagster makes a failure of it, after which the next fold would start
                 self._on(replace(stage, done=len(found)))
             return found
-        arguments = (str(self.graph.file.path), str(self.graph.layout.home))
+        arguments = (self.graph.file, str(self.graph.layout.home))
         outcomes: list[RunOutcome] = []
+        others = set(multiprocessing.active_children())
         with process_pool(workers, _load_worker, arguments) as pool:
             futures = {
                 pool.submit(_run_fold, list(key.path), partition, self.parent_run_id): partition
                 for partition in sorted(partitions, reverse=True)
             }
-            for future in as_completed(futures):
-                outcome = _outcome(future, key, futures[future])
-                outcomes.append(outcome)
-                self._tell(outcome, done=len(outcomes), of=of)
-                self._on(replace(stage, done=len(outcomes)))
+            try:
+                for future in as_completed(futures):
+                    outcome = _outcome(future, key, futures[future])
+                    outcomes.append(outcome)
+                    self._tell(outcome, done=len(outcomes), of=of)
+                    self._on(replace(stage, done=len(outcomes)))
+            except BaseException:  # an interrupt; closing the pool would wait for every fold that is in training
+                for worker in set(multiprocessing.active_children()) - others:
+                    worker.kill()
+                raise
         return outcomes
 
     def _here(self, key: dg.AssetKey, partition: str) -> RunOutcome:
@@ -198,12 +211,12 @@ def _outcome(future: Future[RunOutcome], key: dg.AssetKey, partition: str) -> Ru
 _WORKER: dict[str, Any] = {}
 
 
-def _load_worker(experiment_file: str, home: str) -> None:
+def _load_worker(file: ExperimentFile, home: str) -> None:
+    """The experiment comes as the run read it: whoever edits the file meanwhile changes the next run, not this one."""
     from tft_pipeline.pipeline.factory import build_definitions
-    from tft_pipeline.storage.experiments import read_experiment
 
     layout = Layout(Path(home))
-    _WORKER["definitions"] = build_definitions([read_experiment(Path(experiment_file))], layout)
+    _WORKER["definitions"] = build_definitions([file], layout)
     _WORKER["instance"] = open_instance(layout)
 
 

@@ -11,8 +11,10 @@ import numpy as np
 import polars as pl
 
 from tft_pipeline.domain.blending import BlendPart, blend_record
+from tft_pipeline.domain.ensemble import MOST_L2
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.findings import EnsembleWeights
+from tft_pipeline.storage.atomic import same_file
 from tft_pipeline.storage.ensemble_json import write_ensemble_json
 from tft_pipeline.storage.scored_rows import KEYS, read_keyed, read_rows, said
 
@@ -53,10 +55,13 @@ def blend_files(
     if not given:
         options = ", ".join(f"--{name}-proba" for name in files)
         raise ConfigurationError(f"no probabilities: name at least one of {options}")
-    if not l2 >= 0.0 or horizon < 1:
+    if not 0.0 <= l2 <= MOST_L2 or horizon < 1:
         raise ConfigurationError(
-            f"--l2 {l2:g}, --horizon {horizon}: expected a pull of 0 or more, and at least one bar"
+            f"--l2 {l2:g}, --horizon {horizon}: expected a pull of 0 to {MOST_L2:g} (weights are equal long before that), and "
+            "at least one bar"
         )
+    if output is not None and (read := same_file(output, [*given.values(), y_true])):
+        raise ConfigurationError(f"--output {output} would replace {read}, which is read: name another place")
     rows = _by_row(given, y_true) if by_row else _joined(given, y_true)
     _refuse_labels(y_true, rows[LABEL])
     for name, path in given.items():

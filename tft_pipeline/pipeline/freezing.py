@@ -16,17 +16,22 @@ from tft_pipeline.domain.bars import BarsError
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.intervals import (
     BAR_LENGTHS,
+    LONGEST_LISTED,
     Interval,
     Stamp,
     missing_bars,
     refusal_of_interval,
+    refusal_of_openings,
     refusal_of_stamp,
+    symbols_of_another_interval,
 )
-from tft_pipeline.pipeline.bar_sources import downloaded, from_file, in_words, made_up
-from tft_pipeline.storage.downloads import Step, place_file
+from tft_pipeline.pipeline.bar_sources import SourcedBars, downloaded, from_file, in_words, made_up
+from tft_pipeline.storage.atomic import replace_file
+from tft_pipeline.storage.downloads import Step
 from tft_pipeline.storage.exchange import DownloadFailedError, Patience
 from tft_pipeline.storage.frozen import known_snapshots, write_frozen
 from tft_pipeline.storage.layout import Layout, default_layout
+from tft_pipeline.storage.stored_days import StoredDayError
 
 Progress = Callable[[str], None]
 DEFAULT_SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
@@ -62,13 +67,13 @@ def freeze_bars(
     """Freeze the last `days` days of some bars; answers the id, where it lies and what is in it.
 
     Args:
-        days: up to the newest bar, or to `end`.
+        days: up to `end`; without one up to the newest bar of a file, or to now where bars come from an exchange.
         symbols: all of a file, and `DEFAULT_SYMBOLS` elsewhere, where there are none.
         source: Parquet or CSV file, or a folder of them.
         exchange: name of an exchange; `DEFAULT_EXCHANGE` where neither of the others is given.
         synthetic: seed of the generator.
         interval: length of a bar, which the bars must have.
-        end: newest close that is taken; UTC where it has no time zone.
+        end: newest close that is taken; UTC where it has no time zone. An exchange has none that is later than now.
         stamp: what the timestamps of `source` name.
         timezone: of naive timestamps of `source`.
         exchange_url: see `open_exchange`.
@@ -82,10 +87,17 @@ def freeze_bars(
     _refuse_options(source, exchange, synthetic, stamp, timezone, exchange_url, interval)
     if output is not None:
         _refuse_output(output, source)
-    end = None if end is None else end.replace(tzinfo=end.tzinfo or UTC).astimezone(UTC)
+    if end is not None:
+        try:
+            end = end.replace(tzinfo=end.tzinfo or UTC).astimezone(UTC)
+            end - days * DAY
+        except OverflowError as error:
+            raise ConfigurationError(
+                f"--end {end.isoformat()} with --days {days} begins before the year 1: name a later end"
+            ) from error
     try:
         if source is not None:
-            found = from_file(source, tuple(symbols), interval, stamp, timezone)
+            found = from_file(source, tuple(symbols), interval, stamp, timezone, end)
         elif synthetic is not None:
             found = made_up(tuple(symbols) or DEFAULT_SYMBOLS, days, end, synthetic)
         else:
@@ -101,12 +113,12 @@ def freeze_bars(
                 report=report,
                 step=step,
             )
-        bars, notes = _last_days(found.bars, days, end)
+        bars, notes = _last_days(found, days, end, BAR_LENGTHS[interval])
     except BarsError as error:
         raise ConfigurationError(_in_options(str(error))) from error
-    except DownloadFailedError as error:
+    except (DownloadFailedError, StoredDayError) as error:
         return {"failed": [str(error)]}
-    refusal = refusal_of_interval(bars, interval)
+    refusal = refusal_of_openings(bars, interval) if stamp == "open" else refusal_of_interval(bars, interval)
     if refusal:
         raise ConfigurationError(
             refusal.replace("interval is", "--interval is").replace("state interval", "use --interval")
@@ -115,7 +127,14 @@ def freeze_bars(
     if output is not None:
         _write_output(output, bars)
     known = known_snapshots(layout)
-    folder, snapshot = write_frozen(layout, bars, interval=interval, source=found.source)
+    try:
+        folder, snapshot = write_frozen(layout, bars, interval=interval, source=found.source)
+    except OSError as error:
+        return {
+            "failed": [
+                f"{layout.frozen} takes no snapshot ({error.strerror or error}): make room there; nothing was frozen"
+            ]
+        }
     manifest = snapshot.manifest
     return {
         "snapshot_id": snapshot.snapshot_id,
@@ -130,7 +149,7 @@ def freeze_bars(
         "content_sha256": manifest["content_sha256"],
         "rows_per_symbol": manifest["quality"]["rows_per_symbol"],
         "gaps": gaps,
-        "notes": [*found.notes, *notes],
+        "notes": [*found.notes, *notes, *_doubt_of_symbols(bars, interval)],
         **({} if output is None else {"output": str(output)}),
         "train": f"tft train --snapshot {snapshot.snapshot_id}",
         "failed": [],
@@ -170,7 +189,11 @@ def _refuse_options(
 
 
 def _refuse_output(output: Path, source: Path | None) -> None:
-    if output.suffix != ".parquet" or output.is_dir():
+    try:
+        is_folder = output.is_dir()
+    except OSError as error:  # a name that no file can have
+        raise ConfigurationError(f"--output {str(output)[:80]}: {error.strerror}") from error
+    if output.suffix != ".parquet" or is_folder:
         raise ConfigurationError(f"--output {output}: name a file that ends in .parquet")
     if source is not None and source.resolve() in (output.resolve(), output.resolve().parent):
         raise ConfigurationError(
@@ -180,35 +203,60 @@ def _refuse_output(output: Path, source: Path | None) -> None:
 
 def _write_output(output: Path, bars: pl.DataFrame) -> None:
     try:
-        place_file(output, bars.write_parquet)
+        replace_file(output, bars.write_parquet)
     except OSError as error:
         raise ConfigurationError(f"--output {output} cannot be written: {error}; nothing was frozen") from error
 
 
-def _last_days(bars: pl.DataFrame, days: int, end: datetime | None) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """The bars that close within `days` days up to the newest one, or up to `end`; and a sentence where there are fewer."""
-    names = bars["symbol"].unique().sort().to_list()
-    oldest = bars["timestamp"].min()
+def _last_days(
+    found: SourcedBars, days: int, end: datetime | None, length: timedelta
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The bars that close within `days` days up to the end that the source has, or else up to its newest bar.
+
+    Returns:
+        The bars, and sentences where they stop before `end`, or are fewer days.
+    Raises:
+        ConfigurationError: a symbol without a bar in these days, or all of them.
+    """
+    bars = found.bars
+    stamps = bars["timestamp"]
+    oldest, newest = stamps.min(), stamps.max()
     assert isinstance(oldest, datetime)
-    if end is not None:
-        kept = bars.filter(pl.col("timestamp") <= end)
-        if kept.is_empty():
-            raise ConfigurationError(
-                f"--end {end.isoformat()}: the oldest bar closes after it, at {oldest.isoformat()}"
-            )
-        bars = kept
-    newest = bars["timestamp"].max()
     assert isinstance(newest, datetime)
-    cut = bars.filter(pl.col("timestamp") > newest - days * DAY)
-    gone = sorted(set(names) - set(cut["symbol"].unique()))
+    until = found.until or newest
+    if oldest > until:
+        raise ConfigurationError(f"--end {until.isoformat()}: the oldest bar closes after it, at {oldest.isoformat()}")
+    cut = bars.filter(pl.col("timestamp") + pl.duration(days=days) > until, pl.col("timestamp") <= until)
+    gone = sorted(set(bars["symbol"].unique()) - set(cut["symbol"].unique()))
     if gone:
+        before = bars.filter(pl.col("symbol").is_in(gone), pl.col("timestamp") <= until)["timestamp"].max()
+        stopped = f" (the newest before closes at {before.isoformat()})" if isinstance(before, datetime) else ""
         raise ConfigurationError(
-            f"{', '.join(gone)}: no bar in the {days} days up to {newest.isoformat()}; ask for more --days or an earlier "
+            f"{', '.join(gone)}: no bar in the {days} days up to {until.isoformat()}{stopped}; ask for more --days or another "
             "--end, or leave the symbol out with --symbols"
         )
-    held = (newest - oldest) / DAY
-    short = held + 1.0 < days
-    return cut, (f"the source holds {held:.1f} of the {days} days that were asked for",) if short else ()
+    first, last = cut["timestamp"].min(), cut["timestamp"].max()
+    assert isinstance(first, datetime)
+    assert isinstance(last, datetime)
+    notes = []
+    if end is not None and end - last >= length:
+        notes.append(f"the bars stop at {last.isoformat()}, before --end {end.isoformat()}")
+    held = (last - first) / DAY
+    if held + 1.0 < days:
+        notes.append(f"the source holds {held:.1f} of the {days} days that were asked for")
+    return cut, tuple(notes)
+
+
+def _doubt_of_symbols(bars: pl.DataFrame, interval: Interval) -> tuple[str, ...]:
+    """A sentence where single symbols seem to have other bars than the rest."""
+    strange = symbols_of_another_interval(bars, interval)
+    if not strange:
+        return ()
+    more = f"; and {len(strange) - LONGEST_LISTED} more" if len(strange) > LONGEST_LISTED else ""
+    return (
+        f"--interval is {interval}, and {'; '.join(strange[:LONGEST_LISTED])}{more}: of such a symbol a horizon or a lookback "
+        "lasts longer than of the others",
+    )
 
 
 def _in_options(message: str) -> str:

@@ -8,18 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from tft_pipeline.domain.findings import ReleaseRecord
+from tft_pipeline.domain.latency import EAGER
 from tft_pipeline.domain.performance_targets import target_sentence
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.releasing import live_targets, models_of
 from tft_pipeline.storage.artifacts import CURRENT, Artifact, ArtifactMissingError, IntegrityError, read_artifact
-from tft_pipeline.storage.deployments import VERSIONS, Deployment, deployments, linked_release, live_since
+from tft_pipeline.storage.deployment_log import Deployment
+from tft_pipeline.storage.deployments import CARD_FILE, VERSIONS, WEIGHTS_FILE, deployments, linked_release, live_since
 from tft_pipeline.storage.drift_reports import drift_folder
 from tft_pipeline.storage.experiments import owner_of
 from tft_pipeline.storage.layout import Layout, default_layout
-from tft_pipeline.storage.releases import CARD_FILE, WEIGHTS_FILE, deploy_problems, release_ids, released_version
+from tft_pipeline.storage.releases import DECISION_FILE, deploy_problems, release_ids, released_version
 
 SHOWN_DEPLOYMENTS = 10
 FOLD_FILE = "fold.json"
+COMPILED = "compiled"
+"""The one form beside eager torch that runs from the weights."""
 
 
 def describe_status(named: str, *, unknown_is_news: bool = False, layout: Layout | None = None) -> dict[str, Any]:
@@ -91,9 +95,7 @@ def _about(version: Artifact | None, card: dict[str, Any]) -> dict[str, Any]:
     """What the live version's own files say."""
     if version is None:
         return {}
-    train, latency = card.get("train", {}), card.get("latency_ms", {})
-    low, high = latency.get("p95_ci") or (None, None)
-    bound = "no upper bound was measured" if high is None else f"95 % interval {_ms(low)} to {_ms(high)} ms"
+    train = card.get("train", {})
     extent = train.get("range") or {}
     fold = json.loads(version.path(FOLD_FILE).read_text())["key"] if FOLD_FILE in version.files else "not recorded"
     return {
@@ -103,8 +105,23 @@ def _about(version: Artifact | None, card: dict[str, Any]) -> dict[str, Any]:
         "fold": fold,
         "snapshot_id": train.get("snapshot_id"),
         "data_range": f"{extent.get('start')} to {extent.get('end')}, training and validation",
-        "latency": f"p95 {_ms(latency.get('p95'))} ms, {bound}",
+        "latency": _latency(version, card),
     }
+
+
+def _latency(version: Artifact, card: dict[str, Any]) -> str:
+    """The p95 of the form that was judged, whether the release carries that form, and the bound of eager torch beside it."""
+    figures, inference = card.get("latency_ms", {}), card.get("inference", {})
+    form = inference.get("form", EAGER)
+    low, high = figures.get("p95_ci") or (None, None)
+    bound = "no upper bound was measured" if high is None else f"95 % interval {_ms(low)} to {_ms(high)} ms"
+    said = f"{form}, p95 {_ms(figures.get('p95'))} ms, {bound}"
+    if form == EAGER:
+        return said
+    _, eager = inference.get("eager_p95_ci") or (None, None)
+    beside = f"{EAGER} torch: " + ("no upper bound was measured" if eager is None else f"at most {_ms(eager)} ms")
+    lacking = "" if form == COMPILED or DECISION_FILE in version.files else ", which this release does not carry"
+    return f"{said}{lacking}; {beside}"
 
 
 def _drift(layout: Layout, name: str, live_weights: str | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.findings import ReleaseRecord
+from tft_pipeline.domain.latency import EAGER
 from tft_pipeline.domain.performance_targets import DEPLOY, Row, absent_targets, deploy_target, target_sentence
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
@@ -21,6 +22,8 @@ from tft_pipeline.storage.fold_bundles import read_fitted
 from tft_pipeline.storage.layout import Layout, default_layout
 from tft_pipeline.storage.releases import (
     CARD_FILE,
+    DECISION_FILE,
+    FACTS_FILE,
     TARGETS_FILE,
     RollbackRefusedError,
     deploy_problems,
@@ -47,11 +50,12 @@ def go_back(name: str, models: Path, to: str, *, model: str, reason: str) -> dic
 
     Args:
         name: of the experiment, for the answer.
-        to: date, `previous`, or a release id or its beginning (`storage.releases.find_release`).
+        to: date, `previous`, or a release id or a beginning longer than a date (`storage.releases.find_release`).
         reason: for the log.
     Returns:
-        experiment, from, to, verdict (of the target's card), deployed_at, path, smoke_prediction, sequence, failed. Where
-        something failed, `failed` says what and `live` what is live: what was before, unless `failed` says otherwise.
+        experiment, from, to, verdict (of the target's card), deployed_at, path, smoke_prediction, asked (the forms that gave
+        it), sequence, note (what became of a damaged log; absent where nothing did), failed. Where something failed, `failed`
+        says what and `live` what is live: what was before, unless `failed` says otherwise.
     Raises:
         ConfigurationError: another kind of model; no such release; or it is live already.
     """
@@ -62,8 +66,8 @@ def go_back(name: str, models: Path, to: str, *, model: str, reason: str) -> dic
         if target == linked_release(models):
             raise RollbackRefusedError(f"{to} is {target}, which is live already: there is nothing to roll back")
         version = released_version(models, target)
-        position = _asked_once(version)
-        done = switch_back(models, target, reason=reason)
+        position, asked = _asked_once(version)
+        done = switch_back(models, target, reason=reason, wanted=to)
     except RollbackRefusedError as error:
         raise ConfigurationError(str(error)) from error
     except (IntegrityError, DeploymentLockedError, _BrokenReleaseError, OSError) as error:
@@ -76,7 +80,9 @@ def go_back(name: str, models: Path, to: str, *, model: str, reason: str) -> dic
         "deployed_at": done.at,
         "path": str(version.folder),
         "smoke_prediction": position,
+        "asked": asked,
         "sequence": done.sequence,
+        **({"note": done.note} if done.note else {}),
         "failed": [],
     }
 
@@ -122,8 +128,9 @@ class _BrokenReleaseError(RuntimeError):
     """Its files are what was written, and they do not make a model that answers."""
 
 
-def _asked_once(version: Artifact) -> float:
-    """Position that the model of a verified version answers with."""
+def _asked_once(version: Artifact) -> tuple[float, list[str]]:
+    """Position that the model of a verified version answers with, and the forms that did: its exported one says the same."""
+    from tft_pipeline.model.released_form import ask_form
     from tft_pipeline.model.smoke import BrokenModelError, smoke_prediction
 
     try:
@@ -132,7 +139,11 @@ def _asked_once(version: Artifact) -> float:
     except Exception as error:  # whatever its files hold, a release that does not load is not deployed
         raise _BrokenReleaseError(f"{version.folder} does not load ({error}): nothing was changed") from error
     try:
-        return smoke_prediction(fitted)
+        position, asked = smoke_prediction(fitted), [EAGER]
+        if DECISION_FILE in version.files:
+            exported, facts = (version.path(name).read_bytes() for name in (DECISION_FILE, FACTS_FILE))
+            asked.append(ask_form(fitted, exported, facts))
+        return position, asked
     except BrokenModelError as error:
         raise _BrokenReleaseError(f"{version.folder}: {error}: nothing was changed") from error
 

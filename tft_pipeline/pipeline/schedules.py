@@ -4,15 +4,21 @@ Everything is off until switched on: `TFT_AUTOMATION=on` for all of it, or singl
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.events import DagsterEvent
+from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.retries import RetryMode
+from dagster._core.executor.in_process import InProcessExecutor
 
 from tft_pipeline.pipeline.drift_facts import NIGHT, night_job_name
 from tft_pipeline.pipeline.drift_watch import Memory, Tick, day_requests, look, retrain_request
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.storage.environment import utc_now
+from tft_pipeline.storage.locks import run_lock
 
 SWITCH = "TFT_AUTOMATION"
 NIGHTLY = "0 3 * * *"
@@ -53,6 +59,7 @@ def jobs(graph: ExperimentGraph) -> list[Job]:
                 *(graph.key(name) for name in ("snapshot", "feature_catalogue", "features", "targets", NIGHT))
             ),
             description="Freeze the source's current bars, rebuild features and judge one day for drift.",
+            executor_def=beside_no_whole_run(graph),
         ),
         dg.define_asset_job(
             f"{graph.name}_purge_comparison",
@@ -61,6 +68,26 @@ def jobs(graph: ExperimentGraph) -> list[Job]:
             "in the configuration also the whole experiment, chosen on the bars that are scored.",
         ),
     ]
+
+
+def beside_no_whole_run(graph: ExperimentGraph) -> dg.ExecutorDefinition:
+    """Steps in this process that hold the experiment's lock together: a whole run would have its bars replaced under it.
+
+    The run fails, and is tried again later, where a whole run is under way.
+    """
+
+    class Beside(InProcessExecutor):
+        def execute(
+            self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+        ) -> Iterator[DagsterEvent]:
+            with run_lock(graph.layout.run_lock(graph.name), shared=True):
+                yield from super().execute(plan_context, execution_plan)
+
+    @dg.executor(name="beside_no_whole_run")
+    def beside(_context: dg.InitExecutorContext) -> Beside:
+        return Beside(retries=RetryMode.ENABLED)
+
+    return beside
 
 
 def schedules_and_sensors(

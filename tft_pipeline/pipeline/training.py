@@ -4,30 +4,39 @@ The file is `TFT_HOME/trained/<name>.yaml`: a template with the snapshot's bars,
 snapshot (`domain.snapshot_plan`). Not here: options and printing.
 """
 
+import json
 import os
 import re
 import tempfile
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import yaml
 
+from tft_pipeline.domain.drift_null import turned_starts, windows_needed
 from tft_pipeline.domain.experiment import ConfigurationError, Experiment, parse_experiment
+from tft_pipeline.domain.reports import FoldPlanReport
 from tft_pipeline.domain.snapshot_plan import FIXED_BY_FLAGS, FittedPlan, SnapshotCalendar, fit_to_calendar
 from tft_pipeline.domain.targets import build_targets
 from tft_pipeline.pipeline.commands import run_experiment
 from tft_pipeline.pipeline.feature_list import catalogue_of
+from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.progress import Watch
+from tft_pipeline.storage.artifacts import read_artifact
 from tft_pipeline.storage.atomic import fsync_folder
-from tft_pipeline.storage.experiments import ExperimentFile, read_experiment
+from tft_pipeline.storage.experiments import ExperimentFile, claim_name, read_experiment
 from tft_pipeline.storage.frozen import frozen_snapshot
 from tft_pipeline.storage.layout import PROJECT_ROOT, Layout, default_layout
+from tft_pipeline.storage.locks import RunLockedError, run_lock
 from tft_pipeline.storage.snapshots import BARS_FILE, Snapshot
 
 TEMPLATE = PROJECT_ROOT / "experiments" / "intraday.yaml"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+DRIFT_DAYS = 7
+"""Recent days of `tft drift`, where the training bars hold enough windows of them."""
 
 
 def train_on_snapshot(
@@ -54,12 +63,12 @@ def train_on_snapshot(
         name: of the experiment; a file of this name that an earlier call wrote is replaced, and its results with it.
         template: experiment file for all else; the shipped intraday.yaml.
     Raises:
-        ConfigurationError: no such snapshot; a template that does not fit the snapshot or the flags; too few bars.
+        ConfigurationError: no such snapshot; a template that does not fit the snapshot or the flags; too few bars; a run works
+            on this experiment; another file has results under this name.
     """
     layout = default_layout()
     folder, frozen = frozen_snapshot(snapshot, layout)
-    path = write_trained(
-        layout,
+    text, experiment, said = made_experiment(
         folder,
         frozen,
         lookback=lookback,
@@ -70,18 +79,54 @@ def train_on_snapshot(
         template=TEMPLATE if template is None else template,
         report=report,
     )
-    answer = run_experiment(path, resume=False, report=report, watch=watch, require_go=require_go)
-    next_steps = [
-        f"tft bench --experiment {name}",
-        f"tft drift --experiment {name} --snapshot {frozen.snapshot_id}",
-        "tft status",
-    ]
-    done = {} if answer["failed"] else {"next": next_steps}
+    path = (layout.home / "trained" / f"{name}.yaml").resolve()
+    try:
+        with run_lock(layout.run_lock(name)):  # before the file of an experiment that is running is touched
+            claim_name(layout.experiment(name), path)
+            _write(path, text, experiment)
+            report(f"wrote {path}: {said}")
+            answer = run_experiment(path, resume=False, report=report, watch=watch, require_go=require_go, locked=True)
+    except RunLockedError as error:
+        raise ConfigurationError(str(error)) from error
+    done = {} if answer["failed"] else {"next": next_steps(layout, experiment, frozen)}
     return {"snapshot": frozen.snapshot_id, "experiment_file": str(path), **answer, **done}
 
 
-def write_trained(
-    layout: Layout,
+def next_steps(layout: Layout, experiment: Experiment, frozen: Snapshot) -> list[str]:
+    """Commands that make sense once an experiment was run."""
+    plan = read_artifact(layout.artifact(experiment.name, "production_plan")).path(REPORT_FILE).read_text()
+    trained = FoldPlanReport.model_validate_json(plan).specs[-1].dates["train"]
+    days = drift_days(
+        frozen.bars.filter(~pl.col("symbol").is_in(experiment.data.untraded))["timestamp"].unique().sort(),
+        datetime.fromisoformat(trained["first"]),
+        datetime.fromisoformat(trained["last"]),
+        needed=windows_needed(experiment.drift.alpha, experiment.drift.min_null_windows),
+    )
+    return [
+        f"tft bench --experiment {experiment.name}",
+        f"tft drift --experiment {experiment.name} --snapshot {frozen.snapshot_id} --recent-days {days}",
+        "tft status",
+    ]
+
+
+def drift_days(stamps: pl.Series, first: datetime, last: datetime, *, needed: int) -> int:
+    """Most recent days, `DRIFT_DAYS` and 1 the limits, that leave `needed` null windows of their length.
+
+    Args:
+        stamps: of the bars, in time order.
+        first, last: training bars of the newest fold, the reference; only bars after them are recent.
+    """
+    n_reference = int(stamps.is_between(first, last).sum())
+    newest: datetime = stamps[-1]
+    for days in range(DRIFT_DAYS, 1, -1):
+        n_recent = int((stamps > max(last, newest - timedelta(days=days))).sum())
+        starts, _ = turned_starts(n_reference, n_recent)
+        if len(starts) >= needed:
+            return days
+    return 1
+
+
+def made_experiment(
     folder: Path,
     frozen: Snapshot,
     *,
@@ -92,8 +137,8 @@ def write_trained(
     name: str,
     template: Path,
     report: Callable[[str], None],
-) -> Path:
-    """Write the experiment file; nothing is written where it would not validate.
+) -> tuple[str, Experiment, str]:
+    """An experiment file's text, what it says, and how periods and folds were made to fit in words; nothing is written.
 
     Raises:
         ConfigurationError: see `train_on_snapshot`.
@@ -128,14 +173,13 @@ def write_trained(
     }
     for key, value in changes.items():
         _put(content, key, value)
-    path = layout.home / "trained" / f"{name}.yaml"
-    parse_experiment(content, origin=f"{file.path} with these flags and snapshot {frozen.snapshot_id}")
-    _write(path, _comment(file.path, frozen, fitted) + yaml.safe_dump(content, sort_keys=False, width=120))
-    report(
-        f"wrote {path}: production from {fitted.changes['periods.production_start']} on, {fitted.production_folds} folds of "
+    experiment = parse_experiment(content, origin=f"{file.path} with these flags and snapshot {frozen.snapshot_id}")
+    text = _comment(file.path, frozen, fitted) + yaml.safe_dump(content, sort_keys=False, width=120)
+    said = (
+        f"production from {fitted.changes['periods.production_start']} on, {fitted.production_folds} folds of "
         f"{fitted.changes['production.folds.test']} bars; lengths of the template x {fitted.scale:.3g}"
     )
-    return path
+    return text, experiment, said
 
 
 def snapshot_calendar(template: Experiment, frozen: Snapshot) -> SnapshotCalendar:
@@ -213,19 +257,20 @@ def _put(content: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _comment(template: Path, frozen: Snapshot, fitted: FittedPlan) -> str:
+    """Values as JSON, in which nothing breaks a line: what follows a break would be configuration."""
     manifest = frozen.manifest
-    first, last = (str(manifest["event_range"][end])[:16] for end in ("start", "end"))
+    first, last = (json.dumps(str(manifest["event_range"][end])[:16]) for end in ("start", "end"))
     return (
-        f"# Made by `tft train` from {template.name} for snapshot {frozen.snapshot_id}: {manifest['rows']:,} bars of "
-        f"{', '.join(manifest['symbols'])}, {first} to {last} UTC.\n"
+        f"# Made by `tft train` from {json.dumps(template.name)} for snapshot {json.dumps(frozen.snapshot_id)}: "
+        f"{manifest['rows']:,} bars of {', '.join(json.dumps(name) for name in manifest['symbols'])}, {first} to {last} UTC.\n"
         f"# Production is the last third, in {fitted.production_folds} folds; lengths before it are the template's x "
         f"{fitted.scale:.4g}. `tft run` takes this file as it is;\n"
         "# `tft train` with the same --name replaces it: copy it under another name to keep changes.\n"
     )
 
 
-def _write(path: Path, text: str) -> None:
-    """Replace a file in one step."""
+def _write(path: Path, text: str, experiment: Experiment) -> None:
+    """Replace a file in one step, by one that is read as `experiment`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, staged = tempfile.mkstemp(dir=path.parent, prefix=".stage-", suffix=".yaml")
     try:
@@ -234,8 +279,11 @@ def _write(path: Path, text: str) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(staged, 0o644)
+        if read_experiment(Path(staged)).experiment != experiment:
+            raise ConfigurationError(
+                f"{path}: the text would be read as another experiment than was checked; not written"
+            )
         os.replace(staged, path)
-    except OSError:
+    finally:
         Path(staged).unlink(missing_ok=True)
-        raise
     fsync_folder(path.parent)

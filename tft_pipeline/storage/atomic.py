@@ -1,12 +1,13 @@
 """Writes that are either complete or absent: stage in the same parent, fsync, one rename. Not here: what is written."""
 
+import errno
 import fcntl
 import json
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ def fsync_tree(folder: Path) -> None:
 def stage_beside(parent: Path) -> Iterator[Path]:
     """Yield an empty folder inside `parent`, removed afterwards unless it was renamed away.
 
-    The folder is locked while it is filled; what killed writers left behind is swept first.
+    The folder is locked while it is filled; what killed writers left behind is swept first, so `parent` must be ours:
+    `replace_file` is for a place that a user names.
     """
     parent.mkdir(parents=True, exist_ok=True)
     sweep_stages(parent)
@@ -55,6 +57,43 @@ def stage_beside(parent: Path) -> Iterator[Path]:
     finally:
         os.close(descriptor)
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file beside its place and move it there in one step, in anybody's folder: nothing else in it is touched.
+
+    Args:
+        path: where it belongs; a file there is replaced, folders above it are made.
+        write: fills the path that it is given.
+    Raises:
+        OSError: the place cannot be written, or holds a folder, a pipe or a device.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is a folder, a pipe or a device, and no file", str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.parent / f".tft-{uuid.uuid4().hex}"
+    try:
+        write(staged)
+        descriptor = os.open(staged, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(staged, path)
+    finally:
+        staged.unlink(missing_ok=True)
+    fsync_folder(path.parent)
+
+
+def same_file(path: Path, others: Iterable[Path]) -> Path | None:
+    """The first of some files that writing to `path` would replace, however both are spelled; None where it is none of them."""
+    for other in others:
+        try:
+            if path.samefile(other):
+                return other
+        except OSError:  # one of the two is not there, so that they are not one; who reads or writes it says so
+            continue
+    return None
 
 
 def sweep_stages(parent: Path) -> None:

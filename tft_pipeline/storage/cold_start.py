@@ -4,6 +4,7 @@ The process is cold, the disk is not: the files were just written, and Python's 
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -25,6 +26,10 @@ SAME = 1e-5
 """Positions of fresh processes may differ by as much; beyond it what was stored is not what was timed."""
 
 
+class ColdStartError(RuntimeError):
+    """A fresh process failed, did not end, or decided otherwise than the others."""
+
+
 def cold_starts(bundle: FoldBundle, models: Mapping[str, bytes], facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Milliseconds of a fresh process by form: of eager torch from the bundle's files, of the others from exported bytes.
 
@@ -34,7 +39,7 @@ def cold_starts(bundle: FoldBundle, models: Mapping[str, bytes], facts: Mapping[
         total_ms from before the process starts to its first decision; of it start_ms (the interpreter), import_ms, load_ms,
         first_decision_ms; memory_mb of the process then.
     Raises:
-        RuntimeError: a process failed, or two forms decided otherwise.
+        ColdStartError: a process failed or took too long, a position is no number, or two forms decided otherwise.
     """
     found: dict[str, dict[str, Any]] = {}
     with TemporaryDirectory() as home:
@@ -50,8 +55,9 @@ def cold_starts(bundle: FoldBundle, models: Mapping[str, bytes], facts: Mapping[
             write_artifact(Path(home) / form, fill)
             found[form] = _fresh_process(form, Path(home) / form)
     positions = {form: one.pop("position") for form, one in found.items()}
-    if max(positions.values()) - min(positions.values()) > SAME:
-        raise RuntimeError(
+    values = list(positions.values())
+    if not all(map(math.isfinite, values)) or max(values) - min(values) > SAME:
+        raise ColdStartError(
             f"fresh processes decide otherwise on one window, {positions}: the stored model is not the one that was timed; "
             "materialise the fold again"
         )
@@ -61,18 +67,24 @@ def cold_starts(bundle: FoldBundle, models: Mapping[str, bytes], facts: Mapping[
 def _fresh_process(form: str, folder: Path) -> dict[str, Any]:
     # the monotonic clock counts from the start of the machine, so both processes read the same one
     began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "tft_pipeline.storage.first_decision", form, str(folder)],
-        cwd=PROJECT_ROOT,
-        env=os.environ | dict.fromkeys(THREAD_VARIABLES, "1"),
-        capture_output=True,
-        text=True,
-        timeout=LONGEST_S,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "tft_pipeline.storage.first_decision", form, str(folder)],
+            cwd=PROJECT_ROOT,
+            env=os.environ | dict.fromkeys(THREAD_VARIABLES, "1"),
+            capture_output=True,
+            text=True,
+            timeout=LONGEST_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ColdStartError(
+            f"a fresh process for the form {form} did not decide within {LONGEST_S:g} s: the machine is too busy to time it; "
+            "try again later, or set latency.cold_start: false"
+        ) from error
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-        raise RuntimeError(f"a fresh process for the form {form} ended with {done.returncode}: {last[0]}")
+        raise ColdStartError(f"a fresh process for the form {form} ended with {done.returncode}: {last[0]}")
     stages: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     total_ms = (stages.pop("done_at") - began) * 1e3
     inside = stages["import_ms"] + stages["load_ms"] + stages["first_decision_ms"]

@@ -1,15 +1,14 @@
 """Which release was made current, when, by whom and why: an append-only log beside the one `current` link.
 
-    models/deployments.jsonl     two lines a deployment: the intent, and what became of it
+    models/deployments.jsonl     two lines a deployment: the intent, and what became of it (`deployment_log`)
     models/deployments.lock      held while one is made
     models/versions/current      the link; it alone says what is live
 
 A deployment is written as intent, the link is swapped, and it is written as done. Whoever is killed in between leaves an
 intent without an outcome; the link says what became of it, and the next deployment writes that down. The sequence orders
-deployments, not the clock. Not here: what a release holds (`releases`), whether it may be deployed.
+deployments, not the clock. Not here: the file (`deployment_log`), what a release holds (`releases`).
 """
 
-import errno
 import fcntl
 import getpass
 import json
@@ -18,65 +17,35 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from tft_pipeline.storage.artifacts import CURRENT, IntegrityError
-from tft_pipeline.storage.atomic import fsync_folder, replace_link
+from tft_pipeline.storage.artifacts import CURRENT, MANIFEST
+from tft_pipeline.storage.atomic import replace_link
+from tft_pipeline.storage.deployment_log import (
+    ABANDONED,
+    DONE,
+    INTENT,
+    LOG_FILE,
+    Deployment,
+    append_entry,
+    end_torn_line,
+    logs_set_aside,
+    read_log,
+)
 from tft_pipeline.storage.environment import utc_now
 
-LOG_FILE, LOCK_FILE, VERSIONS = "deployments.jsonl", "deployments.lock", "versions"
+LOCK_FILE, VERSIONS = "deployments.lock", "versions"
+CARD_FILE, WEIGHTS_FILE = "model_card.json", "weights.safetensors"
 RELEASE, ROLLBACK, FOUND = "release", "rollback", "found"
 """Actions; `found` is a link that moved without this log, or stood there before it began."""
-INTENT, DONE, ABANDONED = "intent", "done", "abandoned"
 LOCK_SECONDS = 10.0
 """How long another deployment is waited for; one takes far less."""
-_KEYS = {"source": "from", "target": "to"}
 
 
 class DeploymentLockedError(RuntimeError):
     """Another process is deploying, and did not end in time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
-    """One entry; in the file `source` is `from` and `target` is `to`.
-
-    Attributes:
-        sequence: 1, 2, ...; orders entries whatever the clock did.
-        at: ISO 8601, UTC: when it was decided, just before the link was swapped.
-        action: release, rollback or found.
-        source, target: release that was live before and that is after; None is none.
-        who: user of the system.
-        verdict: of the target's card.
-        weights_sha256, card_sha256: of the target's files.
-        state: done, abandoned, or intent while nobody wrote what became of it.
-        note: what the log's reader should know of this entry.
-    """
-
-    sequence: int
-    at: str
-    action: str
-    source: str | None
-    target: str | None
-    who: str
-    reason: str
-    verdict: str | None
-    weights_sha256: str | None
-    card_sha256: str | None
-    state: str = INTENT
-    note: str = ""
-
-    @property
-    def moment(self) -> datetime:
-        """`at` as a time."""
-        return datetime.fromisoformat(self.at)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, keys as in the file."""
-        return {_KEYS.get(name, name): value for name, value in asdict(self).items()}
 
 
 def linked_release(models: Path) -> str | None:
@@ -87,12 +56,16 @@ def linked_release(models: Path) -> str | None:
 
 def deployments(models: Path) -> list[Deployment]:
     """Every entry in its order, read together with the link: an open intent is settled by it, and a link that the log does not
-    explain is an entry of its own. Nothing is written.
+    explain is an entry of its own. While another process deploys its intent stays open. Nothing is written.
 
     Raises:
         IntegrityError: a line that is no entry.
     """
-    return _settled(models, _stored(models))
+    while True:
+        before = _log_and_link(models)
+        found = _settled(models, read_log(models), under_way=_under_way(models))
+        if _log_and_link(models) == before:
+            return found
 
 
 def deploy(
@@ -104,6 +77,7 @@ def deploy(
     verdict: str | None,
     weights_sha256: str,
     card_sha256: str,
+    note: str = "",
 ) -> Deployment:
     """Swap the link to a version that was verified, between two lines of the log. Call it under `deployment_lock`.
 
@@ -111,13 +85,12 @@ def deploy(
         OSError: the log or the link cannot be written; the link is as it was, or the log is settled by the next deployment.
         IntegrityError: the log holds a line that is no entry.
     """
-    log = models / LOG_FILE
-    _end_torn_line(log)
-    stored = _stored(models)
-    known = _settled(models, stored)
+    end_torn_line(models)
+    stored = read_log(models)
+    known = _settled(models, stored, under_way=False)
     for entry in known:
         if entry not in stored:
-            _append(log, entry)
+            append_entry(models, entry)
     intent = Deployment(
         sequence=known[-1].sequence + 1 if known else 1,
         at=utc_now().isoformat(),
@@ -129,11 +102,12 @@ def deploy(
         verdict=verdict,
         weights_sha256=weights_sha256,
         card_sha256=card_sha256,
+        note=note,
     )
-    _append(log, intent)
+    append_entry(models, intent)
     replace_link(models / VERSIONS / CURRENT, target)
     done = replace(intent, state=DONE)
-    _append(log, done)
+    append_entry(models, done)
     return done
 
 
@@ -173,37 +147,79 @@ def live_since(entries: Sequence[Deployment]) -> Deployment | None:
     return done[-1] if done else None
 
 
-def replaced_by(entries: Sequence[Deployment], release: str) -> str | None:
-    """The release that was live before this one first became it: asked again and again it leads back, never forth."""
-    first = next((entry for entry in entries if entry.state == DONE and entry.target == release), None)
-    return None if first is None else first.source
+def replaced_by(entries: Sequence[Deployment], release: str | None) -> str | None:
+    """The release that was live before this one first became it: asked again and again it leads back, never forth.
+
+    Args:
+        release: None where nothing is live: then it is the one that was live last.
+    """
+    done = [entry for entry in entries if entry.state == DONE]
+    first = next((k for k, entry in enumerate(done) if release is not None and entry.target == release), len(done))
+    earlier = [entry.target for entry in done[:first] if entry.target is not None]
+    return earlier[-1] if earlier else None
+
+
+def live_weights(entries: Sequence[Deployment]) -> str | None:
+    """Hash of the weights that were made live last, whatever became of the link since."""
+    return next((one.weights_sha256 for one in reversed(entries) if one.state == DONE and one.weights_sha256), None)
 
 
 def rolled_back_weights(entries: Sequence[Deployment]) -> dict[str, Deployment]:
-    """Weights that somebody went back from since the last release, to the rollback that did so; those now live left out."""
-    done = [entry for entry in entries if entry.state == DONE]
-    weights = {entry.target: entry.weights_sha256 for entry in done}
-    found: dict[str, Deployment] = {}
-    for entry in reversed(done):
-        if entry.action != ROLLBACK:
-            break
-        left = weights.get(entry.source)
-        if left is not None and left != done[-1].weights_sha256:
-            found.setdefault(left, entry)
-    return found
+    """Weights that somebody went back from and that are not live again, to the rollback that did so.
+
+    A release of other weights than the live ones ends that. One of the live weights, such as a nightly run's, does not, nor
+    does a link that moved without the log.
+    """
+    held: dict[str, Deployment] = {}
+    live: str | None = None
+    for entry in entries:
+        if entry.state != DONE:
+            continue
+        if entry.action == ROLLBACK and live is not None:
+            held[live] = entry
+        elif entry.action == RELEASE and entry.weights_sha256 != live:
+            held = {}
+        live = entry.weights_sha256 or live
+        if live is not None:
+            held.pop(live, None)
+    return held
 
 
-def _settled(models: Path, entries: list[Deployment]) -> list[Deployment]:
-    """Entries as the link proves them."""
+def _log_and_link(models: Path) -> tuple[int, str | None]:
+    log = models / LOG_FILE
+    return log.stat().st_size if log.is_file() else -1, linked_release(models)
+
+
+def _under_way(models: Path) -> bool:
+    """Whether somebody holds the lock; shared and for a moment only, so that looking stops no deployment."""
+    lock = models / LOCK_FILE
+    if not lock.is_file():
+        return False
+    with lock.open() as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _settled(models: Path, entries: list[Deployment], *, under_way: bool) -> list[Deployment]:
+    """Entries as the link proves them.
+
+    Args:
+        under_way: a deployment is being made: an intent whose link was not swapped yet is no abandoned one.
+    """
     live = linked_release(models)
     found = list(entries)
     if found and found[-1].state == INTENT:
         last = found[-1]
         happened = live == last.target and live != last.source
+        if under_way and not happened:
+            return found
         words = "the link leads to its target" if happened else "the link does not lead to its target"
-        found[-1] = replace(
-            last, state=DONE if happened else ABANDONED, note=f"ended before it was written down: {words}"
-        )
+        said = f"ended before it was written down: {words}"
+        state = DONE if happened else ABANDONED
+        found[-1] = replace(last, state=state, note="; ".join(filter(None, (last.note, said))))
     newest = live_since(found)
     known = None if newest is None else newest.target
     if live != known:
@@ -215,6 +231,9 @@ def _unexplained(models: Path, entries: list[Deployment], known: str | None, liv
     link = models / VERSIONS / CURRENT
     changed = datetime.fromtimestamp(link.lstat().st_mtime, UTC).replace(microsecond=0) if live else utc_now()
     same = next((entry for entry in reversed(entries) if entry.target == live), None)
+    aside = logs_set_aside(models)
+    before = f"the log before this one was damaged and is {aside[-1]}" if aside else "it was live before this log began"
+    written = {} if live is None else _manifest_hashes(models / VERSIONS / live)
     return Deployment(
         sequence=entries[-1].sequence + 1 if entries else 1,
         at=changed.isoformat(),
@@ -222,64 +241,22 @@ def _unexplained(models: Path, entries: list[Deployment], known: str | None, liv
         source=known,
         target=live,
         who="unknown",
-        reason="the link was changed without this log" if entries else "it was live before this log began",
+        reason="the link was changed without this log" if entries else before,
         verdict=None if same is None else same.verdict,
-        weights_sha256=None if same is None else same.weights_sha256,
-        card_sha256=None if same is None else same.card_sha256,
+        weights_sha256=written.get(WEIGHTS_FILE) if same is None else same.weights_sha256,
+        card_sha256=written.get(CARD_FILE) if same is None else same.card_sha256,
         state=DONE,
         note="the time is that of the link",
     )
 
 
-def _stored(models: Path) -> list[Deployment]:
-    """What the file says: one entry a sequence number, the outcome in place of its intent; a torn last line is none."""
-    log = models / LOG_FILE
-    if not log.is_file():
-        return []
-    found: dict[int, Deployment] = {}
-    for number, line in enumerate(log.read_text().split("\n")[:-1], start=1):
-        try:
-            row = json.loads(line)
-            entry = Deployment(**{name: row.pop(_KEYS.get(name, name)) for name in Deployment.__dataclass_fields__})
-            moment, unknown = entry.moment, row
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise IntegrityError(
-                f"{log}, line {number}: not an entry of the log ({error}); restore the file"
-            ) from error
-        if unknown or moment.tzinfo is None or entry.sequence not in (len(found), len(found) + 1):
-            raise IntegrityError(
-                f"{log}, line {number}: entry {entry.sequence} after {len(found)} with unknown keys {sorted(unknown)}: lines "
-                "are missing or foreign; restore the file"
-            )
-        found[entry.sequence] = entry
-    return list(found.values())
-
-
-def _append(log: Path, entry: Deployment) -> None:
-    """One line, on the disk when this returns; a disk that takes a part of it gets none."""
-    line = (json.dumps(entry.to_dict(), sort_keys=True, allow_nan=False) + "\n").encode()
-    new = not log.exists()
-    with log.open("ab", buffering=0) as stream:
-        before = stream.tell()
-        written = stream.write(line)
-        if written != len(line):
-            stream.truncate(before)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(log))
-        os.fsync(stream.fileno())
-    if new:
-        fsync_folder(log.parent)
-
-
-def _end_torn_line(log: Path) -> None:
-    """Cut off what a writer that was killed, or a full disk, left of a line: it never was an entry."""
-    if not log.is_file():
-        return
-    content = log.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if whole != content:
-        with log.open("r+b") as stream:
-            stream.truncate(len(whole))
-            os.fsync(stream.fileno())
+def _manifest_hashes(folder: Path) -> dict[str, str]:
+    """What a version's manifest says its files are; nothing is verified, for a damaged live version is still what it was."""
+    try:
+        files = json.loads((folder / MANIFEST).read_bytes())["files"]
+        return {name: str(files[name]["sha256"]) for name in (WEIGHTS_FILE, CARD_FILE)}
+    except (OSError, ValueError, KeyError, TypeError):  # the version is gone or not readable: the entry knows no hashes
+        return {}
 
 
 def _user() -> str:

@@ -1,13 +1,15 @@
 """Bars of an exchange on disk: one Parquet file a symbol and UTC day, so that a download that was killed goes on where it was.
 
-    <folder>/<market id>/<YYYY-MM-DD>.parquet   bars that open on that day, stamped with their closes; written once, whole
-    <folder>/<market id>/gaps.json              what was asked for last, and the bars that did not come
+    <folder>/<market>/<YYYY-MM-DD>.<sha256>.parquet   bars that open on that day, stamped with their closes; written once, whole
+    <folder>/<market>/gaps.json                       what was asked for last, and the bars that did not come
 
-A day is stored when it is over, has settled, and the exchange gave a bar of it; it is never asked for again. Gaps are counted
-and never filled. Not here: how an exchange is asked (`exchange`), what bars must be (`domain.bars`).
+A market is named as `ccxt` calls it, which no other one of the exchange is called, and quoted: `BTC%2FUSDT`.
+
+A day is stored when it is over, has settled, and the exchange gave bars of it that can be used; it is never asked for again.
+What lacks in a day is asked for twice before it counts as a gap. Gaps are counted and never filled. Not here: how an exchange
+is asked (`exchange`), the files (`stored_days`), what bars must be (`domain.bars`).
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -18,17 +20,27 @@ from urllib.parse import quote
 
 import polars as pl
 
-from tft_pipeline.domain.bars import TIMESTAMP
+from tft_pipeline.domain.bars import BarsError, normalise_bars
+from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.intervals import BAR_LENGTHS, Interval, missing_bars
-from tft_pipeline.storage.atomic import canonical_json, fsync_folder, fsync_tree, stage_beside
+from tft_pipeline.storage.atomic import canonical_json
 from tft_pipeline.storage.exchange import MILLISECOND, Candle, DownloadFailedError, Exchange
+from tft_pipeline.storage.stored_days import (
+    DAY,
+    NUMBERS,
+    SCHEMA,
+    days_on_disk,
+    midnight,
+    place_or_say,
+    read_day,
+    write_day,
+)
 
-_NUMBERS = ("open", "high", "low", "close", "volume")
-SCHEMA = pl.Schema([("timestamp", TIMESTAMP), ("symbol", pl.String()), *((name, pl.Float64()) for name in _NUMBERS)])
 GAPS_FILE = "gaps.json"
-DAY = timedelta(days=1)
 SETTLING = timedelta(minutes=5)
 """How long after its end a day may still change at an exchange."""
+ASKED_TIMES = 2
+"""How often what lacks is asked for: an answer that is empty once does not show that nothing was traded."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -51,10 +63,18 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """Bars of all symbols, and by symbol what was asked for and did not come."""
+    """Bars of all symbols, and by symbol what was asked for and did not come.
+
+    Attributes:
+        bars: under the one name that each market has, however it was asked for.
+        gaps: see `missing_bars`; and asked_from, asked_until, and listed_before: whether an older bar shows that the market was
+            there when the period began, so that what lacks at its beginning counts as missing.
+        until: last close that was asked for.
+    """
 
     bars: pl.DataFrame
     gaps: dict[str, dict[str, Any]]
+    until: datetime
 
 
 def download_bars(
@@ -80,10 +100,12 @@ def download_bars(
         folder: of this exchange and interval.
         step: told of every day that is there.
     Raises:
-        ConfigurationError: a symbol the exchange has not.
-        DownloadFailedError: it does not answer, contradicts itself, or has no bar of a symbol in the period.
+        ConfigurationError: a symbol the exchange has not, or two that are one market.
+        DownloadFailedError: it does not answer, contradicts itself, gives bars that cannot be, or has no bar of a symbol in the
+            period.
+        StoredDayError: a stored day is damaged, or the disk takes no more.
     """
-    markets = {symbol: exchange.market(symbol) for symbol in symbols}
+    markets = _markets(exchange, symbols)
     length = BAR_LENGTHS[interval]
     now = EPOCH + exchange.now_ms() * MILLISECOND
     last = min(now, end or now)
@@ -91,77 +113,97 @@ def download_bars(
     first = last - days * DAY
     wanted = [first.date() + k * DAY for k in range((last - length).date().toordinal() - first.date().toordinal() + 1)]
     frames, gaps, done, fetched = [], {}, 0, 0
-    for symbol, (market, market_id) in markets.items():
-        place = folder / quote(market_id, safe="")
+    for symbol, market in markets.items():
+        place = folder / quote(market, safe="")
+        stored = days_on_disk(place)
         parts = []
         for day in wanted:
-            path = place / f"{day.isoformat()}.parquet"
-            part = _stored(path, symbol)
-            if part is None:
+            if paths := stored.get(day.isoformat()):
+                part = read_day(paths, day, symbol)
+            else:
                 part = _fetched(exchange, symbol, market, interval, day, now)
                 fetched += 1
-                if part.height and datetime.combine(day, datetime.min.time(), UTC) + DAY + SETTLING <= now:
-                    place_file(path, part.write_parquet)
+                if part.height and midnight(day) + DAY + SETTLING <= now:
+                    write_day(place, day, part)
             parts.append(part)
             done += 1
             step(Step(symbol=symbol, day=day, done=done, all=len(wanted) * len(markets), fetched=fetched))
-        bars = pl.concat(parts).filter(pl.col("timestamp") > first, pl.col("timestamp") <= last)
+        held = pl.concat(parts)
+        bars = held.filter(pl.col("timestamp") > first, pl.col("timestamp") <= last)
         if bars.is_empty():
             raise DownloadFailedError(
                 f"{exchange.name} has no bar of {symbol} between {first:%Y-%m-%d %H:%M} and {last:%Y-%m-%d %H:%M} UTC: not "
                 "listed yet, delisted, or older than it keeps; ask for a later period or leave the symbol out"
             )
-        found = missing_bars(bars, length, until=last)[symbol]
-        gaps[symbol] = found | {"asked_from": first.isoformat(), "asked_until": last.isoformat()}
+        listed = held["timestamp"][0] <= first or any(name < wanted[0].isoformat() for name in stored)
+        found = missing_bars(bars, length, since=first if listed else None, until=last)[symbol]
+        period = {"asked_from": first.isoformat(), "asked_until": last.isoformat(), "listed_before": listed}
+        gaps[symbol] = found | period
         said = canonical_json(gaps[symbol])
-        place_file(place / GAPS_FILE, partial(Path.write_text, data=said))
+        place_or_say(place / GAPS_FILE, partial(Path.write_text, data=said))
         frames.append(bars)
-    return Download(bars=pl.concat(frames), gaps=gaps)
+    return Download(bars=pl.concat(frames), gaps=gaps, until=last)
 
 
-def _stored(path: Path, symbol: str) -> pl.DataFrame | None:
-    """A day that lies on disk, under the name the symbol was asked by; None where there is none.
+def _markets(exchange: Exchange, symbols: Sequence[str]) -> dict[str, str]:
+    """By the one name that each market has, what `ccxt` calls it.
 
     Raises:
-        DownloadFailedError: the file is not a day of bars.
+        ConfigurationError: see `Exchange.market`; two symbols that are one market.
     """
-    if not path.is_file():
-        return None
-    try:
-        found = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DownloadFailedError(f"{path} cannot be read ({error}): delete it, and it is asked for again") from error
-    if found.schema != SCHEMA:
-        raise DownloadFailedError(
-            f"{path} has columns {dict(found.schema)}, not those of a day of bars: delete it, and it is asked for again"
-        )
-    return found.with_columns(symbol=pl.lit(symbol))
+    asked: dict[str, str] = {}
+    markets: dict[str, str] = {}
+    for symbol in symbols:
+        market, name = exchange.market(symbol)
+        if name in markets:
+            raise ConfigurationError(
+                f"--symbols {asked[name]} and {symbol} are one market of {exchange.name}, whose bars would count twice: name "
+                "it once"
+            )
+        asked[name], markets[name] = symbol, market
+    return markets
 
 
 def _fetched(
     exchange: Exchange, symbol: str, market: str, interval: Interval, day: date, now: datetime
 ) -> pl.DataFrame:
-    """Every finished bar that opens on a day."""
+    """Every finished bar that opens on a day; where one lacks, the whole day is asked for twice.
+
+    Raises:
+        DownloadFailedError: see `Exchange.candles`; answers that contradict each other; a bar that cannot be.
+    """
     length = BAR_LENGTHS[interval]
-    opens = datetime.combine(day, datetime.min.time(), UTC)
-    first_ms, stop_ms = (opens - EPOCH) // MILLISECOND, (min(opens + DAY, now) - EPOCH) // MILLISECOND
     length_ms, now_ms = length // MILLISECOND, (now - EPOCH) // MILLISECOND
+    first_ms = (midnight(day) - EPOCH) // MILLISECOND
+    stop_ms = min(first_ms + DAY // MILLISECOND, now_ms - length_ms + 1)
     rows = exchange.page_rows(market, interval)
     found: dict[int, Candle] = {}
-    for page in _pages(exchange, market, interval, first_ms, stop_ms, rows):
-        for candle in page:
-            if not first_ms <= candle[0] < stop_ms or candle[0] + length_ms > now_ms:
-                continue
-            if found.setdefault(candle[0], candle) != candle:
-                raise DownloadFailedError(
-                    f"{exchange.name} says two things of {symbol} at {EPOCH + candle[0] * MILLISECOND}: {found[candle[0]][1:]} "
-                    f"and {candle[1:]}; which is right cannot be known, ask again later"
-                )
+    for _ in range(ASKED_TIMES):
+        for page in _pages(exchange, market, interval, first_ms, stop_ms, rows):
+            for candle in page:
+                if not first_ms <= candle[0] < stop_ms:
+                    continue
+                if found.setdefault(candle[0], candle) != candle:
+                    raise DownloadFailedError(
+                        f"{exchange.name} says two things of {symbol} at {EPOCH + candle[0] * MILLISECOND}: "
+                        f"{found[candle[0]][1:]} and {candle[1:]}; which is right cannot be known, ask again later"
+                    )
+        if len(found) == len(range(first_ms, stop_ms, length_ms)):
+            break
     ordered = [found[key] for key in sorted(found)]
     columns = list(zip(*ordered, strict=True)) if ordered else [()] * 6
     stamps = [EPOCH + opened * MILLISECOND + length for opened in columns[0]]
-    values = dict(zip(_NUMBERS, columns[1:], strict=True))
-    return pl.DataFrame({"timestamp": stamps, "symbol": [symbol] * len(stamps), **values}, schema=SCHEMA)
+    values = dict(zip(NUMBERS, columns[1:], strict=True))
+    bars = pl.DataFrame({"timestamp": stamps, "symbol": [symbol] * len(stamps), **values}, schema=SCHEMA)
+    if bars.height:
+        try:
+            normalise_bars(bars, timezone=None, symbols=None, start=None, end=None, min_bars=1)
+        except BarsError as error:
+            raise DownloadFailedError(
+                f"{exchange.name} gives bars of {symbol} on {day} that cannot be, and nothing of the day is stored: {error}. "
+                "Ask again later, take another period, or leave the symbol out"
+            ) from error
+    return bars
 
 
 def _pages(
@@ -182,17 +224,3 @@ def _pages(
             since = last if last + length_ms < stop_ms else stop_ms
         else:
             since += (rows - 1) * length_ms if rows > 1 else length_ms
-
-
-def place_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file beside its place and move it there in one step: readers, and who comes after a kill, see it whole or not.
-
-    Args:
-        path: where it belongs; what is there is replaced.
-        write: fills the path that it is given.
-    """
-    with stage_beside(path.parent) as stage:
-        write(stage / path.name)
-        fsync_tree(stage)
-        os.replace(stage / path.name, path)
-    fsync_folder(path.parent)

@@ -1,16 +1,16 @@
-"""Drift reports for people and other programs: `drift_YYYY-MM-DD.json`, the date of the newest recent bar.
+"""Drift reports for people and other programs: `drift_YYYY-MM-DD.json`, the day of the newest recent bar.
 
 One file a day: the same day judged again replaces it in one step. Not here: the records that the graph reads back, which are
 versioned artifacts, and what is judged.
 """
 
-import os
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 from tft_pipeline.domain.findings import DriftRecord
-from tft_pipeline.storage.atomic import STAGE_PREFIX, canonical_json, fsync_folder
+from tft_pipeline.domain.nights import day_of
+from tft_pipeline.storage.atomic import canonical_json, replace_file
 from tft_pipeline.storage.layout import Layout
 
 SCHEMA_VERSION = 1
@@ -37,13 +37,19 @@ def report_of(record: DriftRecord, *, experiment: str | None, created_at: dateti
         "multivariate": record.multivariate,
         "predictions": record.predictions,
         "performance": record.performance,
+        "shapes": [dict(shape) for shape in record.shapes],
+        "over_time": dict(record.over_time),
     }
 
 
-def report_name(record: DriftRecord, *, otherwise: date) -> str:
-    """File name: the date of the newest recent bar, or `otherwise` where bars have no dates."""
+def report_name(record: DriftRecord, *, otherwise: date, dated: bool) -> str:
+    """File name: the UTC day of the newest recent bar, or `otherwise` where bars have no dates.
+
+    Args:
+        dated: see `domain.nights.day_of`.
+    """
     last = record.recent.get("last")
-    day = otherwise if last is None else datetime.fromisoformat(last).date()
+    day = otherwise if last is None else day_of(datetime.fromisoformat(last), dated=dated)
     return f"drift_{day.isoformat()}.json"
 
 
@@ -65,15 +71,5 @@ def write_report(path: Path, report: dict[str, Any]) -> Path:
         OSError: the folder cannot be written.
     """
     text = canonical_json(report)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.parent / f"{STAGE_PREFIX}{path.name}-{os.getpid()}"
-    try:
-        with staged.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(staged, path)
-    finally:
-        staged.unlink(missing_ok=True)
-    fsync_folder(path.parent)
+    replace_file(path, lambda staged: staged.write_text(text, encoding="utf-8"))
     return path

@@ -4,12 +4,11 @@ Not here: what the fields mean (`domain.findings.EnsembleWeights`).
 """
 
 import json
-import os
 from pathlib import Path
 
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.findings import EnsembleWeights
-from tft_pipeline.storage.atomic import fsync_folder, stage_beside
+from tft_pipeline.storage.atomic import replace_file
 
 
 def ensemble_json(record: EnsembleWeights) -> str:
@@ -28,17 +27,9 @@ def write_ensemble_json(record: EnsembleWeights, path: Path) -> None:
         ConfigurationError: the path is a folder, or cannot be written.
     """
     text = ensemble_json(record)
-    if path.is_dir():
-        raise ConfigurationError(f"{path}: is a folder; name the file to write, such as {path / 'ensemble.json'}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with stage_beside(path.parent) as stage:
-            staged = stage / "ensemble.json"
-            with staged.open("w", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            staged.replace(path)
-            fsync_folder(path.parent)
+        replace_file(path, lambda staged: staged.write_text(text, encoding="utf-8"))
     except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be written: {error.strerror or error}; name another place") from error
+        raise ConfigurationError(
+            f"{path}: cannot be written: {error.strerror or error}; name a file in another place, such as ensemble.json"
+        ) from error

@@ -6,6 +6,7 @@ rate limit. Not here: periods, files and gaps (`downloads`).
 
 import difflib
 import importlib
+import ipaddress
 import math
 import re
 import time
@@ -25,6 +26,10 @@ PAGE_ROWS = 500
 """Candles asked for at once where `ccxt` does not say how many an exchange gives."""
 MILLISECOND = timedelta(milliseconds=1)
 _ADDRESS = re.compile(r"^https?://[^/]+")
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,198}[A-Za-z0-9_])?")
+"""A host name in ASCII, short enough to be part of a folder's name."""
+_PRIVATE = re.compile(r"(?<=://)[^\s/@]*@|(?<=\S)\?[^\s=]+=\S*")
+"""What an address in a message may hold that nobody else should read: a user and a password, and a query."""
 Answer = TypeVar("Answer")
 
 
@@ -76,7 +81,8 @@ class Exchange:
         """The market a name stands for: the exchange's own id such as BTCUSDT, or BTC/USDT; a spot market before others.
 
         Returns:
-            What `ccxt` calls it, and its id.
+            What `ccxt` calls it, which no other market of the exchange is called; and the one name that its bars have: its id,
+            or what `ccxt` calls it where the id alone stands for another market, such as the spot market beside a swap.
         Raises:
             ConfigurationError: no such market, or several.
             DownloadFailedError: see `candles`.
@@ -86,9 +92,10 @@ class Exchange:
             self._patiently("its markets", lambda: client.load_markets(True))
             self._has_markets = True
         if name in client.markets:
-            return name, str(client.markets[name]["id"])
-        found = client.markets_by_id.get(name, [])
-        matching = [market for market in found if market["spot"]] or list(found)
+            market_id = str(client.markets[name]["id"])
+            named = [market["symbol"] for market in self._of_id(market_id)]
+            return name, market_id if named == [name] and market_id not in client.markets else name
+        matching = self._of_id(name)
         if len(matching) == 1:
             return str(matching[0]["symbol"]), name
         if matching:
@@ -106,6 +113,11 @@ class Exchange:
                 else f"it has {len(client.markets)}, none of them with such a name"
             )
         )
+
+    def _of_id(self, market_id: str) -> list[dict[str, Any]]:
+        """The markets that an id alone stands for: the spot markets, others where there is none."""
+        found = list(self._client.markets_by_id.get(market_id, []))
+        return [market for market in found if market["spot"]] or found
 
     def page_rows(self, market: str, interval: Interval) -> int:
         """Most candles that one answer holds."""
@@ -177,12 +189,14 @@ def open_exchange(
 
     Args:
         name: as `ccxt` spells it, such as binance.
-        url: scheme and host that take the place of the exchange's own in every address: a mirror, a proxy, a server for tests.
+        url: scheme and host, or host and port, that take the place of the exchange's own in every address: a mirror, a proxy, a
+            server for tests. See `host_of`.
         interval: of the candles that will be asked for.
         patience: with what goes wrong.
         report: gets a line for every failed attempt.
     Raises:
-        ConfigurationError: `ccxt` is not installed, has no such exchange, or the exchange has no such candles.
+        ConfigurationError: `ccxt` is not installed, has no such exchange, the exchange has no such candles, or the URL is not
+            scheme and host.
     """
     try:
         ccxt = importlib.import_module("ccxt")  # by name: its types would take a type checker minutes
@@ -209,17 +223,44 @@ def open_exchange(
             "another interval or exchange"
         )
     if url is not None:
-        if not re.fullmatch(r"https?://[^/?#]+/?", url) or not urlsplit(url).hostname:
-            raise ConfigurationError(f"--exchange-url {url!r} is not scheme and host, such as https://mirror.example")
-        client.urls["api"] = _at(client.urls["api"], url.rstrip("/"))
+        host = host_of(url)  # first: it refuses what cannot be split
+        client.urls["api"] = _at(client.urls["api"], f"{urlsplit(url).scheme}://{host}")
     return Exchange(name, client, ccxt, patience, report)
+
+
+def host_of(url: str) -> str:
+    """Host of a URL, in small letters, and its port where it names one: what a folder may be named after.
+
+    Raises:
+        ConfigurationError: the URL is not http or https and a host; or it has a user or a password, which would be written to
+            disk and printed.
+    """
+    if "@" in url:
+        raise ConfigurationError(
+            "--exchange-url names a user or a password, which would be written to disk and to messages: give scheme and host "
+            "alone, such as https://mirror.example"
+        )
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        if ":" in host:
+            host = f"[{ipaddress.IPv6Address(host)}]"
+        elif not _HOST.fullmatch(host):
+            raise ValueError("no host name")
+        if parts.scheme not in ("http", "https") or parts.path not in ("", "/") or set(url) & set("?#\\ \t\r\n"):
+            raise ValueError("more or less than scheme and host")
+    except ValueError as error:  # what the standard library refuses, too: half an address, a port beyond 65535
+        raise ConfigurationError(
+            f"--exchange-url {re.split('[?#]', url)[0]!r} is not scheme and host, such as https://mirror.example"
+        ) from error
+    return host if port is None else f"{host}:{port}"
 
 
 def _at(addresses: Any, origin: str) -> Any:
     """Addresses, nested as they come, at another scheme and host."""
     if isinstance(addresses, dict):
         return {key: _at(value, origin) for key, value in addresses.items()}
-    return _ADDRESS.sub(origin, addresses) if isinstance(addresses, str) else addresses
+    return _ADDRESS.sub(lambda _: origin, addresses) if isinstance(addresses, str) else addresses
 
 
 def _checked(answer: Any, length_ms: int) -> list[Candle]:
@@ -244,7 +285,7 @@ def _checked(answer: Any, length_ms: int) -> list[Candle]:
 
 
 def _short(error: BaseException) -> str:
-    """A failure in a line: its kind and the beginning of what it says."""
+    """A failure in a line: its kind and the beginning of what it says, addresses without user, password and query."""
     kind = "unreadable answer" if isinstance(error, _MalformedAnswerError) else type(error).__name__
-    text = " ".join(str(error).split())
+    text = _PRIVATE.sub("", " ".join(str(error).split()))
     return f"{kind}: {text[:200]}" if text else kind

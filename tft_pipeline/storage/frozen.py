@@ -87,9 +87,18 @@ def _folder(named: str, layout: Layout) -> Path:
             raise ConfigurationError(
                 f"snapshot {named!r} begins {len(matching)} ids: {_listed(matching)}; give more of the id"
             )
-    folder = Path(named).expanduser()
-    if named and (folder / MANIFEST_FILE).is_file():
-        return folder.resolve()
+    try:
+        folder = Path(named).expanduser()
+        if named and (folder / MANIFEST_FILE).is_file():
+            return folder.resolve()
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # a name that no file can have, a folder that is closed to us, no such user
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigurationError(
+            f"snapshot {named[:80]!r} cannot be looked for: {reason}; give an id or a folder"
+        ) from error
     known = known_snapshots(layout)
     raise ConfigurationError(
         f"snapshot {named!r} is neither an id below {layout.frozen} nor a folder with {MANIFEST_FILE}; "

@@ -1,6 +1,6 @@
 """Released models: immutable versions, one atomic `current` link, fixed names that resolve through it.
 
-    models/versions/<id>/        weights, network, trees, card, targets, manifest; read only, written once
+    models/versions/<id>/        weights, network, trees, card, targets, the timed form, manifest; read only, written once
     models/versions/current      the one link that a deployment swaps
     models/best_tft.safetensors  -> versions/current/weights.safetensors
     models/best_tft_model_card.json -> versions/current/model_card.json
@@ -11,8 +11,9 @@ back, what is there. Not here: the log of deployments (`deployments`), gates, wh
 
 import json
 import os
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -30,24 +31,31 @@ from tft_pipeline.storage.artifacts import (
     write_artifact,
 )
 from tft_pipeline.storage.atomic import canonical_json, fsync_folder, replace_link, stage_beside
+from tft_pipeline.storage.deployment_log import Deployment, read_log, set_log_aside
 from tft_pipeline.storage.deployments import (
+    CARD_FILE,
     RELEASE,
     ROLLBACK,
     VERSIONS,
-    Deployment,
+    WEIGHTS_FILE,
     deploy,
     deployment_lock,
     deployments,
     linked_release,
     live_at,
     live_since,
+    live_weights,
     replaced_by,
     rolled_back_weights,
 )
+from tft_pipeline.storage.environment import utc_now
 
-CARD_FILE, WEIGHTS_FILE, TARGETS_FILE = "model_card.json", "weights.safetensors", "performance_targets.json"
+TARGETS_FILE = "performance_targets.json"
+DECISION_FILE, FACTS_FILE = "decision.onnx", "decision.json"
+"""The form that the latency gate judged, where it is an exported one, and what it needs besides."""
 FIXED_NAMES = {"best_tft.safetensors": WEIGHTS_FILE, "best_tft_model_card.json": CARD_FILE}
 PREVIOUS = "previous"
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 class RollbackRefusedError(ValueError):
@@ -75,13 +83,16 @@ def write_release(
     bundle: Artifact,
     card: dict[str, Any],
     targets: Sequence[dict[str, Any]] = (),
+    decision: Mapping[str, bytes] | None = None,
     reason: str = "release of the newest fold",
 ) -> Release:
     """Copy a verified fold bundle, its card and its performance targets into a new version and make it current.
 
     Weights that somebody rolled back from are written but held: only a person makes them current again, by rolling "back" to
-    this id. Other weights end a rollback, and the log says so.
+    this id. Other weights than the live ones end a rollback, and the log says so.
 
+    Args:
+        decision: `DECISION_FILE` and `FACTS_FILE` of an exported form that was held against the weights.
     Raises:
         FileExistsError: this id was released with other content.
         IntegrityError: a file of the bundle changed after it was verified; nothing is released.
@@ -97,6 +108,8 @@ def write_release(
                 )
         (folder / CARD_FILE).write_text(canonical_json(card))
         (folder / TARGETS_FILE).write_text(canonical_json(list(targets)))
+        for name, content in (decision or {}).items():
+            (folder / name).write_bytes(content)
 
     with deployment_lock(models):
         entries = deployments(models)
@@ -111,55 +124,71 @@ def write_release(
                 replace_link(link, target)
         if linked_release(models) == release_id:
             return Release(version=version, deployment=live_since(entries))
-        left = rolled_back_weights(entries).get(version.files[WEIGHTS_FILE])
-        if left is not None:
-            return Release(version=version, deployment=None, note=_held(left, release_id))
-        last = live_since(entries)
-        ended = f"ends the rollback of {last.at} ({last.reason})" if last and last.action == ROLLBACK else ""
+        weights, left = version.files[WEIGHTS_FILE], rolled_back_weights(entries)
+        if weights in left:
+            return Release(version=version, deployment=None, note=_held(left[weights], release_id))
+        newest = max(left.values(), key=lambda entry: entry.sequence, default=None)
+        ends = newest is not None and weights != live_weights(entries)
+        ended = f"ends the rollback of {newest.at} ({newest.reason})" if newest and ends else ""
         done = _deploy(models, version, RELEASE, "; ".join(filter(None, (reason, ended))))
         return Release(version=version, deployment=done, note=ended)
 
 
-def roll_back(models: Path, release_id: str, *, reason: str) -> Deployment:
+def roll_back(models: Path, release_id: str, *, reason: str, wanted: str | None = None) -> Deployment:
     """Make an earlier version current again; every file is verified first, and nothing changes when anything fails.
 
+    A damaged log is set aside where the release was asked for by its whole id; the note of the entry says so.
+
     Args:
-        release_id: full name of a version, as `find_release` gives it.
+        release_id: full name of a version, as `find_release` gave it.
+        wanted: what it was asked for with, found again under the lock; by default the id.
     Raises:
-        RollbackRefusedError: it is live already, or there is no such version.
-        IntegrityError: a file of it is damaged.
+        RollbackRefusedError: it is live already, there is no such version, or `wanted` means another one by now.
+        IntegrityError: a file of it is damaged, or the log is and it was not asked for by its id.
         DeploymentLockedError: another process is deploying.
     """
     with deployment_lock(models):
+        now = utc_now()
+        again = release_id if wanted is None else find_release(models, wanted, now=now)
+        if again != release_id:
+            raise RollbackRefusedError(
+                f"{wanted} meant {release_id} and means {again} now: another process deployed meanwhile; nothing was changed; "
+                "look at `tft status` and ask again"
+            )
         if linked_release(models) == release_id:
             raise RollbackRefusedError(f"{release_id} is live already: there is nothing to roll back")
-        return _deploy(models, released_version(models, release_id), ROLLBACK, reason)
+        version = released_version(models, release_id)
+        note = ""
+        try:
+            read_log(models)
+        except IntegrityError as error:
+            note = f"{error}; it is {set_log_aside(models, now).name} now, and what it held back is not held any more"
+        return _deploy(models, version, ROLLBACK, reason, note)
 
 
 def find_release(models: Path, wanted: str, *, now: datetime) -> str:
     """Full id of the release that a person means.
 
     Args:
-        wanted: a date, YYYY-MM-DD: the release that was live at its end (UTC), by the log; `previous`: the one that was live
-            before the live one first became it; else an id or a beginning that only one id has.
+        wanted: an id; a date, YYYY-MM-DD: the release that was live at its end (UTC), by the log; `previous`: the one that was
+            live before the live one first became it; else a beginning that is longer than a date and that only one id has.
     Raises:
         RollbackRefusedError: nothing fits, or several do; the message lists what there is.
+        IntegrityError: the log is damaged; a whole id does without it.
     """
-    entries, known = deployments(models), release_ids(models)
+    known = release_ids(models)
     if not known:
         raise RollbackRefusedError(f"nothing was released below {models}: there is nothing to go back to")
-    listed = f"there are {', '.join(known)}"
+    if wanted in known:
+        return wanted
+    entries, listed = deployments(models), f"there are {', '.join(known)}"
     if wanted == PREVIOUS:
         live = linked_release(models)
-        found = None if live is None else replaced_by(entries, live)
+        found = replaced_by(entries, live)
         if found is None:
             raise RollbackRefusedError(f"nothing was live before {live or 'now'}; {listed}")
         return found
-    try:
-        asked = date.fromisoformat(wanted) if len(wanted) == len("YYYY-MM-DD") else None
-    except ValueError:
-        asked = None
-    if asked is not None:
+    if (asked := _day(wanted)) is not None:
         if asked > now.date():
             raise RollbackRefusedError(
                 f"{wanted} has not begun: which release will be live then is not known; {listed}"
@@ -171,13 +200,23 @@ def find_release(models: Path, wanted: str, *, now: datetime) -> str:
                 f"nothing was live at the end of {wanted} (UTC), the first release was made live {first}; {listed}"
             )
         return found
-    fitting = [name for name in known if name == wanted] or [name for name in known if name.startswith(wanted)]
+    # a piece of a date would find one day's release by chance, and never the one that was live then
+    fitting = [name for name in known if len(wanted) > len("YYYY-MM-DD") and name.startswith(wanted)]
     if len(fitting) != 1:
-        how = (
-            f"{len(fitting)} releases begin with {wanted!r}" if fitting else f"no release is or begins with {wanted!r}"
+        how = f"{len(fitting)} releases begin with {wanted!r}" if fitting else f"{wanted!r} names no release"
+        raise RollbackRefusedError(
+            f"{how}; name a whole date YYYY-MM-DD, {PREVIOUS!r}, an id, or a beginning of one that is longer than a date; "
+            f"{listed}"
         )
-        raise RollbackRefusedError(f"{how}; name a date YYYY-MM-DD, {PREVIOUS!r} or an id; {listed}")
     return fitting[0]
+
+
+def _day(text: str) -> date | None:
+    """A whole date; None for anything else, such as a week's day or the 30th of February."""
+    try:
+        return date.fromisoformat(text) if DAY.fullmatch(text) else None
+    except ValueError:
+        return None
 
 
 def release_ids(models: Path) -> list[str]:
@@ -253,7 +292,7 @@ def _settle(staged: Artifact, target: Path) -> Artifact:
     return read_version(target)
 
 
-def _deploy(models: Path, version: Artifact, action: str, reason: str) -> Deployment:
+def _deploy(models: Path, version: Artifact, action: str, reason: str, note: str = "") -> Deployment:
     card = json.loads(version.path(CARD_FILE).read_text())
     return deploy(
         models,
@@ -263,12 +302,14 @@ def _deploy(models: Path, version: Artifact, action: str, reason: str) -> Deploy
         verdict=card.get("verdict"),
         weights_sha256=version.files[WEIGHTS_FILE],
         card_sha256=version.files[CARD_FILE],
+        note=note,
     )
 
 
 def _held(rollback: Deployment, release_id: str) -> str:
     why = f": {rollback.reason}" if rollback.reason else ""
+    left = rollback.source or "the release live before"
     return (
-        f"not live: its weights are those of {rollback.source}, which {rollback.who} rolled back from at {rollback.at}{why}; "
+        f"not live: its weights are those of {left}, which {rollback.who} rolled back from at {rollback.at}{why}; "
         f"to make it live all the same, roll back to {release_id}"
     )

@@ -16,6 +16,7 @@ SUFFIXES = (".csv", ".parquet")
 KEYS = ("timestamp", "symbol")
 WHOLE = r"^\d+$"
 """Milliseconds since 1970, 20250131, or a count of bars: what orders rows and tells them apart is enough."""
+LARGEST_WHOLE = 2**63 - 1
 
 
 def read_keyed(path: Path, value: str) -> tuple[pl.DataFrame, str]:
@@ -102,10 +103,15 @@ def _frame(path: Path) -> pl.DataFrame:
 
 
 def _times(path: Path, column: pl.Series) -> tuple[pl.Series, str]:
-    if column.dtype.is_integer():
-        return column.cast(pl.Int64), "number"
-    if column.dtype == pl.String and column.str.contains(WHOLE).all():
-        return column.cast(pl.Int64), "number"
+    if column.dtype.is_integer() or (column.dtype == pl.String and column.str.contains(WHOLE).all()):
+        numbers = column.cast(pl.Int64, strict=False)
+        if beyond := numbers.null_count():
+            row = int(numbers.is_null().arg_max() or 0)
+            raise ConfigurationError(
+                f"{path}: timestamp is a whole number beyond {LARGEST_WHOLE} in {beyond} of {len(column)} rows (first in row "
+                f"{row + 1}: {column[row]}): rows could not be put in order; write milliseconds, or ISO 8601"
+            )
+        return numbers, "number"
     naive = not getattr(column.dtype, "time_zone", None)
     if column.dtype == pl.String:
         naive = not column.str.contains(r"(Z|[+-]\d{2}:?\d{2})$").any()

@@ -68,6 +68,20 @@ def test_the_interval_of_an_area_is_that_of_areas_of_drawn_rows():
     assert auc_interval(y, score, bar, blocks) == pytest.approx(np.quantile(by_hand, [0.025, 0.975]), abs=0.004)
 
 
+def test_the_interval_of_an_area_gives_each_class_its_own_weight_where_one_is_rare():
+    """One in ten is a 1: the width of a 1's placement and of a 0's differ ninefold, so that neither can stand for the other."""
+    rng = np.random.default_rng(11)
+    y = (rng.uniform(size=900) < 0.1).astype(int)
+    score = np.where(y == 1, rng.normal(0.8, 1.0, 900), rng.normal(0.0, 1.0, 900))
+    blocks = BarBlocks(n_bars=900, block_length=4, seed=3, n_draws=300)
+    by_hand = np.array([metrics.roc_auc_score(y[bars], score[bars]) for bars in drawn_bars(blocks)])
+    low, high = auc_interval(y, score, np.arange(900), blocks)
+    assert high - low == pytest.approx(np.ptp(np.quantile(by_hand, [0.025, 0.975])), rel=0.06)
+    assert [low, high] == pytest.approx(np.quantile(by_hand, [0.025, 0.975]), abs=0.006)
+    mirrored = auc_interval(1 - y, -score, np.arange(900), blocks)  # nine in ten are a 1
+    assert mirrored == pytest.approx([low, high])
+
+
 def test_symbols_that_move_together_widen_the_interval_and_copies_do_not_narrow_it():
     def width(n_symbols: int, shared: float) -> float:
         y, _, bar = rows(2000, n_symbols, 7, shared)

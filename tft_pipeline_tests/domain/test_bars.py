@@ -476,3 +476,31 @@ def test_a_publication_is_not_moved_with_the_stamps():
     moved = normalise(frame, opened_before=timedelta(hours=1))
     assert moved["available_at"].equals(normalise(frame)["available_at"])
     assert (moved["timestamp"] - normalise(frame)["timestamp"]).unique().to_list() == [timedelta(hours=1)]
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_a_symbol_without_a_name_is_refused(name: str) -> None:
+    frame = pl.DataFrame(
+        {
+            "timestamp": [datetime(2024, 1, day, tzinfo=UTC) for day in (1, 2)],
+            "symbol": ["AAA", name],
+            "close": [1.0, 2.0],
+        }
+    )
+    with pytest.raises(BarsError, match=r"symbol is empty in 1 of 2 rows: .* name them or remove"):
+        normalise_bars(frame, timezone=None, symbols=None, start=None, end=None, min_bars=1)
+
+
+@pytest.mark.parametrize("symbol", ["B\nlatency: {}\n#", "B\r", "B\tC", "B\x00", "B\x85C", "B\u2028C", "B\u2029"])
+def test_a_symbol_with_a_control_character_or_a_line_break_is_refused_by_name(symbol: str) -> None:
+    frame = pl.DataFrame({"timestamp": ["2020-01-01T00:00Z"] * 2, "symbol": ["A", symbol], "close": [1.0, 2.0]})
+    with pytest.raises(BarsError, match="holds a control character or a line break, in 1 of 2 rows") as refused:
+        normalise_bars(frame, timezone=None, symbols=None, start=None, end=None, min_bars=1)
+    assert repr(symbol) in str(refused.value)
+
+
+def test_names_of_markets_in_any_alphabet_are_taken() -> None:
+    names = ["BTC/USDT:USDT", "BRK.B", "^GSPC", "7203.T", "ÖMV", "日経 225"]
+    frame = pl.DataFrame({"timestamp": ["2020-01-01T00:00Z"] * 6, "symbol": names, "close": [1.0] * 6})
+    kept = normalise_bars(frame, timezone=None, symbols=None, start=None, end=None, min_bars=1)
+    assert set(kept["symbol"]) == set(names)

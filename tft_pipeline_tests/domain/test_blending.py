@@ -9,7 +9,9 @@ from scipy.stats import binomtest
 from sklearn import metrics
 
 from tft_pipeline.domain.bar_bootstrap import BarBlocks, auc_interval, mean_interval
+from tft_pipeline.domain.bar_trials import effective_trials
 from tft_pipeline.domain.blending import BlendPart, blend_record
+from tft_pipeline.domain.classification import wilson_interval
 from tft_pipeline.domain.ensemble_draws import row_losses
 from tft_pipeline.domain.forward_chaining import forward_chained
 
@@ -77,6 +79,45 @@ def test_intervals_are_of_bars_and_not_of_rows():
     for name, (low, high) in record.intervals["weights"].items():
         assert low <= record.weights[name] <= high
     assert record.intervals["reasons"] == {}
+
+
+@pytest.mark.parametrize("n_sources", [2, 3])
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_sources_that_say_the_same_make_no_difference_even_where_they_are_certain_and_wrong(n_sources, calibrated):
+    rng = np.random.default_rng(1)
+    y = rng.integers(0, 2, 400)
+    p = np.where(y == 1, 0.7, 0.3)
+    p[rng.uniform(size=400) < 0.2] = 0.5
+    p[::40] = 1.0 - y[::40]  # 0 and 1
+    parts = [
+        BlendPart(key=str(k), probabilities={name: p[rows] for name in "abc"[:n_sources]}, y=y[rows], bars=rows)
+        for k, rows in enumerate(np.array_split(np.arange(400), 5))
+    ]
+    record = blend_record(parts, l2=0.0, horizon=1, seed=0, calibrated=calibrated)
+    assert record.comparison["log_loss_difference"] == 0.0
+    assert record.comparison["verdict"] == "equal"
+    assert record.metrics["log_loss"] == pytest.approx(record.sources["a"]["log_loss"], rel=1e-4)
+
+
+def test_the_interval_of_accuracy_rests_on_fewer_trials_where_labels_overlap():
+    parts = parts_of(n_bars=120, seed=2)
+    one, many = (blend_record(parts, l2=0.0, horizon=h, seed=0, calibrated=False) for h in (1, 5))
+    chained = forward_chained(
+        [p.probabilities for p in parts],
+        [p.y for p in parts],
+        n_unresolved=4,
+        bars=[p.bars for p in parts],
+        calibrated=False,
+    )
+    y, blend = np.concatenate(chained.labels), np.concatenate(chained.probabilities)
+    right = (blend >= 0.5) == (y == 1)
+    assert one.intervals["trials"] == 360.0
+    assert many.intervals["trials"] == effective_trials(right, np.repeat(np.arange(360), 2), horizon=5)
+    trials = many.intervals["trials"]
+    assert many.intervals["accuracy"] == pytest.approx(wilson_interval(right.mean() * trials, trials))
+    few = blend_record(parts, l2=0.0, horizon=20, seed=0)
+    assert few.intervals["trials"] == 360 / 20
+    assert np.ptp(few.intervals["accuracy"]) > 3.0 * np.ptp(one.intervals["accuracy"])
 
 
 def test_labels_that_look_ahead_lengthen_the_blocks_and_keep_unresolved_rows_out():

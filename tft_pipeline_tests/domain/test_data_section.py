@@ -134,3 +134,18 @@ def test_daily_bars_stamped_with_their_openings_are_refused_with_the_reason() ->
         data(interval="1d", stamp="open")
     with pytest.raises(ValidationError, match="stamp"):
         data(interval="1h", stamp="middle")
+
+
+def test_minutes_stamped_with_their_openings_are_one_minute_before_their_closes() -> None:
+    assert data(minute_source="minutes").minutes_opened_before == timedelta(0)
+    opened = data(minute_source="minutes", minute_stamp="open")
+    assert opened.minutes_opened_before == timedelta(minutes=1)
+    assert opened.opened_before == timedelta(0)
+    assert opened.fingerprint() != data(minute_source="minutes").fingerprint()
+
+
+def test_a_stamp_of_minutes_that_are_not_there_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"minute_stamp is open and there is no minute_source: .* drop it"):
+        data(minute_stamp="open")
+    with pytest.raises(ValidationError, match="minute_stamp"):
+        data(minute_source="minutes", minute_stamp="middle")

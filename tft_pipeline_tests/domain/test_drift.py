@@ -10,9 +10,9 @@ from scipy.stats import ks_2samp, wasserstein_distance
 
 from tft_pipeline.domain import drift
 from tft_pipeline.domain.divergence import quantile_edges, smoothed_proportions
-from tft_pipeline.domain.drift_null import null_starts
+from tft_pipeline.domain.drift_null import null_starts, turned_starts
 from tft_pipeline.model.feature_threads import feature_threads
-from tft_pipeline_tests.oracles.drift import gap_at, null_pairs, null_psis, psi_of_counts, shares
+from tft_pipeline_tests.oracles.drift import gap_at, null_pairs, null_psis, p_of, psi_of_counts, shares
 
 
 def gappy(seed: int, bars: int, symbols: int) -> np.ndarray:
@@ -26,32 +26,32 @@ def test_every_number_equals_a_count_value_by_value():
     reference = {"a": gappy(0, 300, 3), "b": np.round(gappy(1, 300, 3)), "c": np.full((300, 3), 2.0)}
     recent = {"a": gappy(2, 23, 3) + 0.4, "b": np.round(gappy(3, 23, 3)), "c": np.full((23, 3), 2.0)}
     found = drift.drift_report(reference, recent, n_bins=8)
-    ratios, observed = {}, {}
+    far, observed = {}, {}
     for row in found.features:
         before, after = reference[row.feature], recent[row.feature]
         edges = list(quantile_edges(before, 8))
         then, now = shares(list(before.ravel()), edges), shares(list(after.ravel()), edges)
         used = [a + b > 0 for a, b in zip(then, now, strict=True)]
         size = psi_of_counts(then, now, used)
-        null = null_psis(before.tolist(), after.tolist(), edges, step=7)
+        null = null_psis(before.tolist(), after.tolist(), edges)
         assert found.n_null_windows == len(null)
         assert row.psi == pytest.approx(size, abs=1e-12)
         assert row.psi_null_median == pytest.approx(np.median(null), abs=1e-12)
-        assert row.psi_p_value == pytest.approx((1 + sum(v >= size for v in null)) / (1 + len(null)))
+        assert row.psi_p_value == pytest.approx(p_of([v + 1e-12 for v in null], size, 300, 23))
         p, q = (smoothed_proportions(np.array(c)[np.array(used)]) for c in (then, now))
         assert row.js_distance == pytest.approx(float(jensenshannon(p, q, base=2)), abs=1e-9)
         assert row.js_divergence_bits == pytest.approx(row.js_distance**2)
         assert row.js_divergence_nats == pytest.approx(float(jensenshannon(p, q)) ** 2, abs=1e-9)
         assert row.missing_reference == pytest.approx(np.isnan(before).mean())
         assert row.missing_recent == pytest.approx(np.isnan(after).mean())
-        median = float(np.median([*null, size]))
-        ratios[row.feature] = [v / median if median else 0.0 for v in null]
-        observed[row.feature] = size / median if median else 0.0
-    best = [max(window) for window in zip(*ratios.values(), strict=True)]
+        centre = sum([*null, size]) / (1 + len(null))
+        spread = max(0.1, (sum((v - centre) ** 2 for v in [*null, size]) / (1 + len(null))) ** 0.5)
+        far[row.feature] = [(v - centre) / spread for v in null]
+        observed[row.feature] = (size - centre) / spread
+    best = [max(window) for window in zip(*far.values(), strict=True)]
     for row in found.features:
-        reach = sum(v >= observed[row.feature] for v in best)
-        assert row.psi_p_value_family == pytest.approx((1 + reach) / (1 + len(best)))
-    assert found.family_p_value == pytest.approx((1 + sum(v >= max(observed.values()) for v in best)) / (1 + len(best)))
+        assert row.psi_p_value_family == pytest.approx(p_of(best, observed[row.feature], 300, 23))
+    assert found.family_p_value == pytest.approx(p_of(best, max(observed.values()), 300, 23))
     assert observed["c"] == 0.0
 
 
@@ -66,9 +66,9 @@ def test_ks_and_wasserstein_are_those_of_scipy_and_their_p_value_counts_windows(
     assert row.wasserstein == pytest.approx(wasserstein_distance(x, y) / x.std(), abs=1e-9)
     points = sorted({*quantile_edges(before, 10), *quantile_edges(before, 50)})  # as many as recent values
     seen = gap_at(points, list(after.ravel()), list(before.ravel()))
-    null = [gap_at(points, *pair) for pair in null_pairs(before.tolist(), after.tolist(), step=8)]
+    null = [gap_at(points, *pair) for pair in null_pairs(before.tolist(), after.tolist())]
     assert seen <= row.ks + 1e-12
-    assert row.ks_p_value == pytest.approx((1 + sum(v >= seen - 1e-12 for v in null)) / (1 + len(null)))
+    assert row.ks_p_value == pytest.approx(p_of(null, seen - 1e-12, 200, 25))
 
 
 def test_a_distance_that_is_not_defined_is_none_and_the_record_stays_json():
@@ -122,9 +122,31 @@ def test_null_windows_start_every_third_of_their_length_back_from_the_recent_bar
     assert null_starts(30, 9).tolist() == [21, 18, 15, 12, 9, 6, 3, 0]
     assert null_starts(30, 9, a_window=1).tolist() == [21, 12, 3]
     assert null_starts(9, 9).size == null_starts(9, 0).size == 0
-    many = null_starts(1_000_000, 50)
-    assert 900 < many.size <= 999
-    assert len(set(np.diff(many))) == 1
+    for starts in (null_starts(1_000_000, 50), turned_starts(1_000_000, 50)[0]):
+        assert 900 < starts.size <= 999
+        assert np.ptp(np.diff(starts)) <= 1
+
+
+def test_null_windows_are_all_that_the_recent_one_becomes_when_the_ring_of_bars_is_turned():
+    starts, whole = turned_starts(27, 9)
+    assert starts.tolist() == [24, 21, 18, 15, 12, 9, 6, 3, 0, 33, 30]  # and 27 is the recent one
+    assert starts[whole].tolist() == [18, 9, 0]
+    starts, whole = turned_starts(28, 10)
+    assert starts.tolist() == [25, 22, 18, 15, 12, 8, 5, 2, 36, 33]
+    assert starts[whole].tolist() == [18, 8]
+    assert turned_starts(3, 1)[0].tolist() == [2, 1, 0]
+    for none in (turned_starts(9, 9), turned_starts(9, 0)):
+        assert none[0].size == none[1].size == 0
+
+
+def test_days_rank_among_days_where_bars_change_from_day_to_day():
+    """Days of different levels in random order: a window across two of them is less far out than either."""
+    alarms = 0
+    for seed in range(150):
+        rng = np.random.default_rng([35, seed])
+        x = (rng.normal(0, 1, (21, 60)) + rng.normal(0, 1, (21, 1))).ravel()
+        alarms += drift.drift_report({"a": x[:1200]}, {"a": x[1200:]}).family_p_value <= 0.05
+    assert 1 <= alarms <= 20  # the first two of 21 days are 9.5 %; without days among days it were the first three
 
 
 def test_a_shift_asks_for_retraining_and_names_its_feature():
@@ -187,9 +209,9 @@ def test_too_few_recent_bars_are_insufficient_and_never_a_pass():
     assert week.features[0].verdict == "insufficient_data"
     assert week.features[0].psi_p_value is None
     assert "longer recent window" in week.reason
-    short = drift.drift_report({"a": rng.normal(0, 1, 600)}, {"a": rng.normal(0, 1, 99)})
+    short = drift.drift_report({"a": rng.normal(0, 1, 500)}, {"a": rng.normal(0, 1, 99)})
     assert short.verdict == "insufficient_data"
-    assert "16 null windows" in short.reason
+    assert "17 null windows" in short.reason
     assert short.features[0].ks_p_value is None
     empty = drift.drift_report({"a": rng.normal(0, 1, 900)}, {"a": np.empty(0)})
     assert (empty.verdict, empty.features) == ("insufficient_data", ())
@@ -250,3 +272,94 @@ def test_inputs_that_cannot_be_compared_are_refused():
         drift.drift_report({"a": x, "b": x[:50]}, {"a": x, "b": x})
     with pytest.raises(ValueError, match="alpha"):
         drift.drift_report({"a": x}, {"a": x}, alpha=1.5)
+
+
+def beside_flags(x: np.ndarray, window: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Ordinary features, a flag that is on for a third of every tenth window, and a calendar flag of one window in all."""
+    rare, calendar = np.zeros(len(x)), np.zeros(len(x))
+    for start in range(5 * window, len(x) - window, 10 * window):
+        rare[start + 5 : start + 5 + window // 3] = 1.0
+    calendar[3 * window : 4 * window] = 1.0
+    gaps = np.where(rng.random(len(x)) < 0.01, rng.normal(0, 1, len(x)), 0.0)
+    return {f"x{v}": x[:, v] for v in range(x.shape[1])} | {"rare": rare, "calendar": calendar, "bar_gap": gaps}
+
+
+def test_a_rare_flag_a_near_constant_and_a_duplicated_feature_hide_no_shift():
+    found = 0
+    for seed in range(20):
+        rng = np.random.default_rng([30, seed])
+        x = rng.normal(0, 1, (21 * 60, 6))
+        x[20 * 60 :, 2] += 1.0
+        bars = beside_flags(x, 60, rng)
+        bars |= {"again": bars["x1"], "flag_again": bars["rare"]}
+        report = drift.drift_report(*({k: v[part] for k, v in bars.items()} for part in np.s_[:1200, 1200:]))
+        found += [row.feature for row in report.features if row.verdict == "retrain"] == ["x2"]
+    assert found >= 15  # with PSI / median as the common scale: none
+
+
+def test_a_feature_whose_own_p_value_is_the_least_says_so_where_the_family_hides_it():
+    rng = np.random.default_rng(31)
+    x = rng.normal(0, 1, (1260, 40))
+    x[1200:, 0] += 0.8
+    for window, start in enumerate(range(60, 1140, 180)):  # windows of the reference in which one other feature moved
+        x[start : start + 60, 1 + window] += 4.0
+    report = drift.drift_report(*({str(v): part[:, v] for v in range(40)} for part in (x[:1200], x[1200:])))
+    row = report.features[0]
+    assert row.psi_p_value == pytest.approx(1 / (1 + report.n_null_windows))
+    assert row.psi_p_value_family > 0.05
+    assert "no window of this feature is as far" in row.reason
+    assert "no window" not in report.features[1].reason
+
+
+@pytest.mark.parametrize("late", [0.3, 0.7, 0.97])
+def test_a_symbol_that_starts_late_is_no_drift_and_hides_none(late):
+    alarms = found = 0
+    for seed in range(25):
+        rng = np.random.default_rng([32, seed])
+        x = rng.normal(0, 1, (21 * 60, 3, 3))
+        seen = np.ones((21 * 60, 3), dtype=bool)
+        seen[: int(late * 1200), 2] = False
+        masks = seen[:1200], seen[1200:]
+        for shift in (0.0, 1.0):
+            y = np.where(seen[:, None], x, np.nan)
+            y[1200:, 0] += shift
+            sides = [{str(v): part[:, v] for v in range(3)} for part in (y[:1200], y[1200:])]
+            report = drift.drift_report(*sides, observed=masks)
+            assert all(row.missing_reference == row.missing_recent == 0.0 for row in report.features)
+            alarms += shift == 0.0 and report.family_p_value <= 0.05
+            found += shift > 0.0 and report.features[0].verdict == "retrain"
+    assert alarms <= 5
+    assert found >= 24
+
+
+def test_unobserved_bars_count_nowhere_and_missing_values_of_observed_bars_do():
+    rng = np.random.default_rng(33)
+    x = rng.normal(0, 1, (1260, 2))
+    seen = rng.random(x.shape) < 0.8
+    missing = rng.random(x.shape) < 0.1
+    x[missing] = np.nan
+    (row,) = drift.drift_report({"a": x[:1200]}, {"a": x[1200:]}, observed=(seen[:1200], seen[1200:])).features
+    edges = list(quantile_edges(np.where(seen, x, np.nan)[:1200], 10))
+    then, now = (shares(list(x[part][seen[part]]), edges) for part in np.s_[:1200, 1200:])
+    assert row.psi == pytest.approx(psi_of_counts(then, now, [True] * len(then)), abs=1e-12)
+    assert row.missing_reference == pytest.approx(missing[:1200][seen[:1200]].mean())
+    assert row.missing_recent == pytest.approx(missing[1200:][seen[1200:]].mean())
+    with pytest.raises(ValueError, match="own mark"):
+        drift.drift_report({"a": x[:1200]}, {"a": x[1200:]}, observed=(seen, seen))
+
+
+def test_windows_that_are_hardly_observed_are_left_out_of_the_null_and_said():
+    rng = np.random.default_rng(34)
+    x, seen = rng.normal(0, 1, 1260), np.ones((1260, 1), dtype=bool)
+    seen[240:480] = False
+    report = drift.drift_report({"a": x[:1200]}, {"a": x[1200:]}, observed=(seen[:1200], seen[1200:]))
+    # of the 62 windows those that start at 200 to 460 hold at most 40 observed bars of 60, and ten bins take 50
+    assert report.n_null_windows == 62 - 14
+    assert "14 windows with fewer than half" in report.reason
+    seen[:900] = False
+    report = drift.drift_report({"a": x[:1200]}, {"a": x[1200:]}, observed=(seen[:1200], seen[1200:]))
+    assert report.verdict == "insufficient_data"
+    assert "left out of the null" in report.reason
+    seen[1220:] = False
+    report = drift.drift_report({"a": x[:1200]}, {"a": x[1200:]}, observed=(seen[:1200], seen[1200:]))
+    assert "20 recent values are fewer than" in report.reason

@@ -23,6 +23,10 @@ def test_the_last_bars_of_the_outputs_are_compared_with_all_before_them():
     sides = [{k: v[part] for k, v in outputs.items()} for part in (slice(0, 1420), slice(1420, None))]
     assert found == drift_report(*sides)
     assert found.verdict == "stable"
+    later = {name: np.column_stack([values, values[:, :1]]) for name, values in outputs.items()}
+    for values in later.values():
+        values[:1000, 2] = np.nan  # a symbol that came to the market late
+    assert prediction_drift(later, n_recent=80).verdict == "stable"
     outputs["position"][1420:] += 2.0
     moved = prediction_drift(outputs, n_recent=80)
     assert [row.verdict for row in moved.features] == ["stable", "retrain"]

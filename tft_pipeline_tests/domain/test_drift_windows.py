@@ -28,6 +28,20 @@ def test_the_last_window_has_the_psi_of_the_report_and_those_of_the_reference_li
     assert found[-1] > 5 * found[:-1].max()
 
 
+def test_unobserved_values_count_nowhere_as_in_the_report_and_an_empty_window_has_no_psi() -> None:
+    reference, recent = values(seed=1, shift=0.5)
+    seen = np.ones((440, 3), dtype=bool)
+    seen[:150, 2] = seen[:40] = False
+    masks = seen[:400], seen[400:]
+    found = psi_over_time(reference, recent, windows_over(400, 40, length=40), n_bins=10, observed=masks)
+    assert np.isnan(found).tolist() == [True] + 10 * [False]
+    hidden = np.where(masks[0], reference, np.nan)
+    (row,) = drift_report({"x": reference}, {"x": recent}, observed=masks).features
+    again = psi_over_time(hidden, recent, windows_over(400, 40, length=40), n_bins=10, observed=masks)
+    assert found[-1] != pytest.approx(row.psi, rel=1e-12)  # the bins come from values that are there
+    assert again[-1] == pytest.approx(row.psi, rel=1e-12)
+
+
 def test_each_window_is_what_a_loop_over_bars_counts() -> None:
     reference, recent = values(seed=3)
     windows = windows_over(400, 40, length=40)

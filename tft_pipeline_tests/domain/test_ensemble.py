@@ -60,7 +60,8 @@ def test_a_strong_pull_gives_equal_weights_and_without_one_calibrated_noise_gets
     found_sources, y = sources(1, 2000)
     calibrated = {name: calibrate(p, y).apply(p) for name, p in found_sources.items()}
     equal = dict.fromkeys(found_sources, 1 / 3)
-    assert ensemble_weights(calibrated, y, l2=1e4).weights == pytest.approx(equal, abs=1e-3)
+    for pull in (1e4, 1e6):
+        assert ensemble_weights(calibrated, y, l2=pull).weights == pytest.approx(equal, abs=1e-3)
     assert ensemble_weights(calibrated, y).weights["noise"] < 0.05
 
 
@@ -102,7 +103,8 @@ def test_rows_that_cannot_be_blended_are_refused():
         ensemble_weights({"tft": np.where(y == 1, np.nan, 0.5)}, y)
     with pytest.raises(ValueError, match="0 and 1"):
         ensemble_weights(found_sources, y + 1)
-    with pytest.raises(ValueError, match="l2"):
-        ensemble_weights(found_sources, y, l2=-1.0)
+    for pull in (-1.0, float("nan"), float("inf"), 1e300):
+        with pytest.raises(ValueError, match=r"l2 .* is outside 0 to 1e"):
+            ensemble_weights(found_sources, y, l2=pull)
     with pytest.raises(ValueError, match="n_rounds"):
         greedy_weights(found_sources, y, n_rounds=0)

@@ -5,6 +5,7 @@ import pytest
 from scipy.special import expit
 
 from tft_pipeline.domain.bar_bootstrap import BarBlocks
+from tft_pipeline.domain.classification import log_loss
 from tft_pipeline.domain.ensemble import ensemble_weights
 from tft_pipeline.domain.ensemble_draws import (
     LossDifference,
@@ -98,7 +99,8 @@ def test_the_interval_of_a_weight_holds_the_weights_of_fresh_samples_and_narrows
 
 def test_the_loss_of_a_row_averages_to_the_log_loss_and_stays_finite():
     assert row_losses(np.array([1, 0]), np.array([0.25, 0.25])) == pytest.approx([np.log(4.0), np.log(4.0 / 3.0)])
-    assert np.isfinite(row_losses(np.array([1, 0]), np.array([0.0, 1.0]))).all()
+    y, certain = np.array([1, 0, 1, 0]), np.array([0.0, 1.0, 1.0, 0.0])  # two of them wrong
+    assert row_losses(y, certain).mean() == pytest.approx(log_loss(y, certain), rel=1e-12)
 
 
 def compared(alone: np.ndarray, blend: np.ndarray, y: np.ndarray, bar: np.ndarray) -> LossDifference:

@@ -12,7 +12,9 @@ from tft_pipeline.domain.intervals import (
     common_spacing,
     missing_bars,
     refusal_of_interval,
+    refusal_of_openings,
     refusal_of_stamp,
+    symbols_of_another_interval,
 )
 
 FIRST = datetime(2024, 3, 9, 0, 1, tzinfo=UTC)
@@ -60,6 +62,20 @@ def test_daily_bars_of_sessions_are_daily_across_a_change_of_clocks():
 def test_symbols_are_not_compared_with_each_other():
     apart = bars({"A": every(5 * MINUTE, 9), "B": every(5 * MINUTE, 9, FIRST + MINUTE)})
     assert refusal_of_interval(apart, "5m") is None
+
+
+def test_each_symbol_is_looked_at_by_itself_where_openings_are_moved():
+    """Pooled, the many bars of one symbol hide the longer ones of another."""
+    mixed = bars({"A": every(MINUTE, 3000), "B": every(15 * MINUTE, 200), "C": every(MINUTE, 2)})
+    assert refusal_of_interval(mixed, "1m") is None
+    assert symbols_of_another_interval(mixed, "1m") == ["bars of B stand 0:15:00 apart most often"]
+    refusal = refusal_of_openings(mixed, "1m")
+    assert refusal is not None
+    assert "bars of B stand 0:15:00 apart most often: a bar that is longer than 1m would count as known" in refusal
+    assert refusal_of_openings(mixed.filter(pl.col("symbol") != "B"), "1m") is None
+    assert refusal_of_openings(mixed, "15m") == refusal_of_interval(mixed, "15m")
+    alone = bars({"A": every(MINUTE, 30), "B": every(MINUTE, 1)})
+    assert "B has one bar" in str(refusal_of_openings(alone, "1m"))
 
 
 def test_two_bars_are_needed_to_know():
@@ -123,3 +139,15 @@ def test_bars_that_lack_behind_the_newest_count_where_they_could_be_there():
     assert found["missing"] == 3
     assert found["longest"] == [{"first": (FIRST + 10 * MINUTE).isoformat(), "bars": 3}]
     assert found["last"] == (FIRST + 9 * MINUTE).isoformat()
+
+
+def test_bars_that_lack_before_the_oldest_count_where_they_could_be_there():
+    held = bars({"A": every(MINUTE, 10)})
+    assert missing_bars(held, MINUTE, since=FIRST - MINUTE)["A"]["missing"] == 0
+    found = missing_bars(held, MINUTE, since=FIRST - 5 * MINUTE, until=FIRST + 11 * MINUTE)["A"]
+    assert found["missing"] == 4 + 2
+    assert found["longest"] == [
+        {"first": (FIRST - 4 * MINUTE).isoformat(), "bars": 4},
+        {"first": (FIRST + 10 * MINUTE).isoformat(), "bars": 2},
+    ]
+    assert found["first"] == FIRST.isoformat()

@@ -47,6 +47,18 @@ def test_an_honest_join_holds() -> None:
     assert found.tried.startswith(f"{len(MINUTE_COLUMNS)} columns of {2 * (N - 1)} bars joined again from ")
 
 
+def test_a_source_of_openings_is_read_as_its_closes() -> None:
+    """The guard gets closes, and finds minutes that were joined one minute early."""
+    within = BARS.with_columns(pl.col("timestamp") - timedelta(minutes=85))  # where the next minute follows at once
+    bars = newest_with_minutes(honest(within, MINUTES))
+    opened = MINUTES.with_columns(pl.col("timestamp") - timedelta(minutes=1))
+    rows = rows_inside(opened.lazy(), bars, None, opened_before=timedelta(minutes=1))
+    assert rows.equals(rows_inside(MINUTES.lazy(), bars, None))
+    assert minutes_are_not_used_early(honest, bars, rows, None).state == "held"
+    early = newest_with_minutes(honest(within, opened))
+    assert minutes_are_not_used_early(honest, early, rows, None).state == "leak"
+
+
 @pytest.mark.parametrize("join", [of_the_next_bar, an_hour_late, less_the_mean_of_all])
 def test_minutes_of_later_are_named_when_the_snapshot_was_made_of_them_too(join: Join) -> None:
     """The newest bar shows that they are gone; where the join gives what is stored, cuts before it must show it."""

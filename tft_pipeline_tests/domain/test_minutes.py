@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tft_pipeline.domain.bars import BarsError, user_columns
-from tft_pipeline.domain.minutes import MINUTE_COLUMNS, join_minutes, symbol_batches
+from tft_pipeline.domain.minutes import FEWEST_COMPARED, MINUTE_COLUMNS, join_minutes, symbol_batches
 from tft_pipeline_tests.oracles.minute_bars import HALF_DAY, as_minutes, daily_bars, days, minute_bars, session
 from tft_pipeline_tests.oracles.minutes import MINUTE_ORACLES, in_bar
 
@@ -300,6 +300,104 @@ def test_wrong_minutes_are_refused_by_name(case: str) -> None:
     with pytest.raises(BarsError) as caught:
         joined(daily_bars(3), minutes)
     assert re.search(message, str(caught.value)), str(caught.value)
+
+
+MINUTE = timedelta(minutes=1)
+
+
+def of_last_minutes(n: int, minutes: pl.DataFrame) -> pl.DataFrame:
+    """Daily bars whose close is that of their last minute, as whoever sums minutes up makes them."""
+    bars = daily_bars(n).drop("close")
+    return bars.join(minutes.select("timestamp", "symbol", "close"), on=["timestamp", "symbol"], how="inner")
+
+
+def around_the_close(n: int) -> pl.DataFrame:
+    """Minutes that go on after the session, so that the one behind each close is there."""
+    minutes = minute_bars(n, kept=1.0)
+    return pl.concat([minutes, *(_after(minutes, symbol, day) for symbol in ("AAA", "BBB") for day in days(n))])
+
+
+def _after(minutes: pl.DataFrame, symbol: str, day: date) -> pl.DataFrame:
+    last = minutes.filter((pl.col("symbol") == symbol) & (pl.col("timestamp") == session(day)[1]))
+    prices = pl.col("open", "high", "low", "close")
+    return last.with_columns(pl.col("timestamp") + MINUTE, prices * 1.01)
+
+
+@pytest.mark.parametrize("written", ["times", "text", "naive"])
+def test_openings_give_the_values_of_the_same_minutes_stamped_with_their_closes(written: str) -> None:
+    minutes = minute_bars(8)
+    bars = of_last_minutes(8, minutes)
+    opened = minutes.with_columns(pl.col("timestamp") - MINUTE)
+    if written == "text":
+        opened = opened.with_columns(pl.col("timestamp").dt.strftime("%Y-%m-%dT%H:%M:%S%z"))
+    if written == "naive":  # in Berlin, where clocks change later than in New York
+        opened = opened.with_columns(
+            pl.col("timestamp").dt.convert_time_zone("Europe/Berlin").dt.replace_time_zone(None)
+        )
+    found = join_minutes(bars, opened.lazy(), timezone="Europe/Berlin", opened_before=MINUTE)
+    assert found.bars.equals(joined(bars, minutes))
+    assert found.about == join_minutes(bars, minutes.lazy(), timezone="Europe/Berlin").about
+
+
+def test_a_minute_is_added_to_the_moment_and_not_to_the_clock() -> None:
+    """The minute that opens at 1:59 before clocks go forward closes at 3:00, not at an hour that there is not."""
+    opened = pl.DataFrame(
+        {
+            "timestamp": pl.datetime_range(
+                datetime(2024, 3, 31, 1, 30), datetime(2024, 3, 31, 1, 59), "1m", eager=True
+            ),
+            "symbol": "A",
+            "close": np.linspace(100.0, 101.0, 30),
+        }
+    )
+    stamps = [datetime(2024, 3, 31, 0, 30, tzinfo=UTC), datetime(2024, 3, 31, 1, 0, tzinfo=UTC)]
+    bars = pl.DataFrame({"timestamp": stamps, "symbol": "A", "close": [100.0, 101.0]})
+    bars = bars.with_columns(pl.col("timestamp").cast(pl.Datetime("us", "UTC")))
+    found = join_minutes(bars, opened.lazy(), timezone="Europe/Berlin", opened_before=MINUTE)
+    assert found.bars["minute_count"].to_list() == [None, 30.0]
+
+
+def test_minutes_whose_stamp_the_closes_of_bars_contradict_are_refused() -> None:
+    n = FEWEST_COMPARED + 1
+    minutes = around_the_close(n)
+    bars = of_last_minutes(n, minutes)
+    opened = minutes.with_columns(pl.col("timestamp") - MINUTE)
+    with pytest.raises(
+        BarsError, match=r"minute_stamp is close, and \d+ of \d+ bars of AAA .* set data.minute_stamp: open"
+    ):
+        joined(bars, opened)
+    with pytest.raises(
+        BarsError, match=r"minute_stamp is open, and \d+ of \d+ bars of AAA .* set data.minute_stamp: close"
+    ):
+        join_minutes(bars, minutes.lazy(), timezone=None, opened_before=MINUTE)
+    one_symbol = pl.concat([minutes.filter(symbol="AAA"), opened.filter(symbol="BBB")])
+    with pytest.raises(BarsError, match="bars of BBB close at the price of the minute before"):
+        joined(bars, one_symbol)
+    assert join_minutes(bars, opened.lazy(), timezone=None, opened_before=MINUTE).bars.equals(joined(bars, minutes))
+
+
+def test_closes_that_are_no_minutes_price_few_bars_and_still_prices_contradict_no_stamp() -> None:
+    n = FEWEST_COMPARED + 1
+    minutes = around_the_close(n)
+    opened = minutes.with_columns(pl.col("timestamp") - MINUTE)
+    auctions = of_last_minutes(n, minutes).with_columns(pl.col("close") * 1.0001)
+    assert joined(auctions, opened)["minute_count"].drop_nulls().len() == 2 * (n - 1)
+    few = of_last_minutes(n, minutes).group_by("symbol", maintain_order=True).head(FEWEST_COMPARED - 1)
+    assert joined(few, opened).height == few.height
+    still = opened.with_columns(pl.lit(7.0).alias(name) for name in PRICES)
+    assert joined(of_last_minutes(n, minutes).with_columns(close=7.0), still).height == 2 * n
+
+
+@pytest.mark.skipif(not RECORDED.is_file(), reason="TFT_RECORDED_MINUTES names no file")
+def test_recorded_openings_are_seen_by_the_closes_of_hours() -> None:
+    opening = pl.read_parquet(RECORDED)
+    minutes = opening.with_columns(pl.col("timestamp") + MINUTE)
+    hours = minutes.filter(pl.col("timestamp").dt.minute() == 0).select("timestamp", "symbol", "close")
+    hours = hours.sort("symbol", "timestamp")
+    with pytest.raises(BarsError, match=r"set data\.minute_stamp: open"):
+        joined(hours, opening)
+    found = join_minutes(hours, opening.lazy(), timezone=None, opened_before=MINUTE).bars
+    assert found.equals(joined(hours, minutes))
 
 
 @pytest.mark.skipif(not RECORDED.is_file(), reason="TFT_RECORDED_MINUTES names no file")

@@ -7,14 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tft_pipeline.domain.folds import Fold, FoldPlan, plan_folds
 from tft_pipeline.domain.nights import (
     MOST_A_TICK,
-    Asked,
     Attempt,
     DayPlan,
     Night,
     RetrainPlan,
+    bars_awaited,
     complete_days,
+    day_of,
+    fold_for,
     plan_days,
     plan_retrain,
 )
@@ -140,23 +143,43 @@ def night(day: date, verdict: str, model: str = "new") -> Night:
     return Night(day=day, verdict=verdict, model=model, fold="f")
 
 
-def retrain(nights: Sequence[Night], *, asked: Sequence[Asked] = (), need: int = 3, model: str = "new") -> RetrainPlan:
-    return plan_retrain(nights, model=model, fold="f2024-01-01", asked=asked, need=need)
+def retrain(
+    nights: Sequence[Night],
+    *,
+    need: int = 3,
+    model: str = "new",
+    days: Sequence[date] | None = None,
+    runs: Sequence[Attempt] = (),
+    asked: datetime | None = None,
+    under_way: int = 0,
+    awaited: int = 0,
+) -> RetrainPlan:
+    return plan_retrain(
+        nights,
+        now=LATER,
+        days=sorted(one.day for one in nights) if days is None else days,
+        model=model,
+        fold="f2024-01-01",
+        need=need,
+        runs=runs,
+        asked=asked,
+        under_way=under_way,
+        awaited=lambda: awaited,
+    )
 
 
-def test_so_many_nights_in_a_row_ask_once_and_fewer_do_not():
-    nights = [night(day, "retrain") for day in DAYS[:3]]
-    assert not retrain(nights[:2]).wanted
-    found = retrain(nights)
+THREE = [night(day, "retrain") for day in DAYS[:3]]
+
+
+def test_so_many_nights_in_a_row_ask_and_fewer_do_not():
+    assert not retrain(THREE[:2]).wanted
+    found = retrain(THREE)
     assert found.wanted
     assert found.nights == tuple(DAYS[:3])
-    assert "3 of 3 nights in a row say retrain against fold f2024-01-01 (model new): 2024-03-04 to 2024-03-06" in (
-        found.sentence
+    assert found.sentence == (
+        "3 of 3 nights in a row say retrain against fold f2024-01-01 (model new): 2024-03-04 to 2024-03-06. A retrain is "
+        "requested."
     )
-    asked = [Asked(model="new", until=DAYS[2])]
-    longer = retrain([*nights, night(DAYS[3], "retrain")], asked=asked)
-    assert not longer.wanted
-    assert "A retrain was requested after 2024-03-06; one streak asks once." in longer.sentence
 
 
 @pytest.mark.parametrize("verdict", ["stable", "investigate"])
@@ -177,6 +200,21 @@ def test_a_night_without_enough_data_is_neither_a_pass_nor_significant():
     assert retrain([*nights, night(DAYS[4], "retrain")]).wanted
 
 
+def test_a_streak_goes_on_over_two_nights_without_enough_data_and_not_over_three():
+    for n, length in ((2, 3), (3, 1)):
+        kinds = ["retrain", "retrain", *["insufficient_data"] * n, "retrain"]
+        found = retrain([night(day, kind) for day, kind in zip(DAYS, kinds, strict=False)])
+        assert len(found.nights) == length
+
+
+def test_a_complete_day_without_a_result_ends_the_streak_whether_old_or_new():
+    nights = [*THREE[:2], night(DAYS[3], "retrain"), night(DAYS[4], "retrain")]
+    assert retrain(nights, days=DAYS[:5]).nights == (DAYS[3], DAYS[4])
+    newest = retrain(THREE, days=DAYS[:4])
+    assert newest.nights == ()
+    assert "2024-03-07 has no result" in newest.sentence
+
+
 def test_after_a_retrain_the_streak_starts_anew():
     nights = [night(day, "retrain", model="old") for day in DAYS[:4]]
     assert retrain(nights, model="old").wanted
@@ -185,7 +223,60 @@ def test_after_a_retrain_the_streak_starts_anew():
     assert retrain([*nights, night(DAYS[4], "retrain")]).nights == (DAYS[4],)
 
 
-def test_a_second_streak_against_the_same_model_asks_again():
-    nights = [night(day, "retrain") for day in DAYS[:2]] + [night(DAYS[2], "stable")]
-    nights += [night(day, "retrain") for day in DAYS[3:5]]
-    assert retrain(nights, need=2, asked=[Asked(model="new", until=DAYS[1])]).wanted
+def test_a_retrain_that_would_add_no_fold_waits_for_bars_and_nights_under_way_are_waited_for():
+    found = retrain(THREE, awaited=7)
+    assert not found.wanted
+    assert found.sentence.endswith("A retrain would add no fold yet: it waits for 7 more bars.")
+    assert not retrain(THREE, under_way=1).wanted
+
+
+def test_a_retrain_is_asked_for_once_while_its_run_is_due_or_under_way():
+    assert not retrain(THREE, asked=LATER - timedelta(minutes=9)).wanted
+    assert retrain(THREE, asked=LATER - timedelta(minutes=10)).wanted
+    running = attempt(DAYS[2], "under way", LATER - timedelta(hours=9))
+    assert "under way in run 01234567" in retrain(THREE, runs=[running]).sentence
+
+
+@pytest.mark.parametrize("state", ["failed", "done"])
+def test_a_retrain_that_left_the_model_as_it_was_is_asked_for_again_three_times_in_all(state: str):
+    runs = [attempt(DAYS[2], state, LATER - timedelta(minutes=m)) for m in (200, 100, 29)]
+    assert "tried again after 30 minutes" in retrain(THREE, runs=runs[2:]).sentence
+    again = retrain(THREE, runs=runs[:2])
+    assert (again.wanted, again.attempt) == (True, 3)
+    left = retrain(THREE, runs=[*runs[:2], attempt(DAYS[2], state, LATER - timedelta(hours=1))])
+    assert not left.wanted
+    assert "3 retrains left the model as it was" in left.sentence
+
+
+@given(st.integers(1, 6), st.integers(0, 4), st.integers(1, 3), st.integers(0, 30))
+def test_the_bars_awaited_are_those_that_the_walk_forward_lacks(test: int, gap: int, horizon: int, extra: int):
+    step = test + gap
+    lengths = FoldPlan(train=3, validation=2, test=test, step=step, purge=3, horizon=horizon)
+    least = lengths.bars_before_test + test + horizon
+
+    def folds(n: int) -> tuple[Fold, ...]:
+        calendar = [LATER + timedelta(days=k) for k in range(n)]
+        return plan_folds(calendar, lengths, first_bar=0, stop_bar=n, intraday=False)
+
+    newest = folds(least + extra)
+    wait = bars_awaited(least + extra - newest[-1].test.stop, step=step, horizon=horizon)
+    assert wait > 0
+    assert len(folds(least + extra + wait - 1)) == len(newest)
+    assert len(folds(least + extra + wait)) == len(newest) + 1
+
+
+def test_a_bar_that_closes_at_midnight_is_of_the_day_before_unless_it_is_a_date():
+    midnight = datetime(2024, 3, 5, tzinfo=UTC)
+    assert day_of(midnight, dated=False) == date(2024, 3, 4)
+    assert day_of(midnight + timedelta(minutes=1), dated=False) == date(2024, 3, 5)
+    assert day_of(midnight, dated=True) == date(2024, 3, 5)
+
+
+def test_a_day_is_judged_by_the_newest_fold_whose_test_had_begun_and_days_before_all_tests_are_left_out():
+    assert [fold_for(day, [DAYS[1], DAYS[3]]) for day in DAYS[:5]] == [None, 0, 0, 1, 1]
+    found = plan_days(
+        now=LATER, calendar=DAYS, evaluated=(), attempts=(), asked={}, first=DAYS[0], tests=[DAYS[4], DAYS[5]]
+    )
+    assert days(found) == DAYS[4:]
+    assert found.days == tuple(DAYS[4:])
+    assert sum("4 days before 2024-03-08 are left out" in sentence for sentence in found.sentences) == 1

@@ -99,6 +99,10 @@ def test_the_interval_of_accuracy_is_that_of_bars_and_a_target_inside_it_is_said
     assert "on 250 bars" in row["detail"]
     assert row["interval"] == pytest.approx([oracle.low, oracle.high])
     assert "the lower end of the interval is below the target" in row["detail"]
+    found["tft"] |= {"trials": 82.6, "accuracy_ci_bars": wilson_interval(0.62 * 82.6, 82.6)}
+    overlapping = rows(direction=found)["accuracy"]
+    assert "on 83 trials, for labels of 250 bars overlap" in overlapping["detail"]
+    assert overlapping["interval"][0] < row["interval"][0]
     assert "below the target" not in rows(direction=direction(700, 1000, 500))["accuracy"]["detail"]
 
 
@@ -110,8 +114,9 @@ def test_the_target_of_accuracy_is_a_key_of_the_experiment():
 def test_the_accuracy_of_validation_bars_is_shown_and_not_judged():
     row = rows(validation=0.99, direction=direction(500, 1000, 400))["accuracy"]
     assert row["passed"] is False
-    assert "0.990 and is not judged" in row["detail"]
-    assert "not stored" in rows()["accuracy"]["detail"]
+    assert "for which the guide asks >= 0.60, it is 0.990" in row["detail"]
+    assert "not judged" in row["detail"]
+    assert "on the validation bars it is not known" in rows()["accuracy"]["detail"]
 
 
 @pytest.mark.parametrize("found", [{}, {"lgbm": direction(900, 1000, 500)["tft"]}])
@@ -138,13 +143,27 @@ def test_latency_is_judged_by_the_upper_end_of_its_interval(p95, upper, passed, 
     assert words in row["detail"]
 
 
+def test_latency_names_the_form_and_the_bound_of_eager_torch_beside_it():
+    timed = latency(12.0, 15.0)
+    eager = {"form": "eager", "p95_ci": [50.0, 61.23]}
+    quick = timed.model_copy(
+        update={"form": "onnx_stream", "forms": (eager, {"form": "onnx_stream", "p95_ci": [11, 15]})}
+    )
+    detail = rows(latency=quick)["latency_p95_ms"]["detail"]
+    assert "of the form onnx_stream; that of eager torch is at most 61.2 ms" in detail
+    unbounded = quick.model_copy(update={"forms": ({**eager, "p95_ci": [50.0, None]},)})
+    assert "eager torch has no upper bound" in rows(latency=unbounded)["latency_p95_ms"]["detail"]
+    alone = timed.model_copy(update={"form": "eager", "forms": (eager,)})
+    assert "of the form eager; the upper end" in rows(latency=alone)["latency_p95_ms"]["detail"]
+
+
 @pytest.mark.parametrize(
     ("made", "psi", "js"),
     [
         ([("a", 0.25, 0.3, "stable")], True, True),
         ([("a", 0.26, 0.1, "stable"), ("b", 0.1, 0.31, "stable")], False, False),
         ([("a", 0.1, 0.1, "insufficient_data")], None, None),
-        ([("a", 0.9, 0.1, "insufficient_data")], False, None),
+        ([("a", 0.9, 0.9, "insufficient_data")], None, None),
         ([("a", None, None, "insufficient_data")], None, None),
         ([("a", None, 0.2, "stable"), ("b", 0.2, None, "retrain")], True, True),
         ([], None, None),

@@ -9,12 +9,21 @@ import torch
 from tft_pipeline.domain.folds import Span
 from tft_pipeline.domain.scaling import Scaler
 from tft_pipeline.model.batch import WindowBatch
+from tft_pipeline.model.inference import predict
 from tft_pipeline.model.lightning import HIDDEN_SYMBOL_SHARE, TftModule
 from tft_pipeline.model.losses import Objective
 from tft_pipeline.model.network import Tft
 from tft_pipeline.model.windows import block_bars, panel_tensors
 from tft_pipeline_tests.oracles.losses import net_returns
-from tft_pipeline_tests.oracles.model_panels import BARS_PER_YEAR, NETWORK, POSITION, TRAINING, random_panel, small_fit
+from tft_pipeline_tests.oracles.model_panels import (
+    BARS_PER_YEAR,
+    NETWORK,
+    POSITION,
+    TRAINING,
+    random_panel,
+    small_fit,
+    small_fold,
+)
 
 
 def _module(validation: Span, *, static_symbol: bool = False) -> TftModule:
@@ -82,8 +91,19 @@ def test_bars_of_the_warmup_are_held_through_but_not_scored() -> None:
 def test_history_has_one_row_an_epoch_and_the_validation_sharpe_is_per_bar() -> None:
     history = small_fit(random_panel(), epochs=3).history
     assert [row["epoch"] for row in history] == [0, 1, 2]
-    names = {"epoch", "train_loss", "validation_loss", "validation_sharpe", "learning_rate", "gradient_norm"}
-    assert all(set(row) == names for row in history)
+    assert all(
+        set(row)
+        == {
+            "epoch",
+            "train_loss",
+            "validation_loss",
+            "validation_sharpe",
+            "validation_accuracy",
+            "learning_rate",
+            "gradient_norm",
+        }
+        for row in history
+    )
     assert all(abs(row["validation_sharpe"]) < 1.0 for row in history)
     assert all(row["learning_rate"] == TRAINING.learning_rate for row in history)
 
@@ -107,7 +127,7 @@ def test_the_gradient_norm_of_the_history_is_the_mean_before_clipping() -> None:
         assert float(clipped) ** 0.5 == pytest.approx(1e-3, rel=1e-3)
     with torch.no_grad():
         forecast, observed, outcomes = module.validation_forecast()
-        module._close_epoch(0.0, module.objective.net_returns(forecast, observed, outcomes)[0])
+        module._close_epoch(0.0, module.objective.net_returns(forecast, observed, outcomes)[0], None)
     assert module.history[0]["gradient_norm"] == pytest.approx(np.mean(expected), rel=1e-5)
     assert module.history[0]["learning_rate"] == still.learning_rate
 
@@ -181,3 +201,24 @@ def test_the_level_of_unknown_symbols_is_trained_by_the_hidden_ones() -> None:
     gradient = module.network.embedding.tables[0].weight.grad
     assert (gradient[0] == 0).all()
     assert (gradient[1:].abs().sum(1) > 0).all()
+
+
+@pytest.mark.parametrize("loss_mode", ["bce", "joint_mle", "joint_quantile", "sharpe"])
+def test_the_accuracy_of_the_validation_bars_is_that_of_the_kept_networks_probabilities(loss_mode) -> None:
+    """Predictions of the kept weights, and a loop over bars and symbols; a loss without a probability has none."""
+    panel = random_panel()
+    fold = small_fold()
+    fitted = small_fit(panel, training=TRAINING.model_copy(update={"loss_mode": loss_mode}), fold=fold, epochs=2)
+    found = fitted.history[fitted.best_epoch]["validation_accuracy"]
+    if loss_mode == "sharpe":
+        assert found is None
+        return
+    probability = predict(fitted, panel, fold.validation).probability
+    right = [
+        (probability[s, k] >= 0.5) == (panel.label[s, bar] > 0)
+        for s in range(len(panel.symbols))
+        for k, bar in enumerate(range(82, 106))
+        if np.isfinite(panel.label[s, bar]) and np.isfinite(panel.next_return[s, bar]) and panel.observed[s, bar]
+    ]
+    # a probability next to one half may fall on either side of it in windows of another cut
+    assert found == pytest.approx(np.mean(right), abs=1.5 / len(right))

@@ -1,4 +1,4 @@
-"""PSI, Kolmogorov-Smirnov and the sliding-window null by counting one value at a time."""
+"""PSI, Kolmogorov-Smirnov and the null of turned windows by counting one value at a time."""
 
 import math
 
@@ -28,24 +28,35 @@ def psi_of_counts(reference: list[int], recent: list[int], used: list[bool]) -> 
     return total
 
 
-def null_pairs(reference: Rows, recent: Rows, step: int) -> list[tuple[list[float], list[float]]]:
-    """Values of each window of the recent length, from the newest on, and of all other bars; rows are bars."""
-    window, pool = len(recent), reference + recent
-    found = []
-    for start in range(len(reference) - window, -1, -step):
-        inside = [value for bar in pool[start : start + window] for value in bar]
-        outside = [value for bar in pool[:start] + pool[start + window :] for value in bar]
+def null_pairs(reference: Rows, recent: Rows) -> list[tuple[list[float], list[float]]]:
+    """Values of each window of the recent length and of all other bars, bars closed to a ring; rows are bars.
+
+    The ring is turned by a third of the window at a time, as often as whole thirds fit into it.
+    """
+    pool, found, window = reference + recent, [], len(recent)
+    for thirds in range(1, 3 * len(pool) // window):
+        turn = thirds * window // 3
+        turned = pool[-turn:] + pool[:-turn]
+        inside = [value for bar in turned[len(reference) :] for value in bar]
+        outside = [value for bar in turned[: len(reference)] for value in bar]
         found.append((inside, outside))
     return found
 
 
-def null_psis(reference: Rows, recent: Rows, edges: list[float], step: int) -> list[float]:
+def p_of(null: list[float], observed: float, n_reference: int, window: int) -> float:
+    """Share of windows as far out, the recent one counted; at least that of whole windows, without it."""
+    whole = [far for thirds, far in enumerate(null, 1) if thirds % 3 == 0 and thirds // 3 * window <= n_reference]
+    among_all = (1 + sum(far >= observed for far in null)) / (1 + len(null))
+    return max(among_all, sum(far >= observed for far in whole) / (1 + len(whole)))
+
+
+def null_psis(reference: Rows, recent: Rows, edges: list[float]) -> list[float]:
     """PSI of each window of the recent length against all other bars."""
     everything = shares([value for bar in reference + recent for value in bar], edges)
     used = [count > 0 for count in everything]
     return [
         psi_of_counts(shares(outside, edges), shares(inside, edges), used)
-        for inside, outside in null_pairs(reference, recent, step)
+        for inside, outside in null_pairs(reference, recent)
     ]
 
 

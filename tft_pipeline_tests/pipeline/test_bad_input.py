@@ -156,7 +156,7 @@ def test_an_unknown_asset_or_fold_is_refused_with_the_choices(finished: Workbenc
     for arguments, message in (
         (["productoin_fold"], "choose from"),
         (["production_fold"], "name one with --partition"),
-        (["production_fold", "--partition", "f1999-01-01"], "is not a fold"),
+        (["production_fold", "--partition", "f1999-01-01"], "is not a partition"),
         (["release", "--partition", "f2021-01-15"], "leave --partition out"),
     ):
         done = CliRunner().invoke(app, ["materialize", str(finished.file), *arguments])

@@ -13,7 +13,10 @@ from tft_pipeline.domain.findings import LatencyBenchmark
 from tft_pipeline.domain.phases import LatencySection
 from tft_pipeline.domain.reports import FoldPlanReport
 from tft_pipeline.pipeline.benching import bench_model, benchmark_bundle, benchmark_in_words, newest_bundle
+from tft_pipeline.storage.artifacts import read_artifact
+from tft_pipeline.storage.cold_start import ColdStartError
 from tft_pipeline.storage.fold_bundles import weights_sha256
+from tft_pipeline.storage.releases import write_release
 from tft_pipeline_tests.conftest import Workbench
 from tft_pipeline_tests.stored import stored_report
 
@@ -119,3 +122,27 @@ def test_a_lost_damaged_or_outdated_fold_is_refused(finished: Workbench) -> None
     with pytest.raises(ConfigurationError, match="no production model"):
         newest_bundle(finished.graph)
     assert stored_report(finished, FoldPlanReport, "production_plan").specs[-1].key == key
+
+
+def test_a_fresh_process_that_cannot_be_timed_is_one_line_and_exit_code_1(finished: Workbench, monkeypatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ColdStartError("a fresh process for the form eager did not decide within 300 s")
+
+    monkeypatch.setattr("tft_pipeline.pipeline.benching.benchmark_bundle", fail)
+    answer = CliRunner().invoke(app, ["bench", "--experiment", str(finished.file), "--n", "20"])
+    assert answer.exit_code == 1
+    assert "did not decide within 300 s" in answer.stdout
+    assert isinstance(answer.exception, SystemExit)
+
+
+def test_the_answer_says_whether_the_timed_model_is_live(finished: Workbench) -> None:
+    def said() -> str:
+        return str(bench_model(str(finished.file), warmup=0, n=20, forms=(), rate_per_s=2000.0)["live"])
+
+    assert said().startswith("the timed model is live, release ")
+    models = finished.layout.models("small")
+    older = read_artifact(finished.layout.artifact("small", "production_fold", finished.folds()[0]))
+    write_release(models, release_id="older", bundle=older, card={})
+    assert said().startswith("ANOTHER model is live, release older")
+    (models / "versions" / "current").unlink()
+    assert said().startswith("nothing is released")

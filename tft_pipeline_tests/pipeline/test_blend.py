@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from scipy.stats import binomtest
+from statsmodels.stats.proportion import proportion_confint
 
+from tft_pipeline.domain.bar_trials import effective_trials
 from tft_pipeline.domain.sections import PositionSection
 from tft_pipeline.pipeline.assets.blend import direction_statistics
 from tft_pipeline.storage.fold_bundles import FoldBundle
@@ -73,10 +74,30 @@ def test_break_even_and_the_interval_on_bars_are_those_of_a_loop_over_rows() -> 
     assert tft["break_even_accuracy"] == pytest.approx(0.5 + 2.0 * np.mean(fees) / 1e4 / (2.0 * np.mean(moves)))
     low, high = tft["accuracy_ci_bars"]
     assert low < tft["accuracy_ci"][0] < tft["accuracy"] < tft["accuracy_ci"][1] < high
-    at = [binomtest(k, 68).proportion_ci(0.95, method="wilson") for k in (math.floor(68 * tft["accuracy"]), 68)]
-    assert low >= at[0].low
-    assert high <= at[1].high
+    trials = 68 / HORIZON  # fewer than 30 spans of a label: the worst overlap is assumed
+    assert tft["trials"] == pytest.approx(trials)
+    assert (low, high) == pytest.approx(
+        proportion_confint(trials * tft["accuracy"], trials, alpha=0.05, method="wilson"), abs=1e-9
+    )
     assert found["lgbm"]["break_even_accuracy"] == tft["break_even_accuracy"]
+
+
+def test_trials_are_counted_from_runs_where_there_are_bars_enough() -> None:
+    fold = bundle(0, 400, 6)
+    rows = fold.predictions.filter(pl.col("label").is_finite())
+    right = ((rows["probability"] >= 0.5) == (rows["label"] > 0.0)).to_numpy()
+    bar = rows["timestamp"].rank("dense").to_numpy() - 1
+    assert statistics([fold])["tft"]["trials"] == effective_trials(right, bar, horizon=HORIZON) > 300
+    persistent = bundle(
+        0,
+        400,
+        6,
+        label=pl.lit(1.0),
+        probability=pl.when(pl.col("timestamp").dt.month() % 2 == 1).then(0.9).otherwise(0.1),
+    )
+    assert (
+        70 < statistics([persistent])["tft"]["trials"] < 100
+    )  # months right, months wrong: 400 over 1 + 2 + 2, edges aside
 
 
 def test_at_break_even_equal_bets_earn_their_round_trip() -> None:

@@ -191,11 +191,21 @@ def test_a_snapshot_is_compared_with_what_the_newest_model_learned_from(finished
 
 def test_snapshots_that_do_not_fit_the_model_are_refused_by_name(finished: Workbench) -> None:
     given: dict[str, Any] = {"recent_days": 16, "output": None, **LIMITS}
+    with pytest.raises(ConfigurationError, match=r"would replace .*, which is read"):
+        compare_snapshot(str(finished.file), frozen(finished, random_bars()), **(given | {"output": finished.file}))
     with pytest.raises(ConfigurationError, match="holds bars of 1h, experiment small was made for 1d"):
         compare_snapshot(str(finished.file), frozen(finished, random_bars(), interval="1h"), **given)
     late = frozen(finished, random_bars().filter(pl.col("timestamp") > datetime(2021, 4, 1, tzinfo=UTC)))
     early = frozen(finished, random_bars().filter(pl.col("timestamp") <= datetime(2021, 3, 11, tzinfo=UTC)))
-    for named, words in ((late, "are not all in these bars"), (early, "compared with its own bars")):
+    fewer = frozen(finished, random_bars().filter(pl.col("symbol") != "AAA"))
+    unseen = frozen(finished, random_bars(seed=1))
+    refused = [
+        (late, "does not hold what"),
+        (early, "does not hold what"),
+        (fewer, "no bars of AAA"),
+        (unseen, "have content"),
+    ]
+    for named, words in refused:
         with pytest.raises(ConfigurationError, match=words):
             compare_snapshot(str(finished.file), named, **given)
     with pytest.raises(ConfigurationError, match="neither an id below"):
@@ -210,3 +220,62 @@ def test_a_span_that_reaches_into_training_is_cut_and_said(finished: Workbench) 
     )
     assert "only the" in found["notes"][0]
     assert found["drift"]["recent"]["first"] > found["drift"]["reference"]["last"]
+
+
+def test_an_output_that_is_an_input_is_refused_and_the_input_stays(folder: Path) -> None:
+    days = folder / "days"
+    days.mkdir()
+    reference = written(days / "reference.parquet", minutes(1200))
+    before = reference.read_bytes()
+    for given in (reference, days):  # a file, and a folder that it is in
+        with pytest.raises(ConfigurationError, match=r"--output .* would replace .*reference.parquet, which is read"):
+            compare_files(given, given, output=days / ".." / "days" / "reference.parquet", **LIMITS)
+    assert reference.read_bytes() == before
+
+
+def test_files_in_reversed_order_are_said_to_be(folder: Path) -> None:
+    reference = written(folder / "reference.parquet", minutes(1200, after=1000))
+    recent = written(folder / "recent.parquet", minutes(100))
+    (note,) = compare_files(reference, recent, output=None, **LIMITS)["notes"]
+    assert note.startswith("recent is older than reference: it ends 2024-01-01T01:39")
+
+
+@pytest.mark.parametrize("side", ["--reference", "--recent"])
+def test_numbers_too_large_to_be_squared_are_refused_by_the_name_of_their_column(side: str, folder: Path) -> None:
+    frames = {"--reference": minutes(1200), "--recent": minutes(100, after=1200)}
+    frames[side] = frames[side].with_columns(gap=pl.col("gap").sign() * 1e308)
+    paths = [written(folder / f"{name}.parquet", frame) for name, frame in frames.items()]
+    with pytest.raises(ConfigurationError, match=f"{side}: gap has values beyond 1e.150"):
+        compare_files(*paths, output=None, **LIMITS)
+
+
+def test_columns_without_any_value_are_no_evidence_and_alone_no_pass(folder: Path) -> None:
+    def without(frame: pl.DataFrame, *names: str) -> pl.DataFrame:
+        return frame.with_columns(pl.lit(None, dtype=pl.Float64).alias(name) for name in names)
+
+    reference = written(folder / "some.parquet", without(minutes(1200), "gap"))
+    found = compare_files(
+        reference, written(folder / "r.parquet", without(minutes(100, after=1200), "gap")), output=None, **LIMITS
+    )
+    assert found["verdict"] == "stable"
+    assert {row["feature"]: row["verdict"] for row in found["drift"]["features"]}["gap"] == "insufficient_data"
+    reference = written(folder / "none.parquet", without(minutes(1200), "gap", "ret"))
+    recent = written(folder / "r.parquet", without(minutes(100, after=1200), "gap", "ret"))
+    assert compare_files(reference, recent, output=None, **LIMITS)["verdict"] == "insufficient_data"
+
+
+def test_a_page_of_pictures_lies_beside_the_report_and_their_numbers_in_it(folder: Path) -> None:
+    found = files(folder, minutes(100, after=1200))
+    page = Path(found["pictures"])
+    assert page == Path(found["report"]).with_suffix(".html")
+    assert page.read_text().count("data:image/png;base64,") == 3
+    assert [shape["feature"] for shape in found["drift"]["shapes"]]
+    assert set(found["drift"]["over_time"]["psi"]) == {"ret", "gap"}
+
+
+@pytest.mark.parametrize("given", [["--recent-days", "7"], ["--experiment", "tft_prod"]])
+def test_options_of_a_snapshot_are_refused_beside_two_files(given: list[str], folder: Path) -> None:
+    path = str(written(folder / "reference.parquet", minutes(1200)))
+    done = CliRunner().invoke(app, ["drift", "--reference", path, "--recent", path, *given])
+    assert isinstance(done.exception, ConfigurationError) or done.exit_code == 2
+    assert given[0] in str(done.exception) + done.output

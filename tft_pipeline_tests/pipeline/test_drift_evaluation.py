@@ -16,7 +16,7 @@ from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.phases import DriftSection
 from tft_pipeline.domain.reports import FeatureCatalogue, FoldPlanReport, FoldSpec
 from tft_pipeline.pipeline.drift_bars import Compared, NothingToCompareError, recent_bars, recent_since
-from tft_pipeline.pipeline.drift_evaluation import SCORED, evaluate_drift, judged
+from tft_pipeline.pipeline.drift_evaluation import SCORED, evaluate_drift, inputs_record, judged
 from tft_pipeline.pipeline.io_managers import FRAME_FILE, REPORT_FILE
 from tft_pipeline.pipeline.panels import panel_of
 from tft_pipeline.storage.artifacts import read_artifact
@@ -58,24 +58,24 @@ def stored(finished: Workbench) -> Stored:
 def test_a_night_is_the_bars_up_to_the_end_of_its_day_and_no_training_bar(stored: Stored) -> None:
     newest = stored.panel.calendar[-1].date()
     whole = recent_bars(stored.panel, stored.spec, 12)
-    assert whole == recent_bars(stored.panel, stored.spec, 12, until=newest)
+    assert whole == recent_bars(stored.panel, stored.spec, 12, until=newest, dated=True)
     assert whole.recent.stop - whole.recent.start == 12
     assert whole.recent.stop == stored.panel.n_bars
     train = stored.spec.dates["train"]
     assert stored.panel.calendar[whole.train.start].isoformat() == train["first"]
     assert stored.panel.calendar[whole.train.stop - 1].isoformat() == train["last"]
     earlier = stored.panel.calendar[-5].date()
-    assert recent_bars(stored.panel, stored.spec, 12, until=earlier).recent.stop == stored.panel.n_bars - 4
+    assert recent_bars(stored.panel, stored.spec, 12, until=earlier, dated=True).recent.stop == stored.panel.n_bars - 4
     all_after = recent_since(stored.panel, stored.spec, 0)
     assert all_after.recent == (whole.train.stop, stored.panel.n_bars)
 
 
 def test_a_day_without_bars_a_day_of_training_and_other_bars_are_refused_by_name(stored: Stored) -> None:
-    with pytest.raises(NothingToCompareError, match="no bar of a traded symbol is stamped on 2021-08-07"):
-        recent_bars(stored.panel, stored.spec, 12, until=date(2021, 8, 7))
+    with pytest.raises(NothingToCompareError, match="no bar of a traded symbol closed on 2021-08-07"):
+        recent_bars(stored.panel, stored.spec, 12, until=date(2021, 8, 7), dated=True)
     learned = date.fromisoformat(stored.spec.dates["train"]["last"][:10])
     with pytest.raises(NothingToCompareError, match="compared with its own bars"):
-        recent_bars(stored.panel, stored.spec, 12, until=learned)
+        recent_bars(stored.panel, stored.spec, 12, until=learned, dated=True)
     late = stored.panel.between(stored.panel.n_bars - 20, stored.panel.n_bars)
     with pytest.raises(NothingToCompareError, match=r"training bars of fold f2021-05-07 .* are not all in these bars"):
         recent_bars(late, stored.spec, 12)
@@ -103,7 +103,7 @@ def test_features_are_those_of_the_report_on_scaled_bars(stored: Stored) -> None
 
 def test_what_comes_after_the_night_changes_nothing_of_its_record(stored: Stored) -> None:
     until = stored.panel.calendar[-6].date()
-    bars = recent_bars(stored.panel, stored.spec, 12, until=until)
+    bars = recent_bars(stored.panel, stored.spec, 12, until=until, dated=True)
     before = stored.record(bars)
     random = np.random.default_rng(0)
     panel = stored.panel
@@ -128,7 +128,7 @@ def test_what_comes_after_the_night_changes_nothing_of_its_record(stored: Stored
 def test_only_resolved_labels_count_and_the_reference_is_what_all_folds_scored_before(stored: Stored) -> None:
     """As of the newest fold's last test bar, so that stored predictions are an oracle for those that are made anew."""
     last = max(stored.scored["timestamp"].to_list())
-    bars = recent_bars(stored.panel, stored.spec, 12, until=last.date())
+    bars = recent_bars(stored.panel, stored.spec, 12, until=last.date(), dated=True)
     found = stored.record(bars).performance
     assert found is not None
     assert found["measure"] == "log_loss"
@@ -176,3 +176,19 @@ def test_features_without_enough_data_are_never_a_pass_and_another_part_without_
     found, reasons = judged("stable", "small", {"performance": part("insufficient_data")})
     assert found == "stable"
     assert reasons[1] == "performance cannot be judged: because insufficient_data"
+
+
+def test_a_symbol_that_a_bar_does_not_have_is_unobserved_and_not_missing() -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(size=(3, 1260, 2))
+    values[2, :1000] = np.nan
+    values[0, 1230:, 1] = np.nan
+    record = inputs_record(["a", "b"], values[:, :1200], values[:, 1200:], DriftSection(), stamps=None)
+    first, second = record.rows
+    assert first["missing_reference"] == first["missing_recent"] == second["missing_reference"] == 0.0
+    assert second["missing_recent"] == pytest.approx(30 / 180)
+    assert first["verdict"] == "stable"
+    assert record.over_time["psi"]["a"][-1] == pytest.approx(first["psi"])
+    alone = inputs_record(["a"], values[:1, :1200, 1:], values[:1, 1200:, 1:], DriftSection(), stamps=None)
+    assert alone.rows[0]["missing_recent"] == 0.5
+    assert alone.verdict == "retrain"

@@ -177,6 +177,26 @@ def test_files_of_other_rows_are_refused_with_counts_and_examples(tmp_path):
         blend(paths)
 
 
+@pytest.mark.parametrize("name", ["lgbm", "tft", "y"])
+def test_an_output_that_is_an_input_is_refused_and_the_input_stays(tmp_path, name):
+    paths = keyed(tmp_path, EXAMPLE)
+    before = paths[name].read_bytes()
+    (tmp_path / "d").mkdir()
+    (tmp_path / "link.json").symlink_to(paths[name])
+    for spelled in (paths[name], tmp_path / "d" / ".." / f"{name}.csv", tmp_path / "link.json"):
+        with pytest.raises(ConfigurationError, match=rf"--output .* would replace .*{name}.csv, which is read"):
+            blend(paths, output=spelled)
+    assert paths[name].read_bytes() == before
+
+
+@pytest.mark.parametrize("pull", [float("inf"), float("nan"), 1e300, -1.0])
+def test_a_pull_that_is_no_pull_is_refused_by_its_value(tmp_path, pull):
+    with pytest.raises(
+        ConfigurationError, match=f"--l2 {pull:g}, --horizon 1: expected a pull of 0 to 1e".replace("+", r"\+")
+    ):
+        blend(keyed(tmp_path, EXAMPLE), l2=pull)
+
+
 def test_no_source_at_all_is_refused(tmp_path):
     paths = keyed(tmp_path, EXAMPLE)
     with pytest.raises(ConfigurationError, match="name at least one of --lgbm-proba, --tft-proba, --sentiment-proba"):

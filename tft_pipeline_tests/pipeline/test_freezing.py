@@ -1,5 +1,6 @@
 """`tft snapshot`: bars from files, the generator and an exchange on loopback, frozen; and what it refuses."""
 
+import errno
 import json
 import os
 import subprocess
@@ -20,6 +21,7 @@ from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.minute_generator import generate_minute_bars
 from tft_pipeline.pipeline.bar_sources import SYNTHETIC_END
 from tft_pipeline.pipeline.freezing import freeze_bars
+from tft_pipeline.storage import artifacts
 from tft_pipeline.storage.exchange import Patience
 from tft_pipeline.storage.frozen import frozen_snapshot, known_snapshots
 from tft_pipeline.storage.layout import Layout
@@ -36,6 +38,9 @@ def normalised(bars: pl.DataFrame) -> pl.DataFrame:
 
 
 BARS = normalised(generate_minute_bars(("AAA", "BBB"), start=START.date(), days=3, seed=1))
+QUARTERS = BARS.filter((pl.col("symbol") == "BBB") & (pl.col("timestamp").dt.minute() % 15 == 0)).with_columns(
+    symbol=pl.lit("QUARTER")
+)
 OPENINGS = BARS.with_columns(pl.col("timestamp") - MINUTE)
 RECORDED = Path(os.environ.get("TFT_RECORDED_MINUTES", "no such file"))
 HASTE = Patience(attempts=3, first_wait_s=0.01, most_wait_s=0.01)
@@ -107,6 +112,31 @@ def test_the_last_days_up_to_the_newest_bar_are_kept(freeze, home, tmp_path):
     assert kept.equals(BARS.filter((pl.col("timestamp") > noon - timedelta(days=1)) & (pl.col("timestamp") <= noon)))
 
 
+def test_with_an_end_the_days_are_counted_from_it_and_bars_that_stop_before_are_said(freeze, home, tmp_path):
+    source = written(tmp_path, BARS)
+    found = freeze(source=source, days=2, end=datetime(2025, 3, 5, 12))
+    kept = frozen_snapshot(found["snapshot_id"], home)[1].bars
+    assert kept.equals(BARS.filter(pl.col("timestamp") > START + timedelta(days=2, hours=12)))
+    assert "the bars stop at 2025-03-04T00:00:00+00:00, before --end 2025-03-05T12:00:00+00:00" in found["notes"]
+    assert not any("before --end" in note for note in freeze(source=source, days=2, end=datetime(2025, 3, 4))["notes"])
+
+
+def test_a_symbol_of_longer_bars_among_closes_is_said(freeze, tmp_path):
+    found = freeze(source=written(tmp_path, pl.concat([BARS, QUARTERS])), days=3)
+    (doubt,) = found["notes"]
+    assert doubt.startswith("--interval is 1m, and bars of QUARTER stand 0:15:00 apart most often: ")
+
+
+def test_a_full_disk_freezes_nothing_and_says_so_in_a_line(freeze, home, tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(artifacts, "fsync_tree", full)
+    (reason,) = freeze(source=written(tmp_path, BARS))["failed"]
+    assert reason.endswith("takes no snapshot (No space left on device): make room there; nothing was frozen")
+    assert known_snapshots(home) == []
+
+
 def test_fewer_days_than_asked_for_are_said(freeze, tmp_path):
     assert "the source holds 3.0 of the 90 days that were asked for" in freeze(source=written(tmp_path, BARS))["notes"]
     assert not freeze(source=written(tmp_path, BARS), days=3)["notes"]
@@ -166,6 +196,21 @@ FAULTY: dict[str, tuple[pl.DataFrame, dict[str, Any], str]] = {
     "another interval": (BARS, {"interval": "5m"}, r"--interval is 5m .* 0:01:00 apart .* use --interval 1m"),
     "one bar": (BARS.head(1), {}, "no symbol has two bars"),
     "all later": (BARS, {"end": datetime(2020, 1, 1)}, "--end 2020-01-01.* the oldest bar closes after it"),
+    "a symbol without a name": (
+        BARS.with_columns(pl.col("symbol").replace("BBB", " ")),
+        {},
+        r"symbol is empty in \d+ of \d+ rows: .* name them",
+    ),
+    "a longer bar among openings": (
+        pl.concat([OPENINGS.filter(symbol="AAA"), QUARTERS]),
+        {"stamp": "open"},
+        r"--interval is 1m, and bars of QUARTER stand 0:15:00 apart most often: .* before it closed",
+    ),
+    "stopped before the period": (
+        BARS,
+        {"days": 1, "end": datetime(2026, 1, 1)},
+        r"AAA, BBB: no bar in the 1 days up to 2026-01-01T00:00:00\+00:00 \(the newest before closes at 2025-03-04T00:00",
+    ),
     "a symbol that ended": (
         BARS.filter((pl.col("symbol") == "AAA") | (pl.col("timestamp") < START + timedelta(hours=9))),
         {"days": 1},
@@ -218,6 +263,17 @@ def test_naive_times_are_placed_in_the_zone_that_is_named(freeze, home, tmp_path
             "--output x/y.parquet would change the bars of --source",
         ),
         ({"source": Path("x.csv"), "timezone": "Mars/Base"}, "--timezone 'Mars/Base' is no time zone"),
+        ({"synthetic": 1, "days": 5, "end": datetime(1, 1, 3)}, "--end 0001-01-03.* begins before the year 1"),
+        ({"source": Path("x.csv"), "end": datetime(1, 1, 3)}, "--end 0001-01-03.* begins before the year 1"),
+        (
+            {"synthetic": 1, "days": 5, "end": datetime(1970, 1, 3)},
+            "made-up bars from 1969-12-29 on: they begin in 1970",
+        ),
+        ({"synthetic": 1, "end": datetime(9999, 12, 31)}, "end before 2200"),
+        ({"synthetic": 1, "days": 1, "symbols": ("",)}, "symbol is empty in"),
+        ({"source": Path("x" * 5000)}, "--source x{80}: File name too long"),
+        ({"synthetic": 1, "output": Path("x" * 5000 + ".parquet")}, "--output x{80}: File name too long"),
+        ({"exchange": "binance", "exchange_url": "http://u:p@h"}, "--exchange-url names a user|--exchange needs ccxt"),
         ({"exchange": "no such"}, "--exchange 'no such'|--exchange needs ccxt"),
     ],
 )
@@ -303,7 +359,7 @@ def test_bars_of_an_exchange_are_frozen_with_what_did_not_come(freeze, home):
     assert bars.manifest["source"]["own_address"] is False
     assert "127.0.0.1" not in json.dumps(bars.manifest)
     folder = home.downloads(f"binance@127.0.0.1%3A{port}", "1m")
-    assert (folder / "BTCUSDT" / "2025-03-03.parquet").is_file()
+    assert len(list((folder / "BTC%2FUSDT").glob("2025-03-03.*.parquet"))) == 1
 
 
 def test_an_exchange_that_does_not_answer_is_a_failure_and_freezes_nothing(freeze, home):
@@ -336,7 +392,7 @@ def test_a_command_that_was_killed_goes_on_where_it_was(home, tmp_path):
         process.kill()
         process.communicate()
         (stored,) = (home.home / "downloads").rglob("*.parquet")
-        assert stored.name == "2025-03-01.parquet"
+        assert stored.name.startswith("2025-03-01.")
         before = stored.stat().st_mtime_ns
         server.asked.clear()
         found = command(*options, "--exchange-url", server.url, "--json")

@@ -14,14 +14,17 @@ from tft_pipeline.__main__ import app
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.findings import ReleaseRecord
 from tft_pipeline.domain.performance_targets import METRICS
+from tft_pipeline.pipeline.assets import release as release_asset
 from tft_pipeline.pipeline.commands import materialise_asset, run_experiment
 from tft_pipeline.pipeline.release_status import describe_status
 from tft_pipeline.pipeline.releasing import roll_back, target_rows
 from tft_pipeline.pipeline.runs import QUIET
 from tft_pipeline.storage.artifacts import read_artifact, read_version, write_artifact
-from tft_pipeline.storage.deployments import LOG_FILE, deployment_lock, deployments, linked_release
+from tft_pipeline.storage.deployment_log import LOG_FILE
+from tft_pipeline.storage.deployments import deployment_lock, deployments, linked_release
 from tft_pipeline.storage.experiments import claim_name
-from tft_pipeline.storage.releases import CARD_FILE, write_release
+from tft_pipeline.storage.fold_bundles import read_fold_bundle
+from tft_pipeline.storage.releases import CARD_FILE, DECISION_FILE, FACTS_FILE, write_release
 from tft_pipeline_tests.conftest import Workbench, write_experiment
 from tft_pipeline_tests.stored import stored_report
 
@@ -69,7 +72,7 @@ def test_a_rollback_answers_from_to_verdict_and_path_and_the_model_was_asked_onc
     assert -1.0 <= answer["smoke_prediction"] <= 1.0
     assert linked_release(models(bench)) == first
     assert deployments(models(bench))[-1].reason == "drawdown"
-    assert tft("rollback", "r-se", "--experiment", str(bench.file))[1]["to"] == second
+    assert tft("rollback", "r-second", "--experiment", str(bench.file))[1]["to"] == second
 
 
 def test_a_rollback_stays_when_a_run_is_resumed_with_nothing_changed(two) -> None:
@@ -110,8 +113,10 @@ def test_what_cannot_be_rolled_back_to_is_refused_with_exit_code_2(two) -> None:
     log = (models(bench) / LOG_FILE).read_bytes()
     refused = {
         ("1999-01-01",): "nothing was live at the end of 1999-01-01",
-        ("nonsense",): "no release is or begins with 'nonsense'",
+        ("nonsense",): "'nonsense' names no release",
         ("r-second",): "live already",
+        ("",): "'' names no release",
+        ("2025-1",): "'2025-1' names no release",
         ("previous", "lgbm"): "the one kind of model is 'tft'",
     }
     for arguments, words in refused.items():
@@ -162,6 +167,72 @@ def test_a_release_whose_hashes_hold_and_whose_model_does_not_answer_is_not_live
     assert "nothing was changed" in answer["failed"][0]
     assert linked_release(models(bench)) == second
     assert (models(bench) / LOG_FILE).read_bytes() == log
+
+
+def release_with_form(bench: Workbench, release_id: str, spoil: bool = False) -> None:
+    """Release the newest fold with its exported form; its card's latency is of that form."""
+    source = read_artifact(bench.layout.artifact("small", "production_fold", bench.folds()[-1]))
+    made = release_asset._decision(read_fold_bundle(source), "onnx_window", seed=0)
+    assert set(made) == {DECISION_FILE, FACTS_FILE}
+    if spoil:
+        facts = json.loads(made[FACTS_FILE])
+        facts["scaler"]["mean"] = [value + 1.0 for value in facts["scaler"]["mean"]]
+        made[FACTS_FILE] = json.dumps(facts).encode()
+    _, card = read_card(bench)
+    card["inference"] |= {"form": "onnx_window", "eager_p95_ci": [50.0, 61.23]}
+    write_release(models(bench), release_id=release_id, bundle=source, card=card, decision=made)
+
+
+def test_a_rollback_asks_the_exported_form_too_and_status_names_it_beside_eager_torch(two) -> None:
+    bench, _, _ = two
+    release_with_form(bench, "r-form")
+    release_again(bench, "r-last", bench.folds()[0])
+    _, answer = tft("rollback", "r-form", "--experiment", "small")
+    assert answer["asked"] == ["eager", "onnx_window"]
+    said = describe_status("small")["latency"]
+    assert said.startswith("onnx_window, p95 ")
+    assert said.endswith("; eager torch: at most 61.2 ms")
+    assert "does not carry" not in said
+
+
+def test_a_form_that_says_something_else_than_the_weights_is_not_live_again(two) -> None:
+    bench, _, _ = two
+    release_with_form(bench, "r-form", spoil=True)
+    release_again(bench, "r-last", bench.folds()[0])
+    answer = roll_back("small", "r-form")
+    assert "it is another network: nothing was changed" in answer["failed"][0]
+    assert linked_release(models(bench)) == "r-last"
+
+
+def test_the_asset_releases_the_form_of_its_card_and_nothing_more_for_eager_torch(finished, monkeypatch) -> None:
+    live, card = read_card(finished)
+    assert DECISION_FILE not in read_version(models(finished) / "versions" / live).files
+    asked = []
+
+    def made(fold: Any, form: str, *, seed: int) -> dict[str, bytes]:
+        asked.append((fold.key, form))
+        return {DECISION_FILE: b"network", FACTS_FILE: b"{}"}
+
+    monkeypatch.setattr(release_asset, "_decision", made)
+    result = materialise_asset(finished.file, "release", partition=None, downstream=False, report=print)
+    assert not result["failed"]
+    assert asked == [(finished.folds()[-1], card["inference"]["form"])]
+    assert DECISION_FILE in read_version(models(finished) / "versions" / str(linked_release(models(finished)))).files
+
+
+def test_a_damaged_log_is_set_aside_for_a_whole_id_and_the_answer_says_so(two) -> None:
+    bench, first, second = two
+    log = models(bench) / LOG_FILE
+    log.write_bytes(log.read_bytes().replace(b"release", b"reLease", 1))
+    code, answer = tft("rollback", "previous", "--experiment", "small")
+    assert code == 1
+    assert "line 1" in answer["failed"][0]
+    assert linked_release(models(bench)) == second
+    assert tft("status", "--experiment", "small")[0] == 1
+    code, answer = tft("rollback", first, "--experiment", "small")
+    assert (code, answer["to"]) == (0, first)
+    assert f"{LOG_FILE}.damaged-" in answer["note"]
+    assert tft("status", "--experiment", "small")[0] == 0
 
 
 def test_the_experiment_file_need_not_be_there_any_more(two) -> None:
@@ -278,6 +349,9 @@ def test_a_release_holds_its_targets_and_the_asset_shows_them(finished: Workbenc
     stored = json.loads((Path(record.path) / "performance_targets.json").read_text())
     assert stored == list(record.targets[:-1])
     accuracy = record.targets[0]
+    fitted = read_fold_bundle(read_artifact(finished.layout.artifact("small", "production_fold", record.fold))).fitted
+    on_validation = fitted.history[fitted.best_epoch]["validation_accuracy"]
+    assert f"it is {on_validation:.3f}; they chose" in accuracy["detail"]
     performance = json.loads((finished.artifact("oos_performance") / "report.json").read_text())
     assert accuracy["value"] == performance["direction"]["tft"]["accuracy"]
     with finished.instance() as instance:

@@ -1,8 +1,9 @@
 """The job of the UI, and what starts by itself: one request a day of new bars, one retrain a streak, and why."""
 
 import json
+import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import polars as pl
 import pytest
 
 from tft_pipeline.domain.findings import DriftRecord
-from tft_pipeline.pipeline.drift_facts import newest_model
+from tft_pipeline.pipeline.drift_facts import planned_models
 from tft_pipeline.pipeline.drift_watch import Memory, look
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.runs import QUIET, failure_of, materialise
+from tft_pipeline.pipeline.schedules import beside_no_whole_run
 from tft_pipeline.storage.artifacts import write_artifact
-from tft_pipeline.storage.locks import run_lock
+from tft_pipeline.storage.locks import RunLockedError, run_lock
 from tft_pipeline_tests.conftest import N_BARS, Workbench, business_days, random_bars, write_experiment
 
 NEWEST = "2021-08-10"
@@ -61,10 +63,10 @@ class Watch:
 
     def store(self, day: str, verdict: str = "stable", model: str | None = None) -> None:
         """As if the day had been evaluated."""
-        newest = newest_model(self.bench.graph)
+        newest = planned_models(self.bench.graph)
         assert newest is not None
         text = (self.bench.artifact("drift_report") / REPORT_FILE).read_text()
-        changes = {"verdict": verdict, "weights_sha256": model or newest[1]}
+        changes = {"verdict": verdict, "weights_sha256": model or newest.model}
         record = DriftRecord.model_validate_json(text).model_copy(update=changes)
 
         def fill(folder: Path) -> None:
@@ -219,7 +221,7 @@ def test_nights_wait_while_the_whole_graph_runs(watch: Watch) -> None:
     assert watch.days() == [day_of(N_BARS)]
 
 
-def test_so_many_significant_nights_ask_for_one_run_of_what_is_out_of_date(watch: Watch) -> None:
+def test_so_many_significant_nights_ask_for_one_run_once_it_would_add_a_fold(watch: Watch) -> None:
     watch.store(NEWEST, "retrain")
     for k, verdict in enumerate(["insufficient_data", "retrain"]):
         watch.bars(N_BARS + k + 1)
@@ -229,16 +231,69 @@ def test_so_many_significant_nights_ask_for_one_run_of_what_is_out_of_date(watch
     assert "1 without enough data do not count" in watch.said
     watch.bars(N_BARS + 3)
     watch.store(day_of(N_BARS + 2), "retrain")
+    assert watch.tick() == []
+    found = re.search(r"waits for (\d+) more bars", watch.said)
+    assert found is not None
+    n = N_BARS + 3 + int(found[1])
+    watch.bars(n - 1)
+    for k in range(N_BARS + 3, n):
+        watch.store(day_of(k), "retrain")
+    assert watch.tick() == []
+    assert "waits for 1 more bars" in watch.said
+    watch.bars(n)
     (request,) = watch.tick()
     assert request.job_name == "small_full_run"
     assert request.run_config == {"ops": {"small_drive": {"config": {"resume": True}}}}
-    assert f"{NEWEST} to {day_of(N_BARS + 2)}" in watch.said
     assert watch.tick() == []
-    assert "one streak asks once" in watch.said
+    assert "A retrain was requested at" in watch.said
     watch.launch(request, dg.DagsterRunStatus.FAILURE)
     watch.cursor = None
     assert watch.tick() == []
-    assert "one streak asks once" in watch.said
+    assert "it is tried again after 30 minutes" in watch.said
+    watch.bars(n + 1)
+    (night,) = watch.tick()
+    assert night.job_name == "small_drift_night", "a day that has no result is judged before anything is retrained"
+
+
+def test_a_damaged_night_is_said_and_judged_again(watch: Watch) -> None:
+    watch.bars(N_BARS + 1)
+    write_artifact(
+        watch.bench.layout.artifact("small", "drift_night", day_of(N_BARS)),
+        lambda folder: (folder / REPORT_FILE).write_text("{}"),
+    )
+    assert watch.days() == [day_of(N_BARS)]
+    assert f"The stored result of {day_of(N_BARS)} is damaged" in watch.said
+
+
+def test_a_fold_of_the_plan_without_a_model_lets_the_nights_wait(watch: Watch) -> None:
+    newest = watch.bench.folds()[-1]
+    (watch.bench.layout.artifact("small", "production_fold", newest) / "current").unlink()
+    watch.bars(N_BARS + 1)
+    assert watch.tick() == []
+    assert f"Folds {newest} of the plan have no model of it" in watch.said
+
+
+def test_a_day_that_a_person_judges_by_hand_is_not_asked_for(watch: Watch) -> None:
+    watch.bars(N_BARS + 1)
+    by_hand = dg.RunRequest(job_name="small_drift_night", tags={"dagster/partition": day_of(N_BARS)})
+    watch.launch(by_hand, dg.DagsterRunStatus.STARTED)
+    assert watch.tick() == []
+    assert f"{day_of(N_BARS)} is under way in run" in watch.said
+
+
+def test_a_cursor_with_naive_times_is_an_empty_memory(watch: Watch) -> None:
+    held = json.loads(watch.cursor or "")
+    held["asked"] = {NEWEST: "2021-08-11T03:00:00"}
+    assert Memory.read(json.dumps(held)) == Memory(said=("the cursor was not readable",))
+
+
+def test_a_night_never_runs_inside_a_whole_run_nor_a_whole_run_beside_it(finished: Workbench) -> None:
+    executor = beside_no_whole_run(finished.graph).executor_creation_fn(None)  # type: ignore[misc, arg-type]
+    lock = finished.layout.run_lock("small")
+    with run_lock(lock), pytest.raises(RunLockedError):
+        next(iter(executor.execute(None, None)))  # type: ignore[arg-type]
+    job = finished.definitions.resolve_job_def("small_drift_night")
+    assert job.executor_def.name == "beside_no_whole_run"
 
 
 def test_nights_against_an_older_model_are_no_streak_of_the_newest(watch: Watch) -> None:
@@ -277,6 +332,23 @@ def test_a_run_that_was_asked_for_refuses_to_do_a_day_again_and_a_persons_own_ru
     assert (watch.bench.layout.experiment("small") / "drift" / f"drift_{NEWEST}.json").is_file()
 
 
+def test_a_night_is_judged_by_the_newest_fold_tested_from_then_and_its_file_outlives_a_whole_run(
+    finished: Workbench,
+) -> None:
+    folds = finished.folds()
+    early = datetime.fromisoformat(folds[-1].removeprefix("f")) - timedelta(days=3)
+    assert early.weekday() < 5
+    with finished.instance() as instance:
+        for day in (str(early.date()), NEWEST):
+            assert materialise(finished.definitions, instance, [finished.graph.key("drift_night")], partition=day).ok
+        assert night_record(finished, str(early.date())).fold == folds[-2]
+        assert night_record(finished, NEWEST).fold == folds[-1]
+        report = finished.layout.experiment("small") / "drift" / f"drift_{NEWEST}.json"
+        before = report.read_bytes()
+        assert materialise(finished.definitions, instance, [finished.graph.key("drift_report")]).ok
+    assert report.read_bytes() == before
+
+
 @pytest.mark.slow
 def test_nights_find_a_shift_ask_for_a_retrain_and_start_anew_after_it(finished: Workbench) -> None:
     """Real runs: prices that only rise arrive, three nights see it, and the retrain adds a fold."""
@@ -305,10 +377,14 @@ def test_nights_find_a_shift_ask_for_a_retrain_and_start_anew_after_it(finished:
     assert [record.verdict for record in records] == ["retrain"] * 3
     assert [record.recent["last"][:10] for record in records] == days
     assert all((finished.layout.experiment("small") / "drift" / f"drift_{day}.json").is_file() for day in days)
+    assert watch.tick() == []
+    assert "A retrain would add no fold yet" in watch.said
+    arrive(N_BARS + 45)
+    for k in range(16, 45):
+        watch.store(day_of(N_BARS + k), "retrain")
     (retrain,) = watch.tick()
     assert retrain.job_name == "small_full_run"
     folds = finished.folds()
-    arrive(N_BARS + 45)
     assert watch.run(retrain) == ""
     assert len(finished.folds()) == len(folds) + 1
     watch.tick()

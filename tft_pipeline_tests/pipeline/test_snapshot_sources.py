@@ -15,12 +15,13 @@ import pytest
 from tft_pipeline.domain.bars import BarsError
 from tft_pipeline.domain.features import resolve_features
 from tft_pipeline.domain.minutes import MINUTE_COLUMNS
+from tft_pipeline.pipeline.assets.audit import minute_rows
 from tft_pipeline.pipeline.assets.features import feature_assets
 from tft_pipeline.pipeline.assets.snapshot import snapshot_assets, sources_sha256, taken_bars
 from tft_pipeline.pipeline.io_managers import io_managers
 from tft_pipeline.storage.artifacts import read_artifact
 from tft_pipeline.storage.experiments import read_experiment
-from tft_pipeline.storage.snapshots import MANIFEST_FILE, read_snapshot
+from tft_pipeline.storage.snapshots import MANIFEST_FILE, Snapshot, read_snapshot
 from tft_pipeline.storage.sources import source_sha256
 from tft_pipeline_tests.conftest import Workbench
 from tft_pipeline_tests.oracles.minute_bars import as_minutes, daily_bars, minute_bars
@@ -278,6 +279,31 @@ def test_a_source_that_is_not_there_is_named_with_its_key(
         taken_bars(read_experiment(bench.file))
     with pytest.raises(BarsError, match=message):
         sources_sha256(read_experiment(bench.file))
+
+
+def test_minutes_stamped_with_their_openings_give_the_bars_of_their_closes(workbench: Callable[..., Workbench]) -> None:
+    """The key has an effect on every column that it should, the manifest tells it, and the guards read as the snapshot does."""
+    bars = BARS.with_columns(pl.col("timestamp") - timedelta(minutes=85))  # where the next minute follows at once
+    bench = workbench(bars, SOURCES | {"data.minute_stamp": "open"})
+    write_sources(bench.folder, MINUTES.with_columns(pl.col("timestamp") - timedelta(minutes=1)))
+    by_opening = taken_bars(bench.graph.file)
+    snapshot = Snapshot(
+        bars=by_opening.bars, manifest={"source": by_opening.source, "minute_source": by_opening.minute_source}
+    )
+    read = minute_rows(bench.graph, snapshot)
+    assert read is not None
+    inside = read(by_opening.bars)
+    bench = workbench(bars, SOURCES)
+    assert not taken_bars(bench.graph.file).bars.equals(by_opening.bars), "openings taken for closes"
+    write_sources(bench.folder)
+    by_close = taken_bars(bench.graph.file)
+    assert by_opening.bars.equals(by_close.bars)
+    assert by_opening.minute_source is not None
+    assert by_close.minute_source is not None
+    assert (by_opening.minute_source["stamp"], by_close.minute_source["stamp"]) == ("open", "close")
+    first, last = bars["timestamp"].min(), bars["timestamp"].max()
+    expected = MINUTES.filter((pl.col("timestamp") > first) & (pl.col("timestamp") <= last))
+    assert inside.sort("symbol", "timestamp").equals(expected.sort("symbol", "timestamp"))
 
 
 def test_a_damaged_minute_file_is_refused(workbench: Callable[..., Workbench]) -> None:

@@ -108,6 +108,15 @@ def test_an_interval_that_the_bars_have_not_is_refused_where_it_is_added(workben
         taken_bars(bench.graph.file)
 
 
+def test_one_symbol_of_longer_bars_is_refused_where_the_interval_is_added(workbench: Callable[..., Workbench]) -> None:
+    """Its bars would count as known three hours before they closed, and the hours of the others hide it."""
+    bars = opened(hourly())
+    longer = (pl.col("symbol") == "AAA") | (pl.col("timestamp").dt.hour() % 4 == 0)
+    bench = workbench(bars.filter(longer), {**HOURLY, "data.stamp": "open", "data.min_bars": 50})
+    with pytest.raises(BarsError, match=r"bars of BBB stand 4:00:00 apart most often: .* known before it closed"):
+        taken_bars(bench.graph.file)
+
+
 @pytest.mark.skipif(not RECORDED.is_file(), reason="TFT_RECORDED_MINUTES names no file")
 def test_recorded_minutes_are_stamped_with_their_openings(workbench: Callable[..., Workbench]) -> None:
     bench = workbench(

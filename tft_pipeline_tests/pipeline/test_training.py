@@ -1,7 +1,7 @@
 """`tft train`: the file it writes, what it refuses, and that its whole graph runs."""
 
 import json
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,15 @@ import yaml
 from typer.testing import CliRunner
 
 from tft_pipeline.__main__ import app
+from tft_pipeline.domain.bars import normalise_bars
+from tft_pipeline.domain.drift import drift_report
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.pipeline import training
-from tft_pipeline.pipeline.training import train_on_snapshot
-from tft_pipeline.storage.experiments import read_experiment
+from tft_pipeline.pipeline.training import drift_days, train_on_snapshot
+from tft_pipeline.storage.experiments import claim_name, read_experiment
+from tft_pipeline.storage.frozen import write_frozen
 from tft_pipeline.storage.layout import Layout
+from tft_pipeline.storage.locks import RunLockedError, run_lock
 from tft_pipeline_tests.minute_experiment import frozen, minutes, write_template
 
 FLAGS: dict[str, Any] = {"lookback": 24, "hidden": 8, "epochs": 2, "patience": 1, "name": "tft_prod"}
@@ -41,6 +45,7 @@ def only_written(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         return {"failed": []}
 
     monkeypatch.setattr(training, "run_experiment", run)
+    monkeypatch.setattr(training, "next_steps", lambda *_: [])
     return files
 
 
@@ -51,7 +56,7 @@ def trained(snapshot: str, template: Path, **changes: Any) -> dict[str, Any]:
 def test_a_snapshot_is_trained_on_to_a_released_model_and_the_answer_says_what_came_of_it(
     home: Path, tmp_path: Path
 ) -> None:
-    snapshot = frozen(home, minutes(3, edge=0.3))
+    snapshot = frozen(home, minutes(2, edge=0.3))
     flags = ["--seq-len", "24", "--hidden", "8", "--max-epochs", "2", "--patience", "1", "--json", "--require-go"]
     arguments = ["train", "--snapshot", snapshot, "--template", str(write_template(tmp_path)), *flags]
     done = CliRunner().invoke(app, arguments)
@@ -74,7 +79,7 @@ def test_a_snapshot_is_trained_on_to_a_released_model_and_the_answer_says_what_c
     assert answer["latency_p95_ms"] == card["latency_ms"]["p95"]
     assert answer["drift"] == card["drift"]["verdict"]
     assert Path(answer["report"]).is_file()
-    assert any(line.startswith("tft drift") and snapshot in line for line in answer["next"])
+    assert any(line.startswith("tft drift") and f"{snapshot} --recent-days 1" in line for line in answer["next"])
     assert "production_fold" in done.stderr
     file = read_experiment(Path(answer["experiment_file"])).experiment
     assert len(card["train"]["folds"]) == 3
@@ -96,7 +101,7 @@ def test_the_written_file_is_an_experiment_of_its_own_and_says_what_made_it(
     assert only_written == [path]
     assert answer["experiment_file"] == str(path)
     text = path.read_text()
-    assert text.startswith(f"# Made by `tft train` from template.yaml for snapshot {snapshot}: ")
+    assert text.startswith(f'# Made by `tft train` from "template.yaml" for snapshot "{snapshot}": ')
     file = read_experiment(path)
     experiment = file.experiment
     assert file.source == home / "snapshots" / snapshot / "bars.parquet"
@@ -194,3 +199,93 @@ def test_the_templates_own_paths_and_dates_do_not_reach_the_file(
     data = yaml.safe_load(only_written[0].read_text())["data"]
     assert not {"start", "stamp", "minute_source"} & set(data)
     assert data["tables"][0]["source"] == str((tmp_path / "t.csv").resolve())
+
+
+GATE_OFF = "B\nlatency: {max_p95_ms: 100000.0}\n#"
+
+
+def test_a_symbol_that_breaks_a_line_is_no_configuration(home: Path, tmp_path: Path, only_written: list[Path]) -> None:
+    """A folder of a snapshot may come from elsewhere: the file's text is guarded too, not the bars alone."""
+    bars = normalise_bars(minutes(3), timezone=None, symbols=None, start=None, end=None, min_bars=1)
+    bars = bars.with_columns(pl.col("symbol").replace("BBB", GATE_OFF)).sort("symbol", "timestamp")
+    snapshot = write_frozen(Layout(home), bars, interval="1m", source={"name": "made up"})[1].snapshot_id
+    template = write_template(tmp_path).rename(tmp_path / "a\nseed: 9\n#.yaml")
+    trained(snapshot, template)
+    made = yaml.safe_load(only_written[0].read_text())
+    assert GATE_OFF in made["data"]["symbols"]
+    assert made["latency"] == yaml.safe_load(template.read_text())["latency"]
+    assert made["seed"] == 3
+
+
+def test_text_that_would_be_read_as_another_experiment_is_not_written(
+    home: Path, tmp_path: Path, only_written: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "_comment", lambda *_: "latency: {max_p95_ms: 100000.0}\n")
+    template = write_template(tmp_path)
+    content = yaml.safe_load(template.read_text())
+    del content["latency"]  # the key is stated once
+    template.write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigurationError, match="read as another experiment"):
+        trained(frozen(home, minutes(3)), template)
+    assert not only_written
+    assert not list((home / "trained").iterdir())
+
+
+def test_the_file_of_an_experiment_that_is_running_is_left_alone(
+    home: Path, tmp_path: Path, only_written: list[Path]
+) -> None:
+    snapshot, template = frozen(home, minutes(3)), write_template(tmp_path)
+    trained(snapshot, template)
+    before = only_written[0].read_bytes()
+    with run_lock(Layout(home).run_lock("tft_prod")), pytest.raises(ConfigurationError, match="another run works on"):
+        trained(snapshot, template, hidden=4)
+    assert only_written[0].read_bytes() == before
+    assert len(only_written) == 1
+
+
+def test_the_lock_is_held_from_the_writing_to_the_end_of_the_run(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, Any]] = []
+
+    def run(_path: Path, **options: Any) -> dict[str, Any]:
+        with pytest.raises(RunLockedError), run_lock(Layout(home).run_lock("tft_prod")):
+            pass
+        told.append(options)
+        return {"failed": ["stop here"]}
+
+    monkeypatch.setattr(training, "run_experiment", run)
+    trained(frozen(home, minutes(3)), write_template(tmp_path))
+    assert told[0]["locked"] is True
+
+
+def test_a_name_under_which_another_file_has_results_is_refused_before_anything_is_written(
+    home: Path, tmp_path: Path, only_written: list[Path]
+) -> None:
+    template = write_template(tmp_path)
+    claim_name(Layout(home).experiment("tft_prod"), template)
+    with pytest.raises(ConfigurationError, match="carries the same name"):
+        trained(frozen(home, minutes(3)), template)
+    assert not only_written
+    assert not (home / "trained").exists()
+
+
+@pytest.mark.parametrize("train_days", [4, 9, 14, 27, 60])
+def test_the_proposed_recent_days_are_the_most_that_the_drift_report_can_judge(train_days: int) -> None:
+    """Hourly bars; all ten days after the training are there."""
+    start = datetime.fromisoformat("2025-01-01T01:00:00+00:00")
+    stamps = pl.Series([start + timedelta(hours=hour) for hour in range((train_days + 10) * 24)])
+    days = drift_days(stamps, stamps[0], stamps[train_days * 24 - 1], needed=19)
+
+    def judged(days: int) -> bool:
+        values = pl.Series(range(len(stamps))).shuffle(seed=1).to_numpy().astype(float)
+        report = drift_report({"x": values[: train_days * 24]}, {"x": values[-days * 24 :]}, n_bins=2)
+        return report.verdict != "insufficient_data"
+
+    assert days == max((n for n in range(1, 8) if judged(n)), default=1)
+
+
+def test_fewer_bars_after_the_training_than_the_days_ask_for_are_what_counts() -> None:
+    start = datetime.fromisoformat("2025-01-01T01:00:00+00:00")
+    stamps = pl.Series([start + timedelta(hours=hour) for hour in range(12 * 24)])
+    assert drift_days(stamps, stamps[0], stamps[11 * 24 - 1], needed=19) == 7

@@ -12,7 +12,9 @@ from tft_pipeline.storage.atomic import (
     append_line,
     canonical_json,
     fsync_tree,
+    replace_file,
     replace_link,
+    same_file,
     stage_beside,
 )
 
@@ -145,3 +147,56 @@ def test_a_tree_with_folders_can_be_made_durable(tmp_path):
     fsync_tree(tmp_path)
     with pytest.raises(FileNotFoundError):
         fsync_tree(tmp_path / "absent")
+
+
+def test_a_file_is_replaced_whole_and_nothing_else_in_its_folder_is_touched(tmp_path):
+    for name in (".stage-of-somebody-else", ".stage-data"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "f").write_text("kept")
+        aged(tmp_path / name)
+    path = tmp_path / "a" / ("x" * 250 + ".txt")
+    for text in ("one", "two"):
+        replace_file(path, lambda staged, text=text: staged.write_text(text))
+        replace_file(tmp_path / "f.txt", lambda staged, text=text: staged.write_text(text))
+    assert path.read_text() == (tmp_path / "f.txt").read_text() == "two"
+    assert {each.name for each in tmp_path.iterdir()} == {".stage-of-somebody-else", ".stage-data", "a", "f.txt"}
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    assert (tmp_path / ".stage-data" / "f").read_text() == "kept"
+
+
+def test_a_writer_that_fails_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "f.txt"
+    path.write_text("before")
+
+    def write(staged: Path) -> None:
+        staged.write_text("half")
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        replace_file(path, write)
+    assert path.read_text() == "before"
+    assert [each.name for each in tmp_path.iterdir()] == ["f.txt"]
+
+
+def test_a_folder_or_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(OSError, match="no file"):
+            replace_file(tmp_path / name, lambda staged: staged.write_text("x"))
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "folder").is_dir()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_file_is_the_same_however_it_is_spelled(tmp_path):
+    (tmp_path / "d").mkdir()
+    one, other = tmp_path / "one.csv", tmp_path / "other.csv"
+    one.write_text("1")
+    other.write_text("1")
+    (tmp_path / "link.csv").symlink_to(one)
+    for spelled in (one, tmp_path / "d" / ".." / "one.csv", tmp_path / "link.csv"):
+        assert same_file(spelled, [other, one]) == one
+    assert same_file(tmp_path / "absent", [one, tmp_path / "absent"]) is None
+    assert same_file(other, [one]) is None
+    assert same_file(tmp_path / ("x" * 300), [one]) is None

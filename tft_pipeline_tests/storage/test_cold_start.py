@@ -11,9 +11,9 @@ import torch
 from tft_pipeline.model.export import lstm_onnx
 from tft_pipeline.model.forms import decide, decision_facts
 from tft_pipeline.model.lstm import LstmNetwork
-from tft_pipeline.storage import first_decision
+from tft_pipeline.storage import cold_start, first_decision
 from tft_pipeline.storage.artifacts import IntegrityError, write_artifact
-from tft_pipeline.storage.cold_start import cold_starts
+from tft_pipeline.storage.cold_start import ColdStartError, cold_starts
 from tft_pipeline.storage.first_decision import FACTS_FILE, MODEL_FILE, answer_once
 from tft_pipeline.storage.fold_bundles import FoldBundle, write_fold_bundle
 from tft_pipeline_tests.oracles.model_panels import NETWORK, random_panel, small_fit
@@ -96,3 +96,17 @@ def test_a_process_that_fails_and_one_that_decides_otherwise_are_named(bundle: F
     assert isinstance(other, LstmNetwork)
     with pytest.raises(RuntimeError, match="decide otherwise"):
         cold_starts(bundle, {"onnx_window": lstm_onnx(other, lookback=16)}, facts)
+
+
+@pytest.mark.parametrize("second", [float("nan"), float("inf"), 0.2])
+def test_positions_that_are_no_numbers_or_differ_are_refused(bundle: FoldBundle, monkeypatch, second: float) -> None:
+    answers = iter([0.1, second])
+    monkeypatch.setattr(cold_start, "_fresh_process", lambda form, folder: {"position": next(answers)})
+    with pytest.raises(ColdStartError, match="decide otherwise"):
+        cold_starts(bundle, {"onnx_window": b"made up"}, {})
+
+
+def test_a_process_that_does_not_end_is_named(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(cold_start, "LONGEST_S", 0.001)
+    with pytest.raises(ColdStartError, match=r"form eager did not decide within 0\.001 s"):
+        cold_start._fresh_process("eager", tmp_path)

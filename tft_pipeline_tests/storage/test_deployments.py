@@ -1,6 +1,7 @@
 """The log of deployments beside the link: complete after any death, and the link is what it says."""
 
 import errno
+import hashlib
 import json
 import subprocess
 import sys
@@ -10,12 +11,9 @@ import pytest
 
 from tft_pipeline.storage import deployments as module
 from tft_pipeline.storage.artifacts import IntegrityError
+from tft_pipeline.storage.deployment_log import ABANDONED, DONE, INTENT, LOG_FILE, entry_line
 from tft_pipeline.storage.deployments import (
-    ABANDONED,
-    DONE,
     FOUND,
-    INTENT,
-    LOG_FILE,
     RELEASE,
     ROLLBACK,
     VERSIONS,
@@ -43,7 +41,7 @@ def dying(step_function):
         return step_function(*arguments, **named)
     return run
 
-module._append, module.replace_link = dying(module._append), dying(module.replace_link)
+module.append_entry, module.replace_link = dying(module.append_entry), dying(module.replace_link)
 with module.deployment_lock(models):
     module.deploy(models, target, action="rollback", reason="dies", verdict="GO", weights_sha256="w", card_sha256="c")
 """
@@ -77,12 +75,79 @@ def lines(models: Path) -> list[dict]:
 def test_a_deployment_is_an_intent_then_an_outcome_with_the_same_words(models):
     rows = lines(models)
     assert [(row["sequence"], row["state"]) for row in rows] == [(1, INTENT), (1, DONE), (2, INTENT), (2, DONE)]
-    assert rows[2] | {"state": DONE} == rows[3]
+    assert rows[2] | {"state": DONE, "sha256": rows[3]["sha256"]} == rows[3]
     assert set(rows[3]) == {
         "sequence", "at", "action", "from", "to", "who", "reason", "verdict", "weights_sha256", "card_sha256", "state", "note",
+        "sha256",
     }  # fmt: skip
     assert (rows[3]["from"], rows[3]["to"]) == ("r1", "r2")
-    assert [entry.to_dict() for entry in deployments(models)] == [rows[1], rows[3]]
+    assert [
+        entry.to_dict() | {"sha256": row["sha256"]} for entry, row in zip(deployments(models), rows[1::2], strict=True)
+    ] == [
+        rows[1],
+        rows[3],
+    ]
+
+
+def test_each_line_is_hashed_with_the_hash_before_it(models):
+    previous = ""
+    for line in (models / LOG_FILE).read_text().splitlines():
+        row = json.loads(line)
+        stated = row.pop("sha256")
+        content = json.dumps(row, sort_keys=True)
+        assert stated == hashlib.sha256((previous + content).encode()).hexdigest()
+        previous = stated
+
+
+def test_any_flipped_bit_of_the_log_is_found_or_was_of_a_line_that_the_link_settles(models):
+    log = models / LOG_FILE
+    whole = log.read_bytes()
+    for at in range(0, len(whole) - 1, 7):
+        log.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+        with pytest.raises(IntegrityError, match=r"deployments\.jsonl, line \d"):
+            deployments(models)
+
+
+def test_blank_lines_at_the_end_are_no_damage_and_the_next_entry_ends_them(models):
+    log = models / LOG_FILE
+    whole = log.read_text()
+    log.write_text(whole + "\n \n")
+    assert len(deployments(models)) == 2
+    deployed(models, "r3")
+    assert log.read_text().startswith(whole + "{")
+    assert len(deployments(models)) == 3
+
+
+def test_while_another_deploys_its_intent_is_neither_abandoned_nor_found(models, monkeypatch):
+    seen = {}
+    real = module.replace_link
+
+    def looked_at(link: Path, target: str) -> None:
+        seen["before"] = deployments(models)
+        real(link, target)
+        seen["after"] = deployments(models)
+
+    monkeypatch.setattr(module, "replace_link", looked_at)
+    deployed(models, "r3")
+    assert [entry.state for entry in seen["before"]] == [DONE, DONE, INTENT]
+    assert [(entry.state, entry.action, entry.target) for entry in seen["after"]][2:] == [(DONE, RELEASE, "r3")]
+
+
+def test_what_changes_while_it_is_read_is_read_again(models, monkeypatch):
+    real, calls = module.read_log, []
+
+    def slow(folder: Path) -> list:
+        found = real(folder)
+        if not calls:
+            calls.append(1)
+            deployed(models, "r3")
+            calls.append(2)
+        return found
+
+    monkeypatch.setattr(module, "read_log", slow)
+    assert [(entry.action, entry.target, entry.state) for entry in deployments(models)] == [
+        (RELEASE, target, DONE) for target in ("r1", "r2", "r3")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -117,6 +182,25 @@ def test_a_deployer_killed_between_two_steps_is_reconciled_by_whoever_comes_next
     assert rows[-1]["from"] == live
     if state:
         assert "ended before it was written down" in rows[len(before) + 1]["note"]
+
+
+def log_of(models: Path, rows: list[dict]) -> None:
+    """Write the log anew with whole hashes."""
+    text, previous = "", ""
+    for row in rows:
+        line = entry_line({key: value for key, value in row.items() if key != "sha256"}, previous)
+        text, previous = text + line, json.loads(line)["sha256"]
+    (models / LOG_FILE).write_text(text)
+
+
+@pytest.mark.parametrize("change", [{"sequence": 9}, {"more": 1}, {"at": "2025-10-10T12:00:00"}])
+def test_an_entry_whose_hash_holds_and_that_is_none_of_this_log_is_refused(models, change):
+    rows = lines(models)
+    log_of(models, rows)
+    assert len(deployments(models)) == 2
+    log_of(models, [rows[0], rows[1], rows[2] | change])
+    with pytest.raises(IntegrityError, match="line 3"):
+        deployments(models)
 
 
 def test_a_link_that_was_moved_by_hand_is_an_entry_of_its_own(models):

@@ -1,7 +1,12 @@
 """Downloads from an exchange on loopback: days on disk, going on after a kill, gaps, the unfinished candle."""
 
+import errno
 import json
+import random
+import re
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -12,14 +17,18 @@ pytest.importorskip("ccxt", reason="the extra [exchanges] is not installed")
 
 from tft_pipeline.domain.bars import normalise_bars
 from tft_pipeline.domain.experiment import ConfigurationError
-from tft_pipeline.storage.downloads import GAPS_FILE, SCHEMA, Download, Step, download_bars
+from tft_pipeline.storage import stored_days
+from tft_pipeline.storage.downloads import GAPS_FILE, Download, Step, download_bars
 from tft_pipeline.storage.exchange import DownloadFailedError, Patience, open_exchange
 from tft_pipeline.storage.sources import read_source
+from tft_pipeline.storage.stored_days import SCHEMA, StoredDayError, write_day
 from tft_pipeline_tests import exchange_server as faults
 from tft_pipeline_tests.exchange_server import MINUTE_MS, ExchangeServer, at_ms, candle, serving
 
 HASTE = Patience(attempts=3, first_wait_s=0.01, most_wait_s=0.01)
 MINUTE = timedelta(minutes=1)
+MARKET = "BTC%2FUSDT"
+"""Folder of the market with the id BTCUSDT."""
 DAYS = ["2025-03-01", "2025-03-02", "2025-03-03"]
 
 
@@ -44,7 +53,14 @@ def download(
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """Names of all files, those of days without their checksum."""
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(re.sub(r"\.[0-9a-f]{64}\.parquet$", ".parquet", name) for name in names)
+
+
+def day_file(folder: Path, day: str = DAYS[-1]) -> Path:
+    (path,) = (folder / MARKET).glob(f"{day}.*.parquet")
+    return path
 
 
 def asked_days(server: ExchangeServer) -> list[str]:
@@ -71,7 +87,7 @@ def test_openings_become_closes_and_nothing_else_changes(server, tmp_path):
 
 def test_a_complete_day_is_one_file_and_is_never_asked_for_again(server, tmp_path):
     first = download(server, tmp_path)
-    assert files(tmp_path) == [f"BTCUSDT/{day}.parquet" for day in DAYS] + [f"BTCUSDT/{GAPS_FILE}"]
+    assert files(tmp_path) == [f"{MARKET}/{day}.parquet" for day in DAYS] + [f"{MARKET}/{GAPS_FILE}"]
     server.asked.clear()
     again = download(server, tmp_path)
     assert again.bars.equals(first.bars)
@@ -80,13 +96,13 @@ def test_a_complete_day_is_one_file_and_is_never_asked_for_again(server, tmp_pat
 
 def test_the_folder_of_a_symbol_is_a_source_of_bars(server, tmp_path):
     download(server, tmp_path)
-    assert read_source(tmp_path / "BTCUSDT").equals(by_loop("2025-03-01T00:00", "2025-03-04T00:00"))
+    assert read_source(tmp_path / MARKET).equals(by_loop("2025-03-01T00:00", "2025-03-04T00:00"))
 
 
 def test_the_unfinished_candle_is_left_out_and_the_day_that_goes_on_is_not_stored(server, tmp_path):
     found = download(server, tmp_path, days=1, end=None)
     assert found.bars.equals(by_loop("2025-03-03T02:10", "2025-03-04T02:10"))
-    assert files(tmp_path) == ["BTCUSDT/2025-03-03.parquet", f"BTCUSDT/{GAPS_FILE}"]
+    assert files(tmp_path) == [f"{MARKET}/2025-03-03.parquet", f"{MARKET}/{GAPS_FILE}"]
     server.now = "2025-03-04T02:15:00"
     server.asked.clear()
     later = download(server, tmp_path, days=1, end=None)
@@ -104,7 +120,7 @@ def test_a_day_is_stored_when_it_has_settled(server, tmp_path, now, stored):
 def test_a_period_that_begins_within_a_day_stores_the_whole_day(server, tmp_path):
     found = download(server, tmp_path, days=1, end="2025-03-03T10:00")
     assert found.bars.equals(by_loop("2025-03-02T10:00", "2025-03-03T10:00"))
-    assert read_source(tmp_path / "BTCUSDT").equals(by_loop("2025-03-02T00:00", "2025-03-04T00:00"))
+    assert read_source(tmp_path / MARKET).equals(by_loop("2025-03-02T00:00", "2025-03-04T00:00"))
 
 
 def test_an_end_in_the_future_is_now(server, tmp_path):
@@ -124,7 +140,7 @@ def test_a_download_that_was_killed_goes_on_where_it_was(server, tmp_path, after
 
     with pytest.raises(Killed):
         download(server, tmp_path, step=kill)
-    assert files(tmp_path) == [f"BTCUSDT/{day}.parquet" for day in DAYS[:after]]
+    assert files(tmp_path) == [f"{MARKET}/{day}.parquet" for day in DAYS[:after]]
     server.asked.clear()
     steps: list[Step] = []
     found = download(server, tmp_path, step=steps.append)
@@ -140,7 +156,7 @@ def test_a_download_that_failed_keeps_its_complete_days(server, tmp_path):
     server.faults.extend([None, None, *[faults.broken] * 3])
     with pytest.raises(DownloadFailedError, match="complete days are kept"):
         download(server, tmp_path)
-    assert files(tmp_path) == [f"BTCUSDT/{DAYS[0]}.parquet"]
+    assert files(tmp_path) == [f"{MARKET}/{DAYS[0]}.parquet"]
     assert download(server, tmp_path).bars.height == 3 * 1440
 
 
@@ -184,7 +200,7 @@ def test_gaps_are_counted_listed_and_never_filled(server, tmp_path):
         {"first": "2025-03-02T06:01:00+00:00", "bars": 1},
     ]
     assert (said["asked_from"], said["asked_until"]) == ("2025-03-01T00:00:00+00:00", "2025-03-04T00:00:00+00:00")
-    assert json.loads((tmp_path / "BTCUSDT" / GAPS_FILE).read_text()) == said
+    assert json.loads((tmp_path / MARKET / GAPS_FILE).read_text()) == said
 
 
 def test_a_gap_longer_than_a_page_ends_no_day(server, tmp_path):
@@ -203,7 +219,7 @@ def test_bars_that_stop_before_the_end_are_a_gap(server, tmp_path):
 
 def test_a_day_without_a_bar_is_asked_for_again(server, tmp_path):
     found = download(server, tmp_path, ("BTCUSDT", "ETHUSDT"))
-    assert files(tmp_path / "ETHUSDT") == ["2025-03-02.parquet", "2025-03-03.parquet", GAPS_FILE]
+    assert files(tmp_path / "ETH%2FUSDT") == ["2025-03-02.parquet", "2025-03-03.parquet", GAPS_FILE]
     assert found.gaps["ETHUSDT"]["first"] == "2025-03-02T06:01:00+00:00"
     assert found.gaps["ETHUSDT"]["asked_from"] == "2025-03-01T00:00:00+00:00"
     assert found.gaps["ETHUSDT"]["missing"] == 0
@@ -228,20 +244,134 @@ def test_an_unknown_symbol_is_refused_before_anything_is_asked(server, tmp_path)
     assert files(tmp_path) == []
 
 
-def test_a_file_that_is_no_day_of_bars_is_refused_with_what_to_do(server, tmp_path):
+def test_of_flipped_bits_of_a_stored_day_not_one_is_read(server, tmp_path):
     download(server, tmp_path, days=1)
-    path = tmp_path / "BTCUSDT" / "2025-03-03.parquet"
-    pl.DataFrame({"a": [1]}).write_parquet(path)
-    with pytest.raises(DownloadFailedError, match=r"2025-03-03.parquet has columns .*: delete it"):
+    path = day_file(tmp_path)
+    whole, stored = path.read_bytes(), by_loop("2025-03-03T00:00", "2025-03-04T00:00")
+    draw = random.Random(1)
+    silent = 0
+    for _ in range(30):
+        flipped = bytearray(whole)
+        flipped[draw.randrange(len(flipped))] ^= 1 << draw.randrange(8)
+        path.write_bytes(flipped)
+        with suppress(pl.exceptions.PolarsError):
+            silent += not pl.read_parquet(path).equals(stored)
+        with pytest.raises(
+            StoredDayError, match=r"2025-03-03\.[0-9a-f]{64}\.parquet is damaged: .*; delete it, and the day"
+        ):
+            download(server, tmp_path, days=1)
+    assert silent > 5, "the file format itself finds them"
+    path.unlink()
+    assert download(server, tmp_path, days=1).bars.equals(stored)
+
+
+@pytest.mark.parametrize(
+    ("bars", "words"),
+    [
+        (pl.DataFrame({"a": [1]}), r"has columns .*: delete it"),
+        (by_loop("2025-03-02T00:00", "2025-03-03T00:00"), "holds other bars than those of BTCUSDT on 2025-03-03"),
+        (by_loop("2025-03-03T00:00", "2025-03-04T00:01"), "holds other bars"),
+        (by_loop("2025-03-03T00:00", "2025-03-04T00:00").reverse(), "holds other bars .* sorted"),
+        (pl.concat([by_loop("2025-03-03T00:00", "2025-03-03T00:01")] * 2), "holds other bars"),
+        (by_loop("2025-03-03T00:00", "2025-03-04T00:00").with_columns(symbol=pl.lit("ETHUSDT")), "holds other bars"),
+    ],
+)
+def test_a_file_that_is_no_day_of_bars_is_refused_with_what_to_do(server, tmp_path, bars, words):
+    write_day(tmp_path / MARKET, date(2025, 3, 3), bars)
+    with pytest.raises(StoredDayError, match=words):
         download(server, tmp_path, days=1)
-    path.write_bytes(b"PAR1 but no more")
-    with pytest.raises(DownloadFailedError, match=r"cannot be read .*: delete it"):
+    assert server.asked == []
+
+
+def test_two_files_of_a_day_and_one_without_a_checksum_are_refused(server, tmp_path):
+    download(server, tmp_path, days=1)
+    path = day_file(tmp_path)
+    shutil.copy(path, path.with_name("2025-03-03.parquet"))
+    with pytest.raises(StoredDayError, match=r"has 2 files of 2025-03-03, .*; delete them"):
+        download(server, tmp_path, days=1)
+    path.unlink()
+    with pytest.raises(StoredDayError, match=r"2025-03-03\.parquet is damaged"):
         download(server, tmp_path, days=1)
 
 
-def test_a_symbol_may_be_asked_for_by_either_of_its_names(server, tmp_path):
-    download(server, tmp_path, days=1)
+def test_a_full_disk_is_a_line_and_keeps_what_was_stored(server, tmp_path, monkeypatch):
+    real = stored_days.fsync_tree
+    calls = []
+
+    def full(folder: Path) -> None:
+        calls.append(folder)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(folder)
+
+    monkeypatch.setattr(stored_days, "fsync_tree", full)
+    with pytest.raises(StoredDayError, match=rf"{MARKET} takes no file \(No space left on device\): make room"):
+        download(server, tmp_path)
+    assert files(tmp_path) == [f"{MARKET}/{DAYS[0]}.parquet"]
+    server.asked.clear()
+    assert download(server, tmp_path).bars.height == 3 * 1440
+    assert asked_days(server) == [day[5:] for day in DAYS[1:]]
+
+
+def empty(handler: object, _: faults.Rows) -> None:
+    faults.send(handler, [])  # type: ignore[arg-type]
+
+
+def holed(handler: object, rows: faults.Rows) -> None:
+    faults.send(handler, rows[:100] + rows[200:])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fault", [empty, holed])
+@pytest.mark.parametrize("page", [0, 1])
+def test_what_lacks_is_asked_for_twice_before_a_day_counts(server, tmp_path, fault, page):
+    server.faults.extend([*[None] * page, fault])
+    found = download(server, tmp_path, days=1)
+    assert found.bars.equals(by_loop("2025-03-03T00:00", "2025-03-04T00:00"))
+    assert found.gaps["BTCUSDT"]["missing"] == 0
+
+
+def test_what_lacks_twice_is_told_as_a_gap(server, tmp_path):
+    server.faults.extend([None, empty, None, empty])
+    found = download(server, tmp_path, days=1)
+    assert found.gaps["BTCUSDT"]["missing"] == 440
+    assert found.gaps["BTCUSDT"]["longest"] == [{"first": "2025-03-03T16:41:00+00:00", "bars": 440}]
+
+
+def test_a_bar_that_cannot_be_is_never_stored(server, tmp_path):
+    def zero(handler: object, rows: faults.Rows) -> None:
+        faults.send(handler, [[rows[0][0], *["0.0"] * 4, *rows[0][5:]], *rows[1:]])  # type: ignore[arg-type]
+
+    server.faults.extend([None, None, zero])
+    with pytest.raises(
+        DownloadFailedError, match=r"bars of BTCUSDT on 2025-03-02 that cannot be, .* not positive in 1 .*again later"
+    ):
+        download(server, tmp_path)
+    assert files(tmp_path) == [f"{MARKET}/{DAYS[0]}.parquet"]
+    assert download(server, tmp_path).bars.equals(by_loop("2025-03-01T00:00", "2025-03-04T00:00"))
+
+
+def test_what_lacks_at_the_beginning_is_missing_where_an_older_bar_shows_the_market(server, tmp_path):
+    server.absent = {at_ms("2025-03-02T00:00") + k * MINUTE_MS for k in range(90)}
+    unknown = download(server, tmp_path, days=2).gaps["BTCUSDT"]
+    assert (unknown["missing"], unknown["listed_before"]) == (0, False)
+    within = download(server, tmp_path / "other", days=1, end="2025-03-03T00:30").gaps["BTCUSDT"]
+    assert (within["missing"], within["listed_before"]) == (0, False)
+    server.absent = {at_ms("2025-03-02T00:30") + k * MINUTE_MS for k in range(60)}
+    of_one_day = download(server, tmp_path / "third", days=1, end="2025-03-03T00:40").gaps["BTCUSDT"]
+    assert (of_one_day["missing"], of_one_day["listed_before"]) == (50, True)
+    server.absent = {at_ms("2025-03-02T00:00") + k * MINUTE_MS for k in range(90)}
+    download(server, tmp_path, days=1, end="2025-03-02")  # the day before comes to lie on disk
+    known = download(server, tmp_path, days=2).gaps["BTCUSDT"]
+    assert (known["missing"], known["listed_before"]) == (90, True)
+    assert known["longest"] == [{"first": "2025-03-02T00:01:00+00:00", "bars": 90}]
+
+
+def test_a_market_has_one_name_and_one_folder_however_it_was_asked_for(server, tmp_path):
+    first = download(server, tmp_path, days=1)
     server.asked.clear()
     found = download(server, tmp_path, ("BTC/USDT",), days=1)
-    assert found.bars["symbol"].unique().to_list() == ["BTC/USDT"]
+    assert found.bars.equals(first.bars)
+    assert found.bars["symbol"].unique().to_list() == ["BTCUSDT"]
     assert server.asked == []
+    with pytest.raises(ConfigurationError, match="--symbols BTCUSDT and BTC/USDT are one market of binance"):
+        download(server, tmp_path, ("BTCUSDT", "BTC/USDT"))

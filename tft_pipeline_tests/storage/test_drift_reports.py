@@ -13,7 +13,7 @@ NOW = datetime(2024, 3, 9, 3, 0, tzinfo=UTC)
 KEYS = {
     "schema_version", "created_at", "experiment", "snapshot_id", "fold", "weights_sha256", "reference", "recent",
     "thresholds", "verdict", "reasons", "family_p_value", "n_null_windows", "features", "multivariate", "predictions",
-    "performance",
+    "performance", "shapes", "over_time",
 }  # fmt: skip
 
 
@@ -31,8 +31,11 @@ def test_a_report_has_the_same_keys_whatever_was_compared() -> None:
 
 def test_it_is_named_by_its_newest_recent_bar_and_by_today_where_bars_have_no_dates() -> None:
     dated = record(recent={"first": "2024-03-01T00:00:00+00:00", "last": "2024-03-08T15:59:00+00:00", "n_bars": 9})
-    assert report_name(dated, otherwise=date(2030, 1, 1)) == "drift_2024-03-08.json"
-    assert report_name(record(recent={"last": None}), otherwise=date(2030, 1, 1)) == "drift_2030-01-01.json"
+    assert report_name(dated, otherwise=date(2030, 1, 1), dated=False) == "drift_2024-03-08.json"
+    assert report_name(record(recent={"last": None}), otherwise=date(2030, 1, 1), dated=True) == "drift_2030-01-01.json"
+    midnight = record(recent={"last": "2024-03-09T00:00:00+00:00"})
+    assert report_name(midnight, otherwise=NOW.date(), dated=False) == "drift_2024-03-08.json"
+    assert report_name(midnight, otherwise=NOW.date(), dated=True) == "drift_2024-03-09.json"
 
 
 def test_the_same_day_again_replaces_the_file_and_leaves_nothing_else(tmp_path: Path) -> None:

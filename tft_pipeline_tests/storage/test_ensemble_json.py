@@ -1,6 +1,7 @@
 """The file in the guide's form."""
 
 import json
+import os
 
 import pytest
 
@@ -36,8 +37,17 @@ def test_writing_makes_folders_replaces_in_one_step_and_leaves_nothing_behind(tm
     assert [each.name for each in path.parent.iterdir()] == ["blend.json"]
 
 
+def test_what_else_lies_in_the_folder_stays_whatever_its_name_and_age(tmp_path):
+    other = tmp_path / ".stage-mine"
+    other.mkdir()
+    (other / "f").write_text("kept")
+    os.utime(other, (0, 0))
+    write_ensemble_json(record(), tmp_path / "ensemble.json")
+    assert (other / "f").read_text() == "kept"
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(ConfigurationError, match="is a folder; name the file"):
+    with pytest.raises(ConfigurationError, match=r"it is a folder.*name a file in another place"):
         write_ensemble_json(record(), tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="cannot be written"):

@@ -10,7 +10,7 @@ pytest.importorskip("ccxt", reason="the extra [exchanges] is not installed")
 
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.storage import exchange as module
-from tft_pipeline.storage.exchange import DownloadFailedError, Exchange, Patience, open_exchange
+from tft_pipeline.storage.exchange import DownloadFailedError, Exchange, Patience, host_of, open_exchange
 from tft_pipeline_tests import exchange_server as faults
 from tft_pipeline_tests.exchange_server import MINUTE_MS, ExchangeServer, at_ms, candle, serving
 
@@ -193,11 +193,85 @@ def open_with(**changes: object) -> Exchange:
         ({"url": "ftp://127.0.0.1"}, r"is not scheme and host"),
         ({"url": "http://127.0.0.1/api"}, r"is not scheme and host"),
         ({"url": ""}, r"--exchange-url '' is not scheme and host"),
+        *(
+            ({"url": url}, r"--exchange-url '.*' is not scheme and host")
+            for url in (
+                "https://a\\1b",
+                "https://a\\g<x>",
+                "https://a b",
+                "https://[::1",
+                "https://[::z]",
+                "https://a:99999",
+                "https://a:x",
+                "https://h?",
+                "https://h#",
+                "https://",
+                "https://-h",
+                f"https://{'h' * 300}",
+                "//h",
+            )
+        ),
     ],
 )
 def test_an_exchange_that_cannot_be_opened_is_refused_by_option(changes, words):
     with pytest.raises(ConfigurationError, match=words):
         open_with(**changes)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://user:S3CRET@host", "http://S3CRET@host:80", "https://x?a=S3CRET", "https://x#S3CRET"]
+)
+def test_a_secret_in_the_address_is_refused_and_not_repeated(url):
+    with pytest.raises(ConfigurationError, match="--exchange-url") as caught:
+        open_with(url=url)
+    assert "S3CRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://mirror.example", "mirror.example"),
+        ("https://Mirror.Example/", "mirror.example"),
+        ("http://127.0.0.1:8080", "127.0.0.1:8080"),
+        ("http://[::1]:80", "[::1]:80"),
+        ("http://my_host", "my_host"),
+    ],
+)
+def test_a_host_is_named_by_itself_and_its_port(url, host):
+    assert host_of(url) == host
+    opened = open_with(url=url)
+    assert set(addresses(opened._client.urls["api"])) == {url.partition(":")[0] + "://" + host}
+
+
+def addresses(nested: object) -> list[str]:
+    """Scheme and host of all addresses."""
+    if isinstance(nested, dict):
+        return [origin for value in nested.values() for origin in addresses(value)]
+    return ["/".join(str(nested).split("/")[:3])]
+
+
+def test_what_an_exchange_says_is_repeated_without_users_and_queries():
+    told = module._short(RuntimeError("binance GET https://me:S3CRET@h.example/api?key=S3CRET&b=1 failed? yes"))
+    assert told == "RuntimeError: binance GET https://h.example/api failed? yes"
+
+
+def test_a_market_that_shares_its_id_with_another_has_a_name_of_its_own(opened):
+    client = opened[0]._client
+    spot = client.markets["BTC/USDT"]
+    swap = {**spot, "symbol": "BTC/USDT:USDT", "spot": False, "swap": True}
+    lone = {**swap, "symbol": "ADA/USDT:USDT", "id": "ADAUSDT"}
+    before = client.markets, client.markets_by_id
+    client.markets = {**client.markets, "BTC/USDT:USDT": swap, "ADA/USDT:USDT": lone}
+    client.markets_by_id = {**client.markets_by_id, "BTCUSDT": [spot, swap], "ADAUSDT": [lone]}
+    try:
+        found = {name: opened[0].market(name) for name in ("BTCUSDT", *client.markets)}
+        assert found["BTCUSDT"] == found["BTC/USDT"] == ("BTC/USDT", "BTCUSDT")
+        assert found["BTC/USDT:USDT"] == ("BTC/USDT:USDT", "BTC/USDT:USDT")
+        assert found["ADA/USDT:USDT"] == opened[0].market("ADAUSDT") == ("ADA/USDT:USDT", "ADAUSDT")
+        for market, name in found.values():
+            assert opened[0].market(name) == (market, name), "a name that was given is found again"
+    finally:
+        client.markets, client.markets_by_id = before
 
 
 def test_without_ccxt_the_extra_and_the_other_sources_are_named(monkeypatch):

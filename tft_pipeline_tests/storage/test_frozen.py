@@ -102,6 +102,13 @@ def test_a_name_that_leads_elsewhere_names_no_snapshot(layout, named):
     assert f"snapshot {named!r} is neither an id below" in refusal(named, layout)
 
 
+@pytest.mark.parametrize("named", ["a" * 5000, f"x/{'a' * 5000}", "~nobody-of-that-name/x"])
+def test_a_name_that_no_file_can_have_is_refused_in_a_line(layout, named):
+    message = refusal(named, layout)
+    assert message.startswith(f"snapshot {named[:80]!r} cannot be looked for: ")
+    assert len(message) < 250
+
+
 @pytest.mark.parametrize("file", [BARS_FILE, MANIFEST_FILE, MANIFEST])
 def test_a_damaged_snapshot_is_refused_and_never_parsed(layout, file):
     folder = freeze(layout)

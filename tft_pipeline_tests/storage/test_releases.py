@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tft_pipeline.storage.artifacts import Artifact, ArtifactMissingError, IntegrityError, write_artifact
+from tft_pipeline.storage.deployment_log import LOG_FILE, entry_line
 from tft_pipeline.storage.deployments import (
-    LOG_FILE,
+    FOUND,
+    ROLLBACK,
     VERSIONS,
     DeploymentLockedError,
     deployment_lock,
@@ -18,7 +20,10 @@ from tft_pipeline.storage.deployments import (
 )
 from tft_pipeline.storage.releases import (
     CARD_FILE,
+    DECISION_FILE,
+    FACTS_FILE,
     TARGETS_FILE,
+    Release,
     RollbackRefusedError,
     current_release,
     deploy_problems,
@@ -134,7 +139,12 @@ def at(models: Path, moments: list[str]) -> None:
     """Date the log's entries: the clock is no part of what is tested."""
     log = models / LOG_FILE
     rows = [json.loads(line) for line in log.read_text().splitlines()]
-    log.write_text("".join(json.dumps(row | {"at": moments[row["sequence"] - 1]}) + "\n" for row in rows))
+    text, previous = "", ""
+    for row in rows:
+        del row["sha256"]
+        line = entry_line(row | {"at": moments[row["sequence"] - 1]}, previous)
+        text, previous = text + line, json.loads(line)["sha256"]
+    log.write_text(text)
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +190,12 @@ def test_a_date_names_what_was_live_at_its_end_rollbacks_counted(three):
     assert find_release(three, "2025-10-16", now=NOW) == "r1"
 
 
+def test_a_release_of_midnight_is_of_the_day_that_begins(three):
+    at(three, ["2025-10-10T12:00:00+00:00", "2025-10-12T00:00:00+00:00", "2025-10-14T12:00:00+00:00"])
+    assert find_release(three, "2025-10-11", now=NOW) == "r1"
+    assert find_release(three, "2025-10-12", now=NOW) == "r2"
+
+
 def test_the_sequence_orders_deployments_when_the_clock_went_back(three):
     at(three, ["2025-10-10T12:00:00+00:00", "2025-10-19T12:00:00+00:00", "2025-10-14T12:00:00+00:00"])
     assert find_release(three, "2025-10-19", now=NOW) == "r3"
@@ -191,11 +207,11 @@ def test_the_sequence_orders_deployments_when_the_clock_went_back(three):
     [
         ("2025-10-09", "nothing was live at the end of 2025-10-09 .* made live 2025-10-10T12.* r1, r2, r3"),
         ("2025-10-21", "has not begun"),
-        ("2025-02-30", "no release is or begins with '2025-02-30'"),
-        ("r", "3 releases begin with 'r'; .* r1, r2, r3"),
-        ("", "3 releases begin with ''"),
-        ("best", "no release is or begins with 'best'; .* r1, r2, r3"),
-        ("../r1", "no release is or begins with"),
+        ("2025-02-30", "'2025-02-30' names no release"),
+        ("r", "'r' names no release; name a whole date .* r1, r2, r3"),
+        ("", "'' names no release"),
+        ("best", "'best' names no release; .* r1, r2, r3"),
+        ("../r1", "names no release"),
     ],
 )
 def test_what_names_no_single_release_is_refused_with_what_there_is(three_once, wanted, match):
@@ -204,10 +220,21 @@ def test_what_names_no_single_release_is_refused_with_what_there_is(three_once, 
 
 
 def test_the_beginning_of_an_id_is_enough_where_only_one_has_it(three):
-    released(three, "s-long-name", "weights 4")
-    assert find_release(three, "s-lo", now=NOW) == "s-long-name"
-    released(three, "s-long", "weights 5")
-    assert find_release(three, "s-long", now=NOW) == "s-long", "a whole id is not ambiguous"
+    released(three, "2025-10-15T08-00-00Z-aaaa", "weights 4")
+    assert find_release(three, "2025-10-15T", now=NOW) == "2025-10-15T08-00-00Z-aaaa"
+    released(three, "2025-10-15T08-00-00Z", "weights 5")
+    assert find_release(three, "2025-10-15T08-00-00Z", now=NOW) == "2025-10-15T08-00-00Z", "a whole id is not ambiguous"
+    with pytest.raises(RollbackRefusedError, match="2 releases begin with '2025-10-15T'"):
+        find_release(three, "2025-10-15T", now=NOW)
+
+
+@pytest.mark.parametrize(
+    "wanted", ["2", "2025", "2025-", "2025-1", "2025-10", "2025-10-", "2025-10-1", "2025-W42-3", "2025-W42", "20251015"]
+)
+def test_a_piece_of_a_date_or_a_week_is_no_date_and_names_nothing(three, wanted):
+    released(three, "2025-10-15T08-00-00Z-aaaa", "weights 4")
+    with pytest.raises(RollbackRefusedError, match=f"{wanted!r} names no release; name a whole date"):
+        find_release(three, wanted, now=NOW)
 
 
 def test_the_one_before_leads_back_each_time_and_never_forth(three):
@@ -242,6 +269,111 @@ def test_a_rollback_swaps_every_fixed_name_and_writes_who_why_and_hashes(three):
     assert done.who
     assert deployments(three)[-1] == done
     assert deploy_problems(three) == []
+
+
+def test_without_the_link_the_one_before_is_the_one_that_was_live_last(three):
+    (three / VERSIONS / "current").unlink()
+    assert find_release(three, "previous", now=NOW) == "r3"
+    released(three, "r4", "weights 4")
+    assert find_release(three, "previous", now=NOW) == "r3", "the release after it replaced the last one that was live"
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_releasing_the_live_weights_again_does_not_end_a_rollback(three, k):
+    """The nightly run may come with any weights: those that were left stay held, and other ones end it."""
+    roll_back(three, "r2", reason="drawdown")
+    roll_back(three, "r1", reason="")
+
+    def again(release_id: str, weights: str) -> Release:
+        made = bundle(three.parent / "fold", weights)
+        return write_release(three, release_id=release_id, bundle=made, card={"verdict": "GO", "id": release_id})
+
+    same = again("same", "weights 1")
+    assert same.deployment is not None
+    assert same.note == "", "nothing was ended"
+    assert (again("later", f"weights {k}").deployment is None) is (k != 1)
+    assert again("other", "weights 4").note.startswith("ends the rollback of")
+    assert again("free", f"weights {k}").deployment is not None
+
+
+def test_weights_that_somebody_went_forth_to_again_are_not_held(three):
+    roll_back(three, "r2", reason="")
+    roll_back(three, "r3", reason="it was right")
+    for k, held in ((3, False), (2, True)):
+        made = bundle(three.parent / "fold", f"weights {k}")
+        again = write_release(three, release_id=f"again-{k}", bundle=made, card={"verdict": "GO"})
+        assert (again.deployment is None) is held, k
+
+
+def test_a_link_that_is_removed_by_hand_does_not_end_a_rollback(three):
+    roll_back(three, "r2", reason="drawdown")
+    (three / VERSIONS / "current").unlink()
+    for k, held in ((2, False), (3, True)):
+        made = bundle(three.parent / "fold", f"weights {k}")
+        again = write_release(three, release_id=f"again-{k}", bundle=made, card={"verdict": "GO"})
+        assert (again.deployment is None) is held, k
+
+
+def damage(models: Path) -> bytes:
+    log = models / LOG_FILE
+    content = log.read_bytes()
+    bad = content.replace(b"weights_sha256", b"weights_shb256", 1)
+    log.write_bytes(bad)
+    return bad
+
+
+def test_a_damaged_log_does_not_block_the_way_to_a_whole_id(three):
+    bad = damage(three)
+    for wanted in ("previous", "2025-10-10", "r"):
+        with pytest.raises(IntegrityError, match="line 1"):
+            find_release(three, wanted, now=NOW)
+    assert find_release(three, "r1", now=NOW) == "r1"
+    done = roll_back(three, "r1", reason="loses money", wanted="r1")
+    assert linked_release(three) == "r1"
+    (aside,) = three.glob(f"{LOG_FILE}.damaged-*")
+    assert aside.read_bytes() == bad
+    assert "line 1" in done.note
+    assert aside.name in done.note
+    found, rolled = deployments(three)
+    assert (found.action, found.target, found.sequence) == (FOUND, "r3", 1)
+    assert aside.name in found.reason
+    assert (rolled.action, rolled.source, rolled.target) == (ROLLBACK, "r3", "r1")
+    made = bundle(three.parent / "fold", "weights 3")
+    again = write_release(three, release_id="again", bundle=made, card={"verdict": "GO"})
+    assert again.deployment is None, "the manifest still says what was live"
+
+
+def test_a_damaged_log_stays_where_the_release_is_damaged_too(three):
+    bad = damage(three)
+    path = three / VERSIONS / "r1" / "network.json"
+    path.chmod(0o644)
+    path.write_text("[]")
+    with pytest.raises(IntegrityError, match=r"network\.json"):
+        roll_back(three, "r1", reason="", wanted="r1")
+    assert (three / LOG_FILE).read_bytes() == bad
+    assert linked_release(three) == "r3"
+
+
+def test_what_was_asked_for_is_found_again_under_the_lock(three):
+    target = find_release(three, "previous", now=NOW)
+    released(three, "r4", "weights 4")
+    log = (three / LOG_FILE).read_bytes()
+    with pytest.raises(RollbackRefusedError, match="previous meant r2 and means r3 now"):
+        roll_back(three, target, reason="", wanted="previous")
+    assert linked_release(three) == "r4"
+    assert (three / LOG_FILE).read_bytes() == log
+
+
+def test_the_timed_form_is_a_listed_file_of_the_release(three):
+    made = bundle(three.parent / "fold", "weights 4")
+    given = {DECISION_FILE: b"network", FACTS_FILE: b"{}"}
+    version = write_release(three, release_id="r4", bundle=made, card={}, decision=given).version
+    assert {name: version.path(name).read_bytes() for name in given} == given
+    path = version.folder / DECISION_FILE
+    path.chmod(0o644)
+    path.write_bytes(b"Network")
+    with pytest.raises(IntegrityError, match=r"decision\.onnx"):
+        current_release(three)
 
 
 def test_a_release_that_is_live_is_not_rolled_back_to(three):

@@ -83,6 +83,24 @@ def test_rows_that_cannot_be_used_are_named(tmp_path, rows, words):
     assert all(word in str(caught.value) for word in ["p.csv", *words]), caught.value
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        pl.Series("timestamp", ["1", "9" * 25]),
+        pl.Series("timestamp", [1, 2**63], dtype=pl.UInt64),
+        pl.Series("timestamp", ["1", str(2**63)]),
+    ],
+)
+def test_whole_numbers_that_cannot_be_ordered_are_refused_by_row(tmp_path, values):
+    frame = pl.DataFrame([values, pl.Series("symbol", ["A", "A"]), pl.Series("proba", [0.5, 0.5])])
+    frame.write_parquet(tmp_path / "p.parquet")
+    with pytest.raises(
+        ConfigurationError,
+        match=r"p.parquet: timestamp is a whole number beyond 9223372036854775807 in 1 of 2 rows \(first in row 2: 9",
+    ):
+        read_keyed(tmp_path / "p.parquet", "proba")
+
+
 def test_files_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"no such file"):
         read_keyed(tmp_path / "absent.csv", "proba")

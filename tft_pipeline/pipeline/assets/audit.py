@@ -185,7 +185,10 @@ def minute_rows(graph: ExperimentGraph, snapshot: Snapshot) -> Callable[[pl.Data
             return None
     except BarsError:  # moved or deleted since: the guard says that it could not be tried
         return None
-    return lambda bars: rows_inside(scan_source(path, key=MINUTES), bars, graph.experiment.data.timezone)
+    data = graph.experiment.data
+    return lambda bars: rows_inside(
+        scan_source(path, key=MINUTES), bars, data.timezone, opened_before=data.minutes_opened_before
+    )
 
 
 def counted(rows: Sequence[dict[str, Any]]) -> dict[str, int]:

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tft_pipeline.domain.bar_bootstrap import dense_bars
+from tft_pipeline.domain.bar_trials import effective_trials
 from tft_pipeline.domain.blending import BlendPart, blend_record
 from tft_pipeline.domain.classification import (
     break_even_accuracy,
@@ -47,8 +49,8 @@ def direction_statistics(
 
     Beside the keys of `describe_probabilities` a source has
         n_bars               distinct bars of its rows
-        accuracy_ci_bars     Wilson 95 % of the accuracy on n_bars trials: the rows of one bar move together and count as one;
-                             labels of several bars overlap, so that it is still too narrow where `horizon` > 1
+        trials               bars, fewer where labels of several bars overlap: see `bar_trials.effective_trials`
+        accuracy_ci_bars     Wilson 95 % of the accuracy on that many trials, for the rows of one bar move together
         break_even_accuracy  1/2 + c / (2 E|r|), c a bet's round trip, E|r| its mean move, both means over the rows; None where
                              no price moved
         reliability          what was said against what came, see `reliability_rows`; uncalibrated, intervals on bars
@@ -56,8 +58,8 @@ def direction_statistics(
     parts = [fold_probabilities(fold) for fold in folds.values()]
     labels = np.concatenate([y for _, y, _ in parts])
     rows = pl.concat([_labelled(fold).select("timestamp", "symbol", "label", "volatility") for fold in folds.values()])
-    bars = rows["timestamp"].to_physical().to_numpy()
-    n_bars = rows["timestamp"].n_unique()
+    bar = dense_bars(rows["timestamp"].to_physical().to_numpy())
+    n_bars = int(bar.max()) + 1
     even = _break_even(rows, position, horizon / bars_per_year)
     statistics: dict[str, Any] = {}
     for source in SOURCES:
@@ -66,11 +68,13 @@ def direction_statistics(
         if len(present) == len(parts):
             probability = np.concatenate(present)
             found = describe_probabilities(labels, probability)
+            trials = effective_trials((probability >= 0.5) == (labels == 1), bar, horizon=horizon)
             statistics[source] = found | {
                 "n_bars": n_bars,
-                "accuracy_ci_bars": wilson_interval(found["accuracy"] * n_bars, n_bars),
+                "trials": trials,
+                "accuracy_ci_bars": wilson_interval(found["accuracy"] * trials, trials),
                 "break_even_accuracy": even,
-                "reliability": reliability_rows(labels, probability, bars=bars),
+                "reliability": reliability_rows(labels, probability, bars=bar),
             }
     statistics["class_balance"] = {"pos": int(labels.sum()), "neg": int((1 - labels).sum())}
     return statistics

@@ -11,12 +11,13 @@ import dagster as dg
 import polars as pl
 
 from tft_pipeline.domain.findings import DriftRecord
+from tft_pipeline.domain.nights import fold_for
 from tft_pipeline.domain.reports import FeatureCatalogue, FoldPlanReport
-from tft_pipeline.pipeline.assets.evaluation import all_production_folds, newest_fold
+from tft_pipeline.pipeline.assets.evaluation import all_production_folds
 from tft_pipeline.pipeline.automation import on_all_folds
 from tft_pipeline.pipeline.drift_bars import NothingToCompareError, recent_bars
 from tft_pipeline.pipeline.drift_evaluation import SCORED, evaluate_drift
-from tft_pipeline.pipeline.drift_facts import NIGHT
+from tft_pipeline.pipeline.drift_facts import NIGHT, bars_are_dated, first_test_day
 from tft_pipeline.pipeline.drift_plots import drift_pictures
 from tft_pipeline.pipeline.drift_watch import refuse_a_second_run
 from tft_pipeline.pipeline.graph import ExperimentGraph
@@ -63,7 +64,7 @@ def drift_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     ) -> dg.Output[DriftRecord]:
         """Newest bars against those the newest fold's model learned from: inputs, outputs, errors; one row a feature."""
         record = _evaluated(graph, plan, folds, features, targets, catalogue, until=None)
-        return _told(graph, context, record)
+        return _told(graph, context, record, night=None)
 
     @dg.asset(
         key=graph.key(NIGHT),
@@ -85,11 +86,11 @@ def drift_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         targets: pl.DataFrame,
         catalogue: FeatureCatalogue,
     ) -> dg.Output[DriftRecord]:
-        """The same as of the end of one UTC day: bars after it are not there; one record a day."""
+        """The same as of the end of one UTC day: bars after it, and models tested from a later day on, are not there."""
         refuse_a_second_run(graph, context)
         day = date.fromisoformat(context.partition_key)
         record = _evaluated(graph, plan, folds, features, targets, catalogue, until=day)
-        return _told(graph, context, record)
+        return _told(graph, context, record, night=day)
 
     return [drift_report, drift_night]
 
@@ -108,22 +109,38 @@ def _evaluated(
     *,
     until: date | None,
 ) -> DriftRecord:
-    bundle, spec, settings = newest_fold(plan, folds), plan.specs[-1], graph.experiment.drift
+    settings, used = graph.experiment.drift, planned_folds(plan, folds)
+    tests = [first_test_day(graph, spec) for spec in plan.specs]
+    place = len(tests) - 1 if until is None else fold_for(until, tests)
+    if place is None:
+        raise dg.Failure(
+            f"drift: {until} is before the first test ({tests[0]}): every model was made with later bars, so none can judge it",
+            allow_retries=False,
+        )
+    spec = plan.specs[place]
+    bundle = used[spec.key]
     panel = panel_of(features, targets, catalogue, bundle.fitted.scaler.names)
     snapshot = graph.layout.artifact(graph.name, "snapshot") / CURRENT
     try:
-        bars = recent_bars(panel, spec, settings.recent_bars, until=until)
-        scored = pl.concat([fold.predictions.select(SCORED) for fold in planned_folds(plan, folds).values()])
+        bars = recent_bars(panel, spec, settings.recent_bars, until=until, dated=bars_are_dated(graph))
+        scored = pl.concat([fold.predictions.select(SCORED) for fold in used.values()])
         return evaluate_drift(panel, bundle, scored, settings, bars, snapshot_id=snapshot.resolve().name)
     except NothingToCompareError as error:
         raise dg.Failure(f"drift: {error}", allow_retries=False) from error
 
 
-def _told(graph: ExperimentGraph, context: dg.AssetExecutionContext, record: DriftRecord) -> dg.Output[DriftRecord]:
-    """The record as an output, and as a report in the experiment's folder."""
+def _told(
+    graph: ExperimentGraph, context: dg.AssetExecutionContext, record: DriftRecord, *, night: date | None
+) -> dg.Output[DriftRecord]:
+    """The record as an output, and as a report in the experiment's folder; there a night's stays before a whole run's."""
     now = utc_now()
-    path = drift_folder(graph.layout, graph.name) / report_name(record, otherwise=now.date())
-    write_report(path, report_of(record, experiment=graph.name, created_at=now))
+    name = report_name(record, otherwise=now.date(), dated=bars_are_dated(graph))
+    path = drift_folder(graph.layout, graph.name) / name
+    day = path.stem.removeprefix("drift_")
+    if night is None and (graph.layout.artifact(graph.name, NIGHT, day) / CURRENT).is_symlink():
+        context.log.info(f"{path} is the report of drift_night of {day} and stays")
+    else:
+        write_report(path, report_of(record, experiment=graph.name, created_at=now))
     context.log.info(f"drift {record.verdict}: {'; '.join(record.reasons)}")
     shown = {str(row["feature"]): float(row["psi"] or 0.0) for row in record.rows}
     largest = dict(sorted(shown.items(), key=lambda item: -item[1])[:MOST_BARS])

@@ -90,7 +90,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         },
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("4", "evaluation", "position", "data"),
+        code_version=graph.code_version("5", "evaluation", "position", "data"),
         automation_condition=on_all_folds(),
     )
     @measured(graph, "oos_performance")
@@ -164,7 +164,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         ins={"plan": plan_in, "folds": all_production_folds(graph)},
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("2", "ensemble.l2"),
+        code_version=graph.code_version("3", "ensemble.l2"),
         automation_condition=on_all_folds(),
     )
     @measured(graph, "ensemble_weights")

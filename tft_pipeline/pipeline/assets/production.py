@@ -123,7 +123,7 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
         partitions_def=graph.folds(PRODUCTION),
         io_manager_key="fold_bundles",
         group_name=group,
-        code_version="4",
+        code_version="5",
         automation_condition=on_content_change(),
         kinds={"pytorch", "lightgbm"},
     )

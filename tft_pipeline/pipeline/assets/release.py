@@ -38,10 +38,11 @@ from tft_pipeline.pipeline.plots import bar_picture
 from tft_pipeline.pipeline.releasing import current_deploy_target
 from tft_pipeline.pipeline.usage import resource_tables
 from tft_pipeline.storage.artifacts import read_artifact
+from tft_pipeline.storage.atomic import canonical_json
 from tft_pipeline.storage.deployments import DeploymentLockedError
 from tft_pipeline.storage.environment import environment_record, utc_now
 from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
-from tft_pipeline.storage.releases import CARD_FILE, WEIGHTS_FILE, write_release
+from tft_pipeline.storage.releases import CARD_FILE, DECISION_FILE, FACTS_FILE, WEIGHTS_FILE, write_release
 from tft_pipeline.storage.snapshots import Snapshot
 
 CARD_SECTIONS = (
@@ -76,7 +77,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         },
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("5", *CARD_SECTIONS),
+        code_version=graph.code_version("6", *CARD_SECTIONS),
         automation_condition=on_all_folds(),
     )
     def model_card(
@@ -149,7 +150,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         },
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("3", "evaluation.min_accuracy"),
+        code_version=graph.code_version("4", "evaluation.min_accuracy"),
         automation_condition=on_all_folds(),
     )
     def release(
@@ -162,7 +163,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         drift: DriftRecord,
         card: ModelCard,
     ) -> dg.Output[ReleaseRecord]:
-        """The newest fold's bundle, card and targets behind the `current` link; one record. NO-GO is a candidate."""
+        """The newest fold's bundle, its timed form, card and targets behind the `current` link; NO-GO is a candidate."""
         refuse_leaks(graph, audit, plan)
         refuse_outdated_verdict(graph, performance, plan)
         refuse_card_of_another_plan(card, plan)
@@ -182,8 +183,11 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             drift=drift,
             validation_accuracy=fold.fitted.history[fold.fitted.best_epoch].get("validation_accuracy"),
         )
+        decision = _decision(fold, str(card.card["inference"]["form"]), seed=graph.experiment.seed)
         try:
-            released = write_release(models, release_id=release_id, bundle=bundle, card=card.card, targets=targets)
+            released = write_release(
+                models, release_id=release_id, bundle=bundle, card=card.card, targets=targets, decision=decision
+            )
         except DeploymentLockedError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         folder = released.version.folder
@@ -216,6 +220,22 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         )
 
     return [model_card, release]
+
+
+def _decision(fold: FoldBundle, form: str, *, seed: int) -> dict[str, bytes]:
+    """Files of the form that the card's latency is of, where it has its own; held against eager torch before anything is
+    written."""
+    from tft_pipeline.model.released_form import EXPORTED, export_form
+    from tft_pipeline.model.smoke import BrokenModelError
+
+    wanted = next((name for name in EXPORTED if name == form), None)
+    if wanted is None:
+        return {}
+    try:
+        exported, facts = export_form(fold.fitted, wanted, seed=seed)
+    except BrokenModelError as error:
+        raise dg.Failure(f"{error}: materialise latency_benchmark again", allow_retries=False) from error
+    return {DECISION_FILE: exported, FACTS_FILE: canonical_json(facts).encode()}
 
 
 def _weights_picture(fold: FoldBundle) -> dg.MarkdownMetadataValue:

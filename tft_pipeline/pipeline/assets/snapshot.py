@@ -10,7 +10,7 @@ import polars as pl
 from tft_pipeline.domain.bars import BarsError, normalise_bars, publish_in_time
 from tft_pipeline.domain.content import json_sha256
 from tft_pipeline.domain.data_section import DataSection
-from tft_pipeline.domain.intervals import refusal_of_interval
+from tft_pipeline.domain.intervals import refusal_of_openings
 from tft_pipeline.domain.manifest import snapshot_manifest
 from tft_pipeline.domain.minutes import join_minutes
 from tft_pipeline.domain.tables import join_table, normalise_table
@@ -56,7 +56,7 @@ def snapshot_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.Sou
         deps=[graph.key("bars")],
         io_manager_key="snapshots",
         group_name=group,
-        code_version=graph.code_version("2", "data"),
+        code_version=graph.code_version("3", "data"),
         automation_condition=on_content_change(),
         kinds={"polars", "parquet"},
     )
@@ -142,15 +142,20 @@ def taken_bars(file: ExperimentFile) -> TakenBars:
             opened_before=data.opened_before,
         )
     )
-    refusal = refusal_of_interval(frame, data.interval) if data.stamp == "open" else None
+    refusal = refusal_of_openings(frame, data.interval) if data.stamp == "open" else None
     if refusal:  # added to an opening, a wrong length would place the close before the bar has seen it
         raise BarsError(f"data.stamp is open, which adds data.interval to each timestamp: {refusal}")
     _refuse_absent_markets(data, frame)
     record |= {"rows": raw.height, "stamp": data.stamp}
     minutes = None
     if file.minute_source is not None:
-        minutes = source_record(file.minute_source, key=MINUTES)
-        with_minutes = join_minutes(frame, scan_source(file.minute_source, key=MINUTES), timezone=data.timezone)
+        minutes = source_record(file.minute_source, key=MINUTES) | {"stamp": data.minute_stamp}
+        with_minutes = join_minutes(
+            frame,
+            scan_source(file.minute_source, key=MINUTES),
+            timezone=data.timezone,
+            opened_before=data.minutes_opened_before,
+        )
         frame = with_minutes.bars
         minutes |= with_minutes.about
     tables = []

@@ -231,8 +231,9 @@ def _direction_table(direction: Mapping[str, Any]) -> Html:
         Column("Brier", digits("brier")),
     ]
     note = paragraph(
-        "Rows of one bar move together, so the interval on bars is the one to believe; where labels look several bars ahead, "
-        "it is still too narrow. Break-even: accuracy at which equal bets, each opened and closed once, pay fee and slippage.",
+        "Rows of one bar move together, so the interval on bars is the one to believe; where labels look several bars ahead it "
+        "rests on fewer trials than bars. "
+        "Break-even: accuracy at which equal bets, each opened and closed once, pay fee and slippage.",
         kind="note",
     )
     return join([table(columns, rows, caption="Direction of the next move"), note])

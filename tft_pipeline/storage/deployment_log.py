@@ -1,0 +1,165 @@
+"""The file of the deployment log: one entry a line, each with a hash over itself and the line before it.
+
+    {"sequence": 1, "from": null, "to": ..., ..., "sha256": SHA-256(hash of the line before + the line without its hash)}
+
+It only ever grows. A line that was changed, lost or put between others breaks the chain from there on; lines lost at the end
+do not, and there the link speaks. Not here: what entries mean together with the link (`deployments`).
+"""
+
+import errno
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tft_pipeline.storage.artifacts import IntegrityError
+from tft_pipeline.storage.atomic import fsync_folder
+
+LOG_FILE = "deployments.jsonl"
+INTENT, DONE, ABANDONED = "intent", "done", "abandoned"
+_KEYS = {"source": "from", "target": "to"}
+_HASH = "sha256"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """One entry; in the file `source` is `from` and `target` is `to`.
+
+    Attributes:
+        sequence: 1, 2, ...; orders entries whatever the clock did.
+        at: ISO 8601, UTC: when it was decided, just before the link was swapped.
+        action: release, rollback or found.
+        source, target: release that was live before and that is after; None is none.
+        who: user of the system.
+        verdict: of the target's card.
+        weights_sha256, card_sha256: of the target's files.
+        state: done, abandoned, or intent while nobody wrote what became of it.
+        note: what the log's reader should know of this entry.
+    """
+
+    sequence: int
+    at: str
+    action: str
+    source: str | None
+    target: str | None
+    who: str
+    reason: str
+    verdict: str | None
+    weights_sha256: str | None
+    card_sha256: str | None
+    state: str = INTENT
+    note: str = ""
+
+    @property
+    def moment(self) -> datetime:
+        """`at` as a time."""
+        return datetime.fromisoformat(self.at)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, keys as in the file."""
+        return {_KEYS.get(name, name): value for name, value in asdict(self).items()}
+
+
+def read_log(models: Path) -> list[Deployment]:
+    """What the file says: one entry a sequence number, the outcome in place of its intent; a torn last line is none.
+
+    Raises:
+        IntegrityError: a line that is no entry, or not the one that was written there.
+    """
+    log = models / LOG_FILE
+    if not log.is_file():
+        return []
+    found: dict[int, Deployment] = {}
+    previous = ""
+    for number, line in enumerate(_whole(log.read_bytes()).splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            stated = row.pop(_HASH)
+            expected = _hash(row, previous)
+            entry = Deployment(**{name: row.pop(_KEYS.get(name, name)) for name in Deployment.__dataclass_fields__})
+            moment = entry.moment
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _damaged(log, number, f"not an entry of the log ({error})") from error
+        if stated != expected:
+            raise _damaged(log, number, f"its hash is {stated}, its content and the lines before it give {expected}")
+        if row or moment.tzinfo is None or entry.sequence not in (len(found), len(found) + 1):
+            raise _damaged(
+                log,
+                number,
+                f"entry {entry.sequence} after {len(found)} with unknown keys {sorted(row)}: a foreign line",
+            )
+        found[entry.sequence], previous = entry, stated
+    return list(found.values())
+
+
+def append_entry(models: Path, entry: Deployment) -> None:
+    """One line, on the disk when this returns; a disk that takes a part of it gets none. The file was read before, intact."""
+    log = models / LOG_FILE
+    new = not log.exists()
+    lines = [] if new else _whole(log.read_bytes()).splitlines()
+    line = entry_line(entry.to_dict(), json.loads(lines[-1])[_HASH] if lines else "").encode()
+    with log.open("ab", buffering=0) as stream:
+        before = stream.tell()
+        written = stream.write(line)
+        if written != len(line):
+            stream.truncate(before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(log))
+        os.fsync(stream.fileno())
+    if new:
+        fsync_folder(log.parent)
+
+
+def entry_line(row: dict[str, Any], previous: str) -> str:
+    """An entry as it stands in the file.
+
+    Args:
+        previous: hash of the line before; "" for the first.
+    """
+    return json.dumps(row | {_HASH: _hash(row, previous)}, sort_keys=True, allow_nan=False) + "\n"
+
+
+def end_torn_line(models: Path) -> None:
+    """Cut off what a writer that was killed, or a full disk, left of a line, and blank lines: they never were entries."""
+    log = models / LOG_FILE
+    if not log.is_file():
+        return
+    content = log.read_bytes()
+    whole = _whole(content)
+    if whole != content:
+        with log.open("r+b") as stream:
+            stream.truncate(len(whole))
+            os.fsync(stream.fileno())
+
+
+def set_log_aside(models: Path, at: datetime) -> Path:
+    """Rename the log, which stays for inspection; the next entry begins a new one."""
+    log = models / LOG_FILE
+    aside = log.with_name(f"{LOG_FILE}.damaged-{at.astimezone(UTC):%Y-%m-%dT%H-%M-%S-%fZ}")
+    os.rename(log, aside)
+    fsync_folder(models)
+    return aside
+
+
+def logs_set_aside(models: Path) -> list[str]:
+    """Names of the damaged logs, oldest first."""
+    return sorted(path.name for path in models.glob(f"{LOG_FILE}.damaged-*"))
+
+
+def _whole(content: bytes) -> bytes:
+    """Up to the last complete line that is not blank."""
+    lines = content[: content.rfind(b"\n") + 1].rstrip()
+    return lines + b"\n" if lines else b""
+
+
+def _hash(row: dict[str, Any], previous: str) -> str:
+    return hashlib.sha256((previous + json.dumps(row, sort_keys=True)).encode()).hexdigest()
+
+
+def _damaged(log: Path, number: int, why: str) -> IntegrityError:
+    return IntegrityError(
+        f"{log}, line {number}: {why}: the log is damaged, so what was live when and what was rolled back from is not known; "
+        "restore the file, or `tft rollback` to the whole id of a release, which sets the log aside"
+    )
