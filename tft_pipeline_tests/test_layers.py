@@ -77,7 +77,7 @@ def top(name: str) -> str:
 
 
 def imports_point_left(module: str, tree: ast.Module) -> list[str]:
-    """domain <- model <- storage <- pipeline <- definitions, cli <- __main__; only __main__ imports cli, nothing the other two."""
+    """domain <- model <- storage <- pipeline <- definitions, cli <- __main__; only __main__ imports cli."""
     own = layer_of(module)
     if own is None:
         return [f"line {n} imports {name}: the package itself imports nothing" for n, name in imports(tree)]
