@@ -43,7 +43,9 @@ def drift(
     limits = {"psi_threshold": psi_threshold, "js_threshold": js_threshold}
     if reference is not None and recent is not None and snapshot is None:
         if given:
-            raise ConfigurationError(f"{' and '.join(given)} speak of a snapshot, not of two files; leave them out")
+            raise ConfigurationError(
+                f"{' and '.join(given)} only with --snapshot, not with two files: leave out what does nothing"
+            )
         found = compare_files(reference, recent, output=output, **limits)
     elif snapshot is not None and reference is None and recent is None:
         found = compare_snapshot(experiment, snapshot, recent_days=recent_days, output=output, **limits)

@@ -32,7 +32,7 @@ def drift_pictures(record: DriftRecord) -> dict[str, dg.MarkdownMetadataValue]:
         windows = record.over_time
         found["psi_by_window"] = heat_picture(
             [[value or 0.0 for value in line] for line in windows["psi"].values()],
-            list(windows["psi"]),
+            [_plain(name) for name in windows["psi"]],
             _labels(windows["last"]),
             title=f"PSI by feature and window of {windows['window_bars']} bars; the last is the newest",
             label="PSI",
@@ -82,7 +82,7 @@ def _shapes(record: DriftRecord) -> dg.MarkdownMetadataValue:
                 )
             axes.text(column, -0.02, f"{edges[0]:.2g}", fontsize=6, ha="center", va="top")
             axes.text(column, 1.02, f"{edges[-1]:.2g}", fontsize=6, ha="center", va="bottom")
-        axes.set_xticks(range(len(shown)), [shape["feature"] for shape in shown], fontsize=7)
+        axes.set_xticks(range(len(shown)), [_plain(shape["feature"]) for shape in shown], fontsize=7)
         axes.tick_params(axis="x", pad=12)
         axes.set_xlim(-0.6, len(shown) - 0.4)
         axes.set_yticks([])
@@ -100,7 +100,9 @@ def _psi_over_time(record: DriftRecord) -> dg.MarkdownMetadataValue:
 
     def draw(axes: "Axes") -> None:
         for (name, values), colour in zip(lines.items(), LINE_COLOURS, strict=False):
-            axes.plot(range(len(values)), values, marker="o", markersize=3, linewidth=1.1, label=name, color=colour)
+            axes.plot(
+                range(len(values)), values, marker="o", markersize=3, linewidth=1.1, label=_plain(name), color=colour
+            )
         axes.axhline(MODERATE, color="#dd8452", linewidth=1.0, linestyle=":", label=f"moderate {MODERATE:g}")
         if limit is not None:
             axes.axhline(limit, color=LIMIT, linewidth=1.0, linestyle="--", label=f"large {limit:g}")
@@ -113,6 +115,11 @@ def _psi_over_time(record: DriftRecord) -> dg.MarkdownMetadataValue:
 
     title = f"PSI of windows of {windows['window_bars']} bars against the training bars; grey: recent"
     return picture(draw, title=title, height=3.4)
+
+
+def _plain(name: str) -> str:
+    """A name as it is: between dollars it would be read as a formula."""
+    return name.replace("$", r"\$")
 
 
 def _labels(stamps: list[Any]) -> list[str]:

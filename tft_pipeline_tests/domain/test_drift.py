@@ -85,7 +85,7 @@ def test_a_distance_that_is_not_defined_is_none_and_the_record_stays_json():
         None,
         None,
         0.0,
-        "stable",
+        "insufficient_data",
     )
     assert (still.ks, still.wasserstein, still.verdict) == (1.0, None, "retrain")
     assert endless.wasserstein is None
