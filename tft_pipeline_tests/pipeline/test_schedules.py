@@ -37,9 +37,12 @@ class Watch:
     def tick(self) -> list[dg.RunRequest]:
         """One tick; its explanation is kept in `said`."""
         with self.bench.instance() as instance:
-            context = dg.build_sensor_context(instance=instance, definitions=self.definitions, cursor=self.cursor)
             sensor = self.definitions.get_repository_def().get_sensor_def("small_drift_sensor")
-            data = sensor.evaluate_tick(context)
+            # closed before the instance is: a context may open one of its own
+            with dg.build_sensor_context(
+                instance=instance, definitions=self.definitions, cursor=self.cursor
+            ) as context:
+                data = sensor.evaluate_tick(context)
         self.cursor = data.cursor
         self.said = data.skip_message or " ".join(json.loads(data.cursor or "{}")["said"])
         return list(data.run_requests or ())
@@ -48,12 +51,12 @@ class Watch:
         """What the schedule asks for at 03:00."""
         with self.bench.instance() as instance:
             repository = self.definitions.get_repository_def()
-            context = dg.build_schedule_context(
+            with dg.build_schedule_context(
                 instance=instance,
                 scheduled_execution_time=datetime(2026, 1, 1, 3, tzinfo=UTC),
                 repository_def=repository,
-            )
-            data = repository.get_schedule_def("small_nightly_drift").evaluate_tick(context)
+            ) as context:
+                data = repository.get_schedule_def("small_nightly_drift").evaluate_tick(context)
         self.said = data.skip_message or ""
         return list(data.run_requests or ())
 
