@@ -122,5 +122,6 @@ def test_the_command_prints_json_or_words(file: Path) -> None:
 def test_a_bad_file_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tft_pipeline", "stats", str(tmp_path / "none.csv"), "--bars-per-year", "252"]
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"error: {tmp_path / 'none.csv'}: no such file; name a .csv or .parquet file of returns\n"
+    sentence = f"{tmp_path / 'none.csv'}: no such file; name a .csv or .parquet file of returns"
+    assert (done.returncode, json.loads(done.stdout)["error"]) == (2, sentence)
+    assert done.stderr == f"error: {sentence}\n"
