@@ -4,9 +4,12 @@ A decision is one window of one symbol, from raw features to a raw position: che
 in it: they are computed for all symbols at once when a bar closes.
 """
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from tft_pipeline.domain.latency import distribution, latency_figures
@@ -14,7 +17,7 @@ from tft_pipeline.domain.phases import LatencySection
 from tft_pipeline.model.fit import FittedFold
 from tft_pipeline.model.forms import BarSeries, OpenedForm, open_forms
 from tft_pipeline.model.isolation import single_thread
-from tft_pipeline.model.latency_load import MachineWatch, closed_loop, intended_starts, open_loop
+from tft_pipeline.model.latency_load import Call, Clock, MachineWatch, closed_loop, intended_starts, open_loop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +25,8 @@ class LatencyMeasurement:
     """Figures of one run; records are JSON-ready, milliseconds unless a name says otherwise.
 
     Attributes:
-        chosen: row of `forms` whose p95 has the smallest upper bound; the smallest p95 where no number of calls bounds it.
+        chosen: row of `forms` whose p95 had the smallest upper bound (the smallest p95 where no number of calls bounds it);
+            its figures are of calls made after the choice.
         forms: one row a timed form: form, chosen, difference, export_s, load_ms, first_decision_ms, figures and distribution of
             the closed loop.
         left_out: forms asked for and not timed, with the reason.
@@ -50,9 +54,9 @@ def benchmark_latency(fitted: FittedFold, settings: LatencySection, *, seed: int
     calls = {one.form.name: one.form for one in opened}
     watch = MachineWatch()
     with single_thread(), torch.inference_mode():
-        took = closed_loop(calls, warmup=settings.warmup, n=settings.n)
+        name, took = quickest(calls, warmup=settings.warmup, n=settings.n)
         rows = [_row(one, took[one.form.name] * 1e3) for one in opened]
-        chosen = min(rows, key=_bound)
+        chosen = next(row for row in rows if row["form"] == name)
         due = intended_starts(settings.n, rate_per_s=settings.rate_per_s, arrivals=settings.arrivals, seed=seed)
         loop = open_loop(calls[chosen["form"]], due)
         threads = torch.get_num_threads()
@@ -80,6 +84,21 @@ def benchmark_latency(fitted: FittedFold, settings: LatencySection, *, seed: int
     )
 
 
+def quickest(
+    calls: Mapping[str, Call], *, warmup: int, n: int, clock: Clock = time.perf_counter
+) -> tuple[str, dict[str, np.ndarray]]:
+    """The call whose p95 has the smallest upper bound, and (n,) seconds of each.
+
+    The least of several bounds is too low a bound: the luck of the calls is part of the choice. So the quickest is called n
+    times more, and its seconds are those; where it was the only one there was no choice, and no need.
+    """
+    took = closed_loop(calls, warmup=warmup, n=n, clock=clock)
+    name = min(took, key=lambda one: _bound(latency_figures(took[one])))
+    if len(took) > 1:
+        took |= closed_loop({name: calls[name]}, warmup=0, n=n, clock=clock)
+    return name, took
+
+
 def _row(opened: OpenedForm, took_ms: Any) -> dict[str, Any]:
     form = opened.form
     return {
@@ -93,7 +112,7 @@ def _row(opened: OpenedForm, took_ms: Any) -> dict[str, Any]:
     }
 
 
-def _bound(row: dict[str, Any]) -> tuple[bool, float]:
+def _bound(row: Mapping[str, Any]) -> tuple[bool, float]:
     """What forms are compared by: the upper bound of the p95; without one the p95 itself. All forms have as many calls."""
     upper = row["p95_ci"][1]
     return upper is None, row["p95"] if upper is None else upper

@@ -202,13 +202,20 @@ def _outputs(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Drift of what the newest model says, against its own test bars, and of how well the walk forward does, against all
     bars that were scored before; both end where the recent bars begin.
+
+    What the model says before its test counts nowhere: it was stopped early on some of these bars. For the walk forward they
+    are older models' test bars.
     """
-    said = {name: _placed(panel, scored, name, bars.recent.start) for name in ("raw_position", "probability")}
-    now = _said_now(panel, bundle, bars.recent)
+    n_recent, stop = bars.recent.stop - bars.recent.start, bars.recent.stop
+    tested = max(bars.recent.start, min(bars.test.start, stop))
+    said = {name: _placed(panel, scored, name, stop) for name in ("raw_position", "probability")}
+    now = predict_recent(panel, bundle, bars.recent)
     has_probability = bool(np.isfinite(now["probability"]).any())
     spoken = ("raw_position", "probability") if has_probability else ("raw_position",)
+    for name in said:
+        said[name][:, tested:] = now[name][:, tested - bars.recent.start :]
+        now[name][:, : tested - bars.recent.start] = np.nan
     own = slice(bars.test.start, max(bars.test.start, min(bars.test.stop, bars.recent.start)))
-    n_recent = bars.recent.stop - bars.recent.start
     predictions = prediction_drift(
         {name: np.concatenate([said[name][:, own], now[name]], axis=1).T for name in spoken},
         n_recent=n_recent,
@@ -219,17 +226,15 @@ def _outputs(
         min_null_windows=settings.min_null_windows,
     )
     # as of the last recent bar: a return is known one bar later, a label `horizon` bars later
-    stop = bars.recent.stop
     ahead = stop - 1 - np.arange(stop)
     if has_probability:
         measure: Measure = "log_loss"
         label = np.where(ahead >= bundle.fitted.horizon, panel.label[:, :stop], np.nan)
         up = np.where(np.isfinite(label), label > 0.0, np.nan)
-        worth = log_losses(np.concatenate([said["probability"], now["probability"]], axis=1), up)
+        worth = log_losses(said["probability"], up)
     else:
         measure = "portfolio_return"
-        position = np.concatenate([said["raw_position"], now["raw_position"]], axis=1)
-        weight = position * bundle.fitted.target_volatility / panel.volatility[:, :stop]
+        weight = said["raw_position"] * bundle.fitted.target_volatility / panel.volatility[:, :stop]
         worth = np.where(ahead >= 1, weight * panel.next_return[:, :stop], np.nan)
     performance = performance_drift(
         worth.T,
@@ -252,7 +257,7 @@ def _placed(panel: Panel, scored: pl.DataFrame, name: str, stop: int) -> np.ndar
     return grid
 
 
-def _said_now(panel: Panel, bundle: FoldBundle, recent: Span) -> dict[str, np.ndarray]:
+def predict_recent(panel: Panel, bundle: FoldBundle, recent: Span) -> dict[str, np.ndarray]:
     """(S, n) outputs of the model at the recent bars, from the bars up to each alone."""
     from tft_pipeline.model.inference import predict
 

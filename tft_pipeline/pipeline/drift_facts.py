@@ -65,9 +65,8 @@ def planned_models(graph: ExperimentGraph) -> PlannedModels | None:
         root = graph.layout.artifact(graph.name, "production_fold", spec.key)
         made_of = ""
         try:
-            if (
-                newest is None
-            ):  # one fold is verified to the last byte at each look; a night's run verifies all it reads
+            # one fold is verified to the last byte at each look; a night's run verifies all it reads
+            if newest is None:
                 newest = spec.key, read_artifact(root).files["weights.safetensors"]
             made_of = json.loads((root / CURRENT / "fold.json").read_text())["spec_sha256"]
         except (ArtifactMissingError, IntegrityError, OSError, ValueError, LookupError):

@@ -1,6 +1,7 @@
 """The latency benchmark times the decision that predictions are made of, in forms that say what eager torch says."""
 
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from tft_pipeline.model import forms as forms_module
 from tft_pipeline.model.fit import FittedFold
 from tft_pipeline.model.forms import BarSeries, decide, open_forms
 from tft_pipeline.model.inference import predict
-from tft_pipeline.model.latency import benchmark_latency
+from tft_pipeline.model.latency import benchmark_latency, quickest
 from tft_pipeline_tests.oracles.model_panels import NETWORK, TRAINING, random_panel, small_fit
 
 QUICK: dict[str, Any] = {"warmup": 1, "n": 20, "forms": (), "rate_per_s": 2000.0}
@@ -159,3 +160,21 @@ def test_the_compiled_form_says_what_eager_torch_says(fitted: FittedFold, lstm: 
         assert left_out == {}
         assert [form.form.name for form in opened] == ["eager", "compiled"]
         assert opened[1].difference <= 1e-5
+
+
+def test_the_quickest_is_judged_by_calls_that_had_no_part_in_its_choice() -> None:
+    now, made = [0.0], {"lucky": 0, "steady": 0}
+
+    def call(name: str) -> None:
+        made[name] += 1
+        # quick while forms are compared, slow ever after
+        now[0] += 2.0 if name == "steady" else 1.0 if made[name] <= 110 else 5.0
+
+    calls = {name: partial(call, name) for name in made}
+    name, took = quickest(calls, warmup=5, n=100, clock=lambda: now[0])
+    assert name == "lucky"
+    assert set(took["lucky"].tolist()) == {5.0}
+    assert set(took["steady"].tolist()) == {2.0}
+    assert made == {"lucky": 5 + 105 + 105, "steady": 5 + 105}
+    alone, took = quickest({"steady": calls["steady"]}, warmup=0, n=20, clock=lambda: now[0])
+    assert (alone, made["steady"]) == ("steady", 5 + 105 + 21), "one form is no choice"

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from tft_pipeline.domain.findings import DriftRecord
 from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.phases import DriftSection
 from tft_pipeline.domain.reports import FeatureCatalogue, FoldPlanReport, FoldSpec
+from tft_pipeline.pipeline import drift_evaluation as module
 from tft_pipeline.pipeline.drift_bars import Compared, NothingToCompareError, recent_bars, recent_since
 from tft_pipeline.pipeline.drift_evaluation import SCORED, evaluate_drift, inputs_record, judged
 from tft_pipeline.pipeline.io_managers import FRAME_FILE, REPORT_FILE
@@ -143,6 +144,31 @@ def test_only_resolved_labels_count_and_the_reference_is_what_all_folds_scored_b
     assert (found["n_recent"], found["n_reference"]) == (12, len(means) - 12)
     assert found["recent"] == pytest.approx(np.mean(means[-12:]), rel=1e-5)
     assert found["reference"] == pytest.approx(np.mean(means[:-12]), rel=1e-5)
+
+
+def test_bars_before_its_test_are_judged_by_older_models_and_not_by_the_one_that_was_stopped_on_them(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of the fourth bar of the newest test: the eight recent bars before are another fold's, or validation bars."""
+    first = datetime.fromisoformat(stored.spec.dates["test"]["first"])
+    start = stored.panel.calendar.index(first)
+    bars = recent_bars(stored.panel, stored.spec, 12, until=stored.panel.calendar[start + 3].date(), dated=True)
+    assert (bars.recent.start, bars.recent.stop, bars.test.start) == (start - 8, start + 4, start)
+    before = stored.record(bars)
+    honest = module.predict_recent
+
+    def lucky(*arguments: Any) -> dict[str, np.ndarray]:
+        made = honest(*arguments)
+        made["probability"][:, :8], made["raw_position"][:, :8] = 0.999, 1.0
+        return made
+
+    monkeypatch.setattr(module, "predict_recent", lucky)
+    assert stored.record(bars) == before
+    assert before.performance is not None
+    places = pl.DataFrame({"timestamp": stored.panel.calendar}).with_row_index("bar")
+    scored = stored.scored.join(places, on="timestamp").filter(pl.col("bar") < start + 4 - stored.bundle.fitted.horizon)
+    assert before.performance["n_recent"] == 12
+    assert before.performance["n_reference"] == scored["bar"].n_unique() - 12
 
 
 @pytest.mark.parametrize("key", ["n_bins", "psi_threshold", "js_threshold", "alpha", "min_null_windows"])

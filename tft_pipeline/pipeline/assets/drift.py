@@ -50,7 +50,7 @@ def drift_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         ins=read,
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("3", *(f"drift.{name}" for name in JUDGED_BY)),
+        code_version=graph.code_version("4", *(f"drift.{name}" for name in JUDGED_BY)),
         automation_condition=on_all_folds(),
     )
     @measured(graph, "drift_report")

@@ -130,7 +130,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         ins={"plan": plan_in, "folds": all_production_folds(graph)},
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("2", "latency"),
+        code_version=graph.code_version("3", "latency"),
         automation_condition=on_all_folds(),
     )
     @measured(graph, "latency_benchmark")
