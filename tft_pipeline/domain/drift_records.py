@@ -1,11 +1,19 @@
 """What a drift report holds: one row a feature and the verdict over them. Not here: how the figures come about (`drift`)."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from tft_pipeline.domain.verdict import json_ready
 
 Verdict = Literal["stable", "investigate", "retrain", "insufficient_data"]
+SHOWN = "information"
+"""In place of a verdict, in rows of records: a raw level, whose figures are shown and judged nowhere."""
+
+
+def judged_rows(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Rows of a record without the raw levels."""
+    return [row for row in rows if row.get("verdict") != SHOWN]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ The keys of the guide's example are a subset of this card and stand at the same 
 from datetime import datetime
 from typing import Any
 
+from tft_pipeline.domain.drift_records import judged_rows
 from tft_pipeline.domain.experiment import Experiment
 from tft_pipeline.domain.findings import DriftRecord, EnsembleWeights, LatencyBenchmark, LeakageAudit, OosPerformance
 from tft_pipeline.domain.latency import latency_reasons
@@ -176,9 +177,10 @@ def build_card(
             "verdict": drift.verdict,
             "n_reference": drift.n_reference,
             "n_recent": drift.n_recent,
-            "psi_max": max((row["psi"] for row in drift.rows if row["psi"] is not None), default=None),
+            "psi_max": max((row["psi"] for row in judged_rows(drift.rows) if row["psi"] is not None), default=None),
             "js_max": max(
-                (row["js_distance"] for row in drift.rows if row.get("js_distance") is not None), default=None
+                (row["js_distance"] for row in judged_rows(drift.rows) if row.get("js_distance") is not None),
+                default=None,
             ),
             "reasons": list(drift.reasons),
             "reference": drift.reference,

@@ -15,6 +15,7 @@ missed vetoes nothing by itself. Not here: the verdict (`verdict`), whether a dr
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tft_pipeline.domain.drift_records import judged_rows
 from tft_pipeline.domain.findings import DriftRecord, LatencyBenchmark, LeakageAudit, OosPerformance
 from tft_pipeline.domain.latency import EAGER, latency_reasons
 from tft_pipeline.domain.phases import DriftSection, EvaluationSection
@@ -161,7 +162,7 @@ def _drift(drift: DriftRecord, key: str, most: float) -> Row:
     calibrated = (
         f"judged by its size and against chance, the last {drift.n_recent} bars say {verdict.replace('_', ' ')}"
     )
-    scored = [row for row in drift.rows if row.get(key) is not None]
+    scored = [row for row in judged_rows(drift.rows) if row.get(key) is not None]
     if not scored:
         return _row(metric, target, None, None, source, f"no feature has a {name}; {calibrated}")
     largest = max(scored, key=lambda row: float(row[key]))

@@ -3,7 +3,7 @@
 Not here: the statistics, and the bars of a graph's own assets (`pipeline.assets.drift`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 from pydantic import ValidationError
 
+from tft_pipeline.domain.drift_records import SHOWN, judged_rows
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.findings import DriftRecord
 from tft_pipeline.domain.panel import Panel, build_panel
@@ -19,10 +20,11 @@ from tft_pipeline.domain.planning import SliceChangedError, slice_for
 from tft_pipeline.domain.reports import FeatureCatalogue, FoldPlanReport, FoldSpec
 from tft_pipeline.pipeline.assets.features import computed_features, computed_targets
 from tft_pipeline.pipeline.drift_bars import NothingToCompareError, recent_since
-from tft_pipeline.pipeline.drift_evaluation import SCORED, evaluate_drift, inputs_record
+from tft_pipeline.pipeline.drift_evaluation import evaluate_drift, inputs_record
 from tft_pipeline.pipeline.drift_facts import bars_are_dated
 from tft_pipeline.pipeline.drift_files import common_numbers, grid_of, in_short, numbers_of
 from tft_pipeline.pipeline.drift_plots import pictures_beside, write_pictures
+from tft_pipeline.pipeline.drift_said import SCORED
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.named import graph_named
@@ -241,15 +243,16 @@ def _answer(
         raise ConfigurationError(
             f"--output {path}: {error.strerror}; name a file in a folder that can be written"
         ) from error
-    ordered = sorted(record.rows, key=lambda row: -(row["psi"] or 0.0))
+    ordered = sorted(judged_rows(record.rows), key=lambda row: -(row["psi"] or 0.0))
     return {
         "verdict": record.verdict,
         "reasons": list(record.reasons),
         "most drifted": [_sentence(row) for row in ordered[:MOST_NAMED]],
+        "raw levels": [_sentence(row) for row in record.rows if row["verdict"] == SHOWN],
         "reference": _in_words(record.reference),
         "recent": _in_words(record.recent),
         "psi_max": ordered[0]["psi"] if ordered else None,
-        "js_max": max((row["js_distance"] for row in record.rows), default=None),
+        "js_max": max((row["js_distance"] for row in ordered), default=None),
         "left out": [f"{name}: {why}" for name, why in left_out.items()],
         "notes": notes,
         "report": str(path),
@@ -263,7 +266,7 @@ def _answer(
     }
 
 
-def _sentence(row: dict[str, Any]) -> str:
+def _sentence(row: Mapping[str, Any]) -> str:
     """One feature in words."""
     parts = [f"{row['feature']}: PSI {row['psi']:.3f}, JS distance {row['js_distance']:.3f}"]
     if row.get("ks") is not None:
@@ -272,6 +275,8 @@ def _sentence(row: dict[str, Any]) -> str:
         parts.append(f"moved {row['wasserstein']:.2f} reference deviations (Wasserstein)")
     if abs(row["missing_recent"] - row["missing_reference"]) > 0.01:
         parts.append(f"missing {row['missing_reference']:.0%} before, {row['missing_recent']:.0%} now")
+    if row["verdict"] == SHOWN:
+        return f"{', '.join(parts)}; shown, and judged nowhere: levels wander"
     p = row["psi_p_value_family"]
     chance = "no null to judge it by" if p is None else f"family-wise p {p:.3f}"
     return f"{', '.join(parts)}; {row['verdict'].replace('_', ' ')} ({chance})"

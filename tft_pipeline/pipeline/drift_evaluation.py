@@ -3,11 +3,11 @@
 Inputs are compared with the fold's training bars, as the model sees them (scaled with that fold's scaler); its outputs with
 those on its test bars, which it did not learn from; its errors with those of all folds, each on its own test bars.
 
-Here: the parts and the verdict over them. Not here: which bars (`pipeline.drift_bars`), the statistics (`domain.drift`,
-`domain.drift_outputs`, `model.two_sample`), assets, files.
+Here: the parts and the verdict over them. Not here: which bars (`pipeline.drift_bars`), what models said
+(`pipeline.drift_said`), the statistics (`domain.drift`, `model.two_sample`), assets, files.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -15,20 +15,20 @@ import numpy as np
 import polars as pl
 
 from tft_pipeline.domain.drift import DriftReport, drift_report
-from tft_pipeline.domain.drift_outputs import Measure, log_losses, performance_drift, prediction_drift
+from tft_pipeline.domain.drift_records import SHOWN
 from tft_pipeline.domain.drift_windows import histogram, psi_over_time, windows_over
+from tft_pipeline.domain.features.raw import LEVELS
 from tft_pipeline.domain.findings import DriftRecord
 from tft_pipeline.domain.folds import Span
 from tft_pipeline.domain.panel import Panel, rows_a_block
 from tft_pipeline.domain.phases import DriftSection
 from tft_pipeline.domain.verdict import json_ready
 from tft_pipeline.pipeline.drift_bars import Compared
+from tft_pipeline.pipeline.drift_said import outputs_drift
 from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
 
 MOST_SHOWN = 9
 """Features with pictures: those with the largest PSI."""
-SCORED = ("timestamp", "symbol", "raw_position", "probability")
-"""Columns of a fold's predictions that are read."""
 SIGNIFICANT = ("investigate", "retrain")
 
 
@@ -50,7 +50,7 @@ def evaluate_drift(
     scaler = bundle.fitted.scaler
     reference, recent = _inputs(panel, bundle, bars.train), _inputs(panel, bundle, bars.recent)
     observed = tuple(panel.observed[:, span.start : span.stop] for span in (bars.train, bars.recent))
-    predictions, performance = _outputs(panel, bundle, scored, bars, settings)
+    predictions, performance = outputs_drift(panel, bundle, scored, bars, settings)
     record = inputs_record(
         scaler.names,
         reference,
@@ -58,6 +58,7 @@ def evaluate_drift(
         settings,
         stamps=[panel.calendar[bar].isoformat() for span in (bars.train, bars.recent) for bar in range(*span)],
         observed=(observed[0], observed[1]),
+        levels=LEVELS,
         outputs={"predictions": predictions, "performance": performance},
     )
     about = {"fold": bundle.key, "weights_sha256": weights_sha256(bundle.fitted), "snapshot_id": snapshot_id}
@@ -72,6 +73,7 @@ def inputs_record(
     *,
     stamps: Sequence[str] | None,
     observed: tuple[np.ndarray, np.ndarray] | None = None,
+    levels: Collection[str] = (),
     outputs: Mapping[str, dict[str, Any]] = MappingProxyType({}),
 ) -> DriftRecord:
     """The record of two stretches of bars, of no model.
@@ -81,18 +83,29 @@ def inputs_record(
         stamps: of the reference bars, then of the recent ones; None where bars have no dates.
         observed: (S, N) and (S, n), which symbols have which bars; the others count nowhere. By default each one with a value,
             of a single symbol every bar.
+        levels: names whose rows are shown and judged nowhere: prices and volumes as they came, which wander. Where there is
+            no other feature they are judged.
         outputs: the parts `predictions` and `performance`, where there is a model.
     Raises:
         ValueError: see `drift.drift_report`.
     """
     first, second = observed or (_with_a_value(reference), _with_a_value(recent))
     seen = first.T, second.T
-    features = _features(names, reference, recent, seen, settings)
+    wanders = [name in levels for name in names]
+    wanders = [False] * len(names) if all(wanders) else wanders
+    apart = [[v for v in range(len(names)) if wanders[v] is own] for own in (False, True)]
+    judging, shown_only = ([names[v] for v in places] for places in apart)
+    kept = levelled = reference, recent
+    if any(wanders):  # else a copy of all values would be made
+        kept, levelled = ((reference[:, :, places], recent[:, :, places]) for places in apart)
+    features = _features(judging, *kept, seen, settings)
     detail = features.to_dict()
     rows = detail.pop("features")
+    if shown_only:
+        rows += [_unjudged(row) for row in _features(shown_only, *levelled, seen, settings).to_dict()["features"]]
     del detail["verdict"]
     detail |= {"n_bins": settings.n_bins, "min_null_windows": settings.min_null_windows}
-    parts = {"multivariate": _multivariate(names, reference, recent, settings), **outputs}
+    parts = {"multivariate": _multivariate(judging, *kept, settings), **outputs}
     verdict, reasons = judged(features.verdict, features.reason, parts)
     shown = sorted(rows, key=lambda row: -(row["psi"] or 0.0))[:MOST_SHOWN]
     chosen = {str(row["feature"]): list(names).index(row["feature"]) for row in shown}
@@ -197,75 +210,10 @@ def _multivariate(
     return dict(json_ready(found.to_dict()))
 
 
-def _outputs(
-    panel: Panel, bundle: FoldBundle, scored: pl.DataFrame, bars: Compared, settings: DriftSection
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Drift of what the newest model says, against its own test bars, and of how well the walk forward does, against all
-    bars that were scored before; both end where the recent bars begin.
-
-    What the model says before its test counts nowhere: it was stopped early on some of these bars. For the walk forward they
-    are older models' test bars.
-    """
-    n_recent, stop = bars.recent.stop - bars.recent.start, bars.recent.stop
-    tested = max(bars.recent.start, min(bars.test.start, stop))
-    said = {name: _placed(panel, scored, name, stop) for name in ("raw_position", "probability")}
-    now = predict_recent(panel, bundle, bars.recent)
-    has_probability = bool(np.isfinite(now["probability"]).any())
-    spoken = ("raw_position", "probability") if has_probability else ("raw_position",)
-    for name in said:
-        said[name][:, tested:] = now[name][:, tested - bars.recent.start :]
-        now[name][:, : tested - bars.recent.start] = np.nan
-    own = slice(bars.test.start, max(bars.test.start, min(bars.test.stop, bars.recent.start)))
-    predictions = prediction_drift(
-        {name: np.concatenate([said[name][:, own], now[name]], axis=1).T for name in spoken},
-        n_recent=n_recent,
-        n_bins=settings.n_bins,
-        psi_threshold=settings.psi_threshold,
-        js_threshold=settings.js_threshold,
-        alpha=settings.alpha,
-        min_null_windows=settings.min_null_windows,
-    )
-    # as of the last recent bar: a return is known one bar later, a label `horizon` bars later
-    ahead = stop - 1 - np.arange(stop)
-    if has_probability:
-        measure: Measure = "log_loss"
-        label = np.where(ahead >= bundle.fitted.horizon, panel.label[:, :stop], np.nan)
-        up = np.where(np.isfinite(label), label > 0.0, np.nan)
-        worth = log_losses(said["probability"], up)
-    else:
-        measure = "portfolio_return"
-        weight = said["raw_position"] * bundle.fitted.target_volatility / panel.volatility[:, :stop]
-        worth = np.where(ahead >= 1, weight * panel.next_return[:, :stop], np.nan)
-    performance = performance_drift(
-        worth.T,
-        measure=measure,
-        n_recent=n_recent,
-        alpha=settings.alpha,
-        min_null_windows=settings.min_null_windows,
-    )
-    return predictions.to_dict(), performance.to_dict()
-
-
-def _placed(panel: Panel, scored: pl.DataFrame, name: str, stop: int) -> np.ndarray:
-    """(S, stop) a column of out-of-sample predictions on the panel's grid, NaN where no fold scored a bar."""
-    bars = pl.DataFrame({"timestamp": panel.calendar[:stop], "bar": range(stop)}, schema_overrides={"bar": pl.Int64})
-    symbols = pl.DataFrame({"symbol": panel.symbols, "place": range(len(panel.symbols))})
-    bars = bars.with_columns(pl.col("timestamp").cast(scored.schema["timestamp"]))
-    known = scored.join(bars, on="timestamp").join(symbols, on="symbol")
-    grid = np.full((len(panel.symbols), stop), np.nan)
-    grid[known["place"].to_numpy(), known["bar"].to_numpy()] = known[name].fill_null(float("nan")).to_numpy()
-    return grid
-
-
-def predict_recent(panel: Panel, bundle: FoldBundle, recent: Span) -> dict[str, np.ndarray]:
-    """(S, n) outputs of the model at the recent bars, from the bars up to each alone."""
-    from tft_pipeline.model.inference import predict
-
-    if not panel.observed[:, recent.start : recent.stop].any():
-        nothing = np.full((len(panel.symbols), recent.stop - recent.start), np.nan)
-        return {"raw_position": nothing, "probability": nothing}
-    made = predict(bundle.fitted, panel.between(0, recent.stop), recent)
-    return {"raw_position": made.raw_position, "probability": made.probability}
+def _unjudged(row: dict[str, Any]) -> dict[str, Any]:
+    """A raw level's row: its sizes, and neither significance nor verdict, for its windows are not alike."""
+    unknown = dict.fromkeys(("psi_p_value", "psi_p_value_family", "ks_p_value"))
+    return row | unknown | {"verdict": SHOWN, "reason": "a raw level, which wanders: shown, and judged nowhere"}
 
 
 def _range(stamps: Sequence[str] | None, first: int, n_bars: int) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def next_steps(layout: Layout, experiment: Experiment, frozen: Snapshot) -> list
     return [
         f"tft bench --experiment {experiment.name}",
         f"tft drift --experiment {experiment.name} --snapshot {frozen.snapshot_id} --recent-days {days}",
-        "tft status",
+        f"tft status --experiment {experiment.name}",
     ]
 
 

@@ -11,13 +11,15 @@ import polars as pl
 import pytest
 
 from tft_pipeline.domain.drift import drift_report
+from tft_pipeline.domain.drift_records import judged_rows
 from tft_pipeline.domain.findings import DriftRecord
 from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.phases import DriftSection
 from tft_pipeline.domain.reports import FeatureCatalogue, FoldPlanReport, FoldSpec
-from tft_pipeline.pipeline import drift_evaluation as module
+from tft_pipeline.pipeline import drift_said as module
 from tft_pipeline.pipeline.drift_bars import Compared, NothingToCompareError, recent_bars, recent_since
-from tft_pipeline.pipeline.drift_evaluation import SCORED, evaluate_drift, inputs_record, judged
+from tft_pipeline.pipeline.drift_evaluation import evaluate_drift, inputs_record, judged
+from tft_pipeline.pipeline.drift_said import SCORED
 from tft_pipeline.pipeline.io_managers import FRAME_FILE, REPORT_FILE
 from tft_pipeline.pipeline.panels import panel_of
 from tft_pipeline.storage.artifacts import read_artifact
@@ -218,3 +220,27 @@ def test_a_symbol_that_a_bar_does_not_have_is_unobserved_and_not_missing() -> No
     alone = inputs_record(["a"], values[:1, :1200, 1:], values[:1, 1200:, 1:], DriftSection(), stamps=None)
     assert alone.rows[0]["missing_recent"] == 0.5
     assert alone.verdict == "retrain"
+
+
+def test_a_raw_level_is_shown_and_judged_nowhere_unless_there_is_nothing_else() -> None:
+    random = np.random.default_rng(1)
+    values = random.normal(size=(2, 1260, 3))
+    values[:, 1200:, 1] += 30.0
+    sides = values[:, :1200], values[:, 1200:]
+    names = ["ret_1m", "close", "sma_20_gap"]
+    assert inputs_record(names, *sides, DriftSection(), stamps=None).verdict == "retrain"
+    record = inputs_record(names, *sides, DriftSection(), stamps=None, levels={"close", "volume"})
+    assert record.verdict == "stable"
+    alone = inputs_record(
+        ["ret_1m", "sma_20_gap"], *(side[:, :, [0, 2]] for side in sides), DriftSection(), stamps=None
+    )
+    assert record.rows[:2] == alone.rows
+    assert record.multivariate == alone.multivariate
+    level = record.rows[2]
+    assert (level["feature"], level["verdict"]) == ("close", "information")
+    assert level["psi"] > 1.0
+    assert level["psi_p_value"] is level["psi_p_value_family"] is level["ks_p_value"] is None
+    assert judged_rows(record.rows) == list(alone.rows)
+    assert "close" in record.over_time["psi"]
+    only = inputs_record(["close"], *(side[:, :, [1]] for side in sides), DriftSection(), stamps=None, levels={"close"})
+    assert only.verdict == "retrain"

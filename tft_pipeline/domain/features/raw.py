@@ -24,3 +24,5 @@ RAW = tuple(
     )
     for name, units in (("close", "price"), ("volume", "units traded"))
 )
+LEVELS = frozenset(feature.name for feature in RAW)
+"""Levels wander: that the newest bars lie elsewhere than those before is how they are, and no drift."""

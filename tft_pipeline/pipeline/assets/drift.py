@@ -16,9 +16,10 @@ from tft_pipeline.domain.reports import FeatureCatalogue, FoldPlanReport
 from tft_pipeline.pipeline.assets.evaluation import all_production_folds
 from tft_pipeline.pipeline.automation import on_all_folds
 from tft_pipeline.pipeline.drift_bars import NothingToCompareError, recent_bars
-from tft_pipeline.pipeline.drift_evaluation import SCORED, evaluate_drift
+from tft_pipeline.pipeline.drift_evaluation import evaluate_drift
 from tft_pipeline.pipeline.drift_facts import NIGHT, bars_are_dated, first_test_day
 from tft_pipeline.pipeline.drift_plots import drift_pictures
+from tft_pipeline.pipeline.drift_said import SCORED
 from tft_pipeline.pipeline.drift_watch import refuse_a_second_run
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.outputs import content_output, table

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tft_pipeline.domain.drift_records import SHOWN, judged_rows
 from tft_pipeline.pipeline.report.charts import (
     ALERT,
     COLOURS,
@@ -44,7 +45,7 @@ def drift_section(records: ReportRecords) -> Section:
     """The verdict and what each part asks for, the bars that were compared, features, and four charts."""
     drift = records.drift
     scored = [row for row in drift.rows if figure_of(row, "psi", of=OF) is not None]
-    rows = sorted(scored, key=lambda row: -float(row["psi"]))
+    rows = sorted(scored, key=lambda row: (row.get("verdict") == SHOWN, -float(row["psi"])))
     finding = f"Drift: {drift.verdict.replace('_', ' ')} over the last {count(drift.n_recent)} bars."
     if rows:
         finding += f" {rows[0]['feature']} moved most, to a PSI of {decimal(rows[0]['psi'])}."
@@ -61,7 +62,8 @@ def drift_section(records: ReportRecords) -> Section:
             *(chart for chart in charts if chart is not None),
             paragraph(
                 "Features are compared as the model sees them, scaled by its scaler. A change counts only where it is large "
-                "and rarer than such windows of the training bars show by themselves, over all features together.",
+                "and rarer than such windows of the training bars show by themselves, over all features together. Raw levels "
+                "(prices, volumes) wander and are shown as information.",
                 kind="note",
             ),
         ),
@@ -131,11 +133,11 @@ def _sizes(records: ReportRecords, rows: Sequence[Mapping[str, Any]]) -> Chart |
         textposition="none",
         showlegend=False,
     )
-    beyond = sum(row["psi"] > limit for row in rows)
+    beyond, n_judged = sum(row["psi"] > limit for row in judged_rows(rows)), len(judged_rows(rows))
     judged = sum(row["verdict"] == "retrain" for row in rows)
     return Chart(
         anchor="chart-drift",
-        title=f"{beyond} of {len(rows)} features have a PSI above {limit:g}; for {judged} the change asks for a retrain",
+        title=f"{beyond} of {n_judged} features have a PSI above {limit:g}; for {judged} the change asks for a retrain",
         figure=figure(
             [trace],
             x=axis("PSI of the newest bars against training"),
