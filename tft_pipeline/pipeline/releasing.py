@@ -27,10 +27,10 @@ from tft_pipeline.storage.releases import (
     TARGETS_FILE,
     RollbackRefusedError,
     deploy_problems,
-    find_release,
     released_version,
 )
-from tft_pipeline.storage.releases import roll_back as switch_back
+from tft_pipeline.storage.rollback import find_release
+from tft_pipeline.storage.rollback import roll_back as switch_back
 
 MODEL = "tft"
 """The one kind of model that is released."""
@@ -50,7 +50,7 @@ def go_back(name: str, models: Path, to: str, *, model: str, reason: str) -> dic
 
     Args:
         name: of the experiment, for the answer.
-        to: date, `previous`, or a release id or a beginning longer than a date (`storage.releases.find_release`).
+        to: date, `previous`, or a release id or a beginning longer than a date (`storage.rollback.find_release`).
         reason: for the log.
     Returns:
         experiment, from, to, verdict (of the target's card), deployed_at, path, smoke_prediction, asked (the forms that gave
