@@ -11,13 +11,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "tft_pipeline"
-LAYERS = {"domain": 0, "model": 1, "storage": 2, "pipeline": 3, "definitions": 4, "cli": 4, "__main__": 5}
+LAYERS = {"domain": 0, "model": 1, "storage": 2, "live": 3, "pipeline": 4, "definitions": 5, "cli": 5, "__main__": 6}
 ENTRIES = {"definitions", "cli", "__main__"}
 """Nothing imports them, but __main__ its commands."""
 DAGSTER = ("pipeline", "definitions")
 HEAVY = {
     "torch", "lightning", "pytorch_lightning", "pytorch_forecasting", "mlflow", "optuna", "matplotlib", "lightgbm", "sklearn",
-    "arch", "plotly", "ccxt",
+    "arch", "plotly", "ccxt", "vectorbt", "backtesting", "freqtrade", "pandas", "jsonschema",
 }  # fmt: skip
 DOMAIN_LIBRARIES = {"numpy", "polars", "scipy", "pydantic", "arch"}
 OUTSIDE_WORLD = {
@@ -77,7 +77,7 @@ def top(name: str) -> str:
 
 
 def imports_point_left(module: str, tree: ast.Module) -> list[str]:
-    """domain <- model <- storage <- pipeline <- definitions, cli <- __main__; only __main__ imports cli."""
+    """domain <- model <- storage <- live <- pipeline <- definitions, cli <- __main__; only __main__ imports cli."""
     own = layer_of(module)
     if own is None:
         return [f"line {n} imports {name}: the package itself imports nothing" for n, name in imports(tree)]

@@ -1,0 +1,1 @@
+"""A release inside other people's frameworks, one file each. Not here: signals and weights."""
