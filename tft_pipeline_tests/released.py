@@ -1,11 +1,24 @@
 """Releases of made-up fold bundles, and a log whose clock is set by hand."""
 
+import hashlib
 import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tft_pipeline.storage.artifacts import Artifact, write_artifact
+from tft_pipeline.storage.atomic import canonical_json
+from tft_pipeline.storage.deploying import deploy_release
 from tft_pipeline.storage.deployment_log import LOG_FILE, entry_line
-from tft_pipeline.storage.releases import write_release
+from tft_pipeline.storage.releases import (
+    CARD_FILE,
+    GATE_FILE,
+    TARGETS_FILE,
+    WEIGHTS_FILE,
+    Release,
+    copy_verified,
+    write_version,
+)
 
 
 def bundle(root: Path, text: str = "one") -> Artifact:
@@ -16,8 +29,100 @@ def bundle(root: Path, text: str = "one") -> Artifact:
     return write_artifact(root, fill)
 
 
+def gate_file(release_id: str, weights_sha256: str, failed: Sequence[str] = ()) -> dict[str, Any]:
+    """A gate file of three gates; those in `failed` say no."""
+
+    def row(name: str) -> dict[str, Any]:
+        verdict = "fail" if name in failed else "not_applicable" if name == "challenger" else "pass"
+        return {
+            "name": name,
+            "value": 1.5,
+            "threshold": 1.0,
+            "verdict": verdict,
+            "why": f"{name} was measured",
+            "source": "made up",
+            "override": None,
+        }
+
+    return {
+        "schema_version": 1,
+        "release_id": release_id,
+        "created_at": "2025-10-10T12:00:00+00:00",
+        "fold": "f2025-10-01",
+        "weights_sha256": weights_sha256,
+        "passed": not failed,
+        "gates": [row(name) for name in ("bundle", "sharpe", "challenger")],
+        "override": None,
+    }
+
+
+def write_candidate(
+    models: Path,
+    *,
+    release_id: str,
+    bundle: Artifact,
+    card: dict[str, Any],
+    files: Mapping[str, bytes] | None = None,
+    failed: Sequence[str] = (),
+    gated: bool = True,
+) -> Artifact:
+    """A version that is not deployed.
+
+    Args:
+        files: more of them.
+        failed: gates that say no.
+        gated: False leaves the gate file out.
+    """
+
+    def fill(folder: Path) -> None:
+        copy_verified(bundle, folder)
+        (folder / CARD_FILE).write_text(canonical_json(card))
+        (folder / TARGETS_FILE).write_text("[]\n")
+        if gated:
+            document = gate_file(release_id, bundle.files[WEIGHTS_FILE], failed)
+            (folder / GATE_FILE).write_text(canonical_json(document))
+        for name, content in (files or {}).items():
+            (folder / name).write_bytes(content)
+
+    return write_version(models, release_id=release_id, fill=fill)
+
+
+def files_of(release_id: str, text: str, failed: Sequence[str] = ()) -> Callable[[Path], None]:
+    """What fills a small version: weights, card, its rendering and gate file."""
+
+    def fill(folder: Path) -> None:
+        weights = f"weights {text}".encode()
+        (folder / WEIGHTS_FILE).write_bytes(weights)
+        document = gate_file(release_id, hashlib.sha256(weights).hexdigest(), failed)
+        card = {"verdict": "NO-GO", "status": "candidate", "gates": document["gates"], "release_id": release_id}
+        (folder / CARD_FILE).write_text(canonical_json(card))
+        (folder / "model_card.md").write_text("# candidate\n")
+        (folder / GATE_FILE).write_text(canonical_json(document))
+
+    return fill
+
+
+def write_release(
+    models: Path,
+    *,
+    release_id: str,
+    bundle: Artifact,
+    card: dict[str, Any],
+    files: Mapping[str, bytes] | None = None,
+) -> Release:
+    """A version that passed its gates, deployed as a run does."""
+    write_candidate(models, release_id=release_id, bundle=bundle, card=card, files=files)
+    return deploy_release(models, release_id, reason="release of the newest fold", automatic=True)
+
+
 def released(models: Path, release_id: str, text: str, verdict: str = "NO-GO") -> None:
     write_release(models, release_id=release_id, bundle=bundle(models.parent / "fold", text), card={"verdict": verdict})
+
+
+def candidate(models: Path, release_id: str, text: str, failed: Sequence[str] = ()) -> Artifact:
+    """A version of made-up weights that waits."""
+    made = bundle(models.parent / "fold", text)
+    return write_candidate(models, release_id=release_id, bundle=made, card={"verdict": "NO-GO"}, failed=failed)
 
 
 def at(models: Path, moments: list[str]) -> None:

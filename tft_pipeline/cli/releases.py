@@ -28,11 +28,22 @@ def rollback(
     finish(roll_back(experiment, to, model=model, reason=reason), as_json)
 
 
-def status(experiment: ExperimentOption = TRAINED, as_json: JsonOption = False) -> None:
-    """Say what is live, what it was judged, and how it stands against the performance targets.
+def status(
+    experiment: ExperimentOption = TRAINED,
+    at: Annotated[
+        str | None,
+        typer.Option(help="say what was live then: a date (its end, UTC) or an ISO time, UTC without a zone"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is live, what it was judged, and how it stands against the performance targets; or what was live at a time.
 
     Exit code 1 where the live version is not what was released; nothing released is news, not a failure.
     """
+    if at is not None:
+        from tft_pipeline.pipeline.release_history import describe_moment
+
+        return finish(describe_moment(experiment, at), as_json)
     from tft_pipeline.pipeline.release_status import describe_status
 
     finish(describe_status(experiment, unknown_is_news=experiment == TRAINED), as_json)

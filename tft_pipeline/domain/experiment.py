@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from tft_pipeline.domain.data_section import DataSection
+from tft_pipeline.domain.gates_section import GatesSection
 from tft_pipeline.domain.phases import (
     DriftSection,
     EnsembleSection,
@@ -64,6 +65,7 @@ class Experiment(Section):
     latency: LatencySection = LatencySection()
     drift: DriftSection = DriftSection()
     ensemble: EnsembleSection = EnsembleSection()
+    gates: GatesSection = GatesSection()
 
     @model_validator(mode="after")
     def _sections_fit_together(self) -> Self:
@@ -74,6 +76,7 @@ class Experiment(Section):
                 f"set periods.purge to at least {horizon}"
             )
         self._check_period()
+        self._check_gates()
         self._check_sources_are_read()
         self._check_space()
         longest = self.longest_lookback
@@ -119,6 +122,24 @@ class Experiment(Section):
             raise ValueError(
                 f"periods.production_start {split} is not inside data.start {first} to data.end {last}: one of the two "
                 "periods would be empty; choose a date between them"
+            )
+
+    def _check_gates(self) -> None:
+        """A limit of the other kind of loss is read by nothing; bars that a fold never has would hold every model back."""
+        searched = self.tuning.space.get("training.loss_mode")
+        modes = {self.training.loss_mode} if searched is None else set(searched.limits())
+        for key, judged in (("min_accuracy_ci_low", "bce" in modes), ("min_sharpe_ci_low", modes != {"bce"})):
+            if not judged and getattr(self.gates, key) != type(self.gates).model_fields[key].default:
+                raise ValueError(
+                    f"gates.{key} is {getattr(self.gates, key):g} and training.loss_mode is "
+                    f"{' or '.join(sorted(map(str, modes)))}: the key changes nothing there; drop it"
+                )
+        most = self.production.folds.test - self.target.horizon + 1
+        if self.gates.challenger != "off" and self.gates.challenger_min_bars > most:
+            raise ValueError(
+                f"gates.challenger_min_bars {self.gates.challenger_min_bars} > {most} bars of a production fold that an older "
+                "model was not chosen on (production.folds.test less target.horizon - 1): no model could ever replace the live "
+                "one; lower it, lengthen production.folds.test, or set gates.challenger to off"
             )
 
     def _check_sources_are_read(self) -> None:

@@ -219,15 +219,18 @@ class ModelCard(Report):
 
 
 class ReleaseRecord(Report):
-    """What was released, and how it stands against the performance targets.
+    """What was released, and how it stands against the gates and the performance targets.
 
     Attributes:
         live: it was made current; `note` says why not, or which rollback it ended.
         targets: rows of `performance_targets`, the deployment among them, as of the release.
+        gates: rows of `release_gates`, as gate.json holds them.
+        deployed: entry of the log of deployments that made it live; None for a candidate, and for one that is held.
+        forms: file of each exported form that it carries. left_out: why it carries no such form.
     """
 
     volatile: ClassVar[frozenset[str]] = frozenset(
-        {"path", "card_path", "created_at", "release_id", "files", "live", "note", "targets"}
+        {"path", "card_path", "created_at", "release_id", "files", "live", "note", "targets", "gates", "deployed"}
     )
 
     release_id: str
@@ -241,3 +244,7 @@ class ReleaseRecord(Report):
     live: bool = True
     note: str = ""
     targets: tuple[dict[str, Any], ...] = ()
+    gates: tuple[dict[str, Any], ...] = ()
+    deployed: dict[str, Any] | None = None
+    forms: dict[str, str] = Field(default_factory=dict)
+    left_out: dict[str, str] = Field(default_factory=dict)

@@ -5,7 +5,8 @@
     psi_max           largest of all features, at most `drift.psi_threshold`; too few bars pass and fail nothing
     js_max            largest Jensen-Shannon distance of all features, at most `drift.js_threshold`; likewise
     leakage_guards    all of them held
-    symlink_deploy    the link resolves, every file is what was written, the fixed names lead to it
+    symlink_deploy    the link resolves, every file is what was written, the fixed names lead to it; a candidate, which is not
+                      live, passes and fails nothing here
 
 The guide asks for the accuracy of the validation bars. They chose the epoch, so theirs is too high; it stands in the row beside
 the out-of-sample one, which is judged. The table informs: it never turns NO-GO into GO, and a target that is
@@ -56,19 +57,28 @@ def performance_targets(
     )
 
 
-def deploy_target(problems: Sequence[str], *, release: str | None, note: str = "") -> Row:
+def deploy_target(problems: Sequence[str], *, release: str | None, note: str = "", candidate: str | None = None) -> Row:
     """The row of the deployment.
 
     Args:
-        problems: what keeps readers from the live version, in words.
+        problems: what keeps readers from the live version, in words; not read where nothing is live.
         release: the live one; None where nothing is live.
         note: said as well, such as that the newest release is held.
+        candidate: the release that the row is of, where that one is not live: nothing was deployed, so nothing is ready. Only
+            a live version that cannot be read fails then.
     """
-    ready = not problems and release is not None
-    leads = "nothing is live" if release is None else f"current leads to {release}, all hashes verified"
-    detail = "; ".join(problems) or leads
-    said = "; ".join(filter(None, (detail, note)))
-    return _row(DEPLOY, "ready", "ready" if ready else "not ready", ready, "models/versions/current", said)
+    found = [] if release is None else list(problems)
+    if candidate is not None and candidate != release:
+        live = "nothing is live" if release is None else f"live is {release}"
+        leads = "; ".join([f"{candidate} is not deployed", *found] if found else [f"{candidate} is not deployed", live])
+        passed, value = (False, "not ready") if found else (None, "not deployed")
+    else:
+        ready = not problems and release is not None
+        leads = "nothing is live" if release is None else f"current leads to {release}, all hashes verified"
+        leads = "; ".join(problems) or leads
+        passed, value = ready, "ready" if ready else "not ready"
+    said = "; ".join(filter(None, (leads, note)))
+    return _row(DEPLOY, "ready", value, passed, "models/versions/current", said)
 
 
 def absent_targets(reason: str) -> tuple[Row, ...]:

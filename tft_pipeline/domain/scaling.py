@@ -9,8 +9,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from tft_pipeline.domain.panel import rows_a_block
-
 ROUNDING = 1e-12
 """A deviation below this share of |mean| is rounding of a constant."""
 
@@ -172,6 +170,9 @@ class Scaler:
 
 def _observed_blocks(x: np.ndarray, observed: np.ndarray | None) -> Iterator[np.ndarray]:
     """Copies of the rows of x (..., F) that are observed, in order, `rows_a_block` at a time."""
+    # not at the top: a process that only decides scales as well, and has neither panels nor polars
+    from tft_pipeline.domain.panel import rows_a_block
+
     shape, step = x.shape[:-1], rows_a_block(x.shape[-1])
     n_rows = math.prod(shape)
     marked = None if observed is None else np.flatnonzero(observed)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -108,6 +109,8 @@ def write_state(path: Path, state: TrainingState, inputs: str) -> None:
 
     Args:
         inputs: `inputs_sha256` of the fit.
+    Raises:
+        OSError: the disk is full or broken, or there is no such folder; the state before it stays, no partial file is left.
     """
     tensors = {
         f"{group}/{name}": value.detach().cpu().contiguous()
@@ -119,11 +122,18 @@ def write_state(path: Path, state: TrainingState, inputs: str) -> None:
     content = save(tensors, metadata={"state": text, "sha256": _tensors_sha256(tensors, text)})
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        with suppress(
+            OSError
+        ):  # what cannot be removed either is overwritten by the next attempt; the first error is told
+            partial.unlink(missing_ok=True)
+        raise
     _fsync_folder(path.parent)
 
 

@@ -100,6 +100,7 @@ def fit_fold(
     seed: int,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     checkpoint: Path | None = None,
+    on_unwritten: Callable[[str], None] | None = None,
     progress: bool = False,
 ) -> FittedFold:
     """Train on `fold.train`, stop early on `fold.validation`; the same seed gives the same weights bit for bit on a CPU.
@@ -109,7 +110,9 @@ def fit_fold(
         on_epoch: called with each row of the history, those of a killed fit that is gone on with first; an exception it
             raises ends the fit.
         checkpoint: file that holds the training state after every epoch, for a later call with the same inputs to go on from
-            to the same bits; removed when the fit is done. One of other inputs, or a damaged one, is overwritten.
+            to the same bits; removed when the fit is done. One of other inputs, or a damaged one, is overwritten. Where it
+            cannot be written training goes on, says so, and tries again after the next epoch.
+        on_unwritten: called with one sentence each time that happens, or the file cannot be removed.
         progress: show epochs, losses and the time left on the error stream.
     Raises:
         ValueError: no label is scored in train or validation, no window fits, an infinite feature value, or bf16-mixed
@@ -191,7 +194,7 @@ def fit_fold(
             }
             inputs = inputs_sha256(settings, tensors, dict(net.state_dict()))
             _go_on(module, stopping, batches, checkpoint, inputs)
-            callbacks.append(_StateAfterEpoch(checkpoint, inputs, batches.generator))
+            callbacks.append(_StateAfterEpoch(checkpoint, inputs, batches.generator, on_unwritten))
         done = len(module.history)
         if progress:
             callbacks.append(stack.enter_context(EpochProgress(fold.key, epochs=epochs, history=module.history)))
@@ -218,7 +221,10 @@ def fit_fold(
         context=pool,
     )
     if checkpoint is not None:
-        remove_state(checkpoint)
+        try:
+            remove_state(checkpoint)
+        except OSError as error:
+            _tell(f"the training state could not be removed: {error.strerror}", checkpoint, on_unwritten)
     return fitted
 
 
@@ -244,13 +250,32 @@ def _go_on(module: TftModule, stopping: EarlyStopping, batches: BlockBatches, ch
 class _StateAfterEpoch(Callback):
     """Writes the training state when an epoch is finished and judged."""
 
-    def __init__(self, path: Path, inputs: str, batches: torch.Generator) -> None:
-        self.path, self.inputs, self.batches = path, inputs, batches
+    def __init__(
+        self, path: Path, inputs: str, batches: torch.Generator, on_unwritten: Callable[[str], None] | None
+    ) -> None:
+        self.path, self.inputs, self.batches, self.on_unwritten = path, inputs, batches, on_unwritten
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Before this process is asked for another epoch's batches or random numbers."""
+        """Before this process is asked for another epoch's batches or random numbers.
+
+        The state is worth the time of one fit; a fit that it ended would be worth less. The next epoch tries again.
+        """
         assert isinstance(pl_module, TftModule)
-        write_state(self.path, pl_module.training_state(self.batches), self.inputs)
+        try:
+            write_state(self.path, pl_module.training_state(self.batches), self.inputs)
+        except OSError as error:
+            epoch = pl_module.history[-1]["epoch"]
+            _tell(
+                f"the training state after epoch {epoch} could not be written: {error.strerror}",
+                self.path,
+                self.on_unwritten,
+            )
+
+
+def _tell(sentence: str, path: Path, on_unwritten: Callable[[str], None] | None) -> None:
+    log.warning("%s: %s; training goes on, a killed fit would start again from an older state", path, sentence)
+    if on_unwritten is not None:
+        on_unwritten(sentence)
 
 
 def _trainer(training: TrainingSection, *, epochs: int, cuda: bool, callbacks: list[Callback]) -> Trainer:

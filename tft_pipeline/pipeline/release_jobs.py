@@ -1,49 +1,128 @@
-"""The rollback for people who use the UI: the same function as `tft rollback`, as a job with a configuration."""
+"""What is deployed, for people who use the UI: the functions of `tft deploy`, `rollback`, `status` and `prune`, as jobs.
+
+Each run says what it did in its log and on the page of the asset `release`. Not here: what the functions do.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import dagster as dg
 
 from tft_pipeline.domain.experiment import ConfigurationError
+from tft_pipeline.pipeline.deploying import make_live, remove_candidates
 from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.release_history import describe_moment
+from tft_pipeline.pipeline.release_status import describe_status
 from tft_pipeline.pipeline.releasing import MODEL, go_back
+
+Backend = Callable[[dict[str, Any]], dict[str, Any]]
+"""From a job's configuration to an answer as commands give it."""
+
+
+def release_jobs(graph: ExperimentGraph) -> list[dg.JobDefinition]:
+    """The jobs `<name>_deploy`, `<name>_rollback`, `<name>_status` and `<name>_prune`."""
+    name, layout = graph.name, graph.layout
+    return [
+        _job(
+            graph,
+            "deploy",
+            "make_live",
+            "Makes a candidate live: its gates asked, verified and asked once before the link is swapped.",
+            {
+                "release": dg.Field(str, default_value="", description="release id; empty: the newest candidate"),
+                "reason": dg.Field(str, default_value="", description="why, for the log; an override gives its own"),
+                "override": dg.Field(
+                    str, default_value="", description="deploy although gates failed, and why; empty: do not"
+                ),
+            },
+            lambda asked: make_live(
+                name, layout, asked["release"] or None, reason=asked["reason"], override=asked["override"] or None
+            ),
+        ),
+        rollback_job(graph),
+        _job(
+            graph,
+            "status",
+            "look",
+            "Says what is live, or what was at a time; changes nothing.",
+            {"at": dg.Field(str, default_value="", description="date (its end, UTC) or ISO time; empty: now")},
+            lambda asked: (
+                describe_moment(name, asked["at"], layout=layout)
+                if asked["at"]
+                else describe_status(name, unknown_is_news=True, layout=layout)
+            ),
+        ),
+        _job(
+            graph,
+            "prune",
+            "remove",
+            "Removes candidates that nothing refers to; never what is or was live, or is held.",
+            {
+                "keep": dg.Field(
+                    int,
+                    default_value=graph.experiment.gates.keep_candidates,
+                    description="newest candidates that stay",
+                ),
+                "dry_run": dg.Field(bool, default_value=False, description="only say what would go"),
+            },
+            lambda asked: remove_candidates(name, layout, keep=asked["keep"], dry_run=asked["dry_run"]),
+        ),
+    ]
 
 
 def rollback_job(graph: ExperimentGraph) -> dg.JobDefinition:
-    """The job `<name>_rollback`; its run says what it did on the `release` asset's page too."""
-
-    @dg.op(
-        name=f"{graph.name}_roll_back",
-        description="Makes an earlier release current again: verified, loaded and asked once before the link is swapped.",
-        config_schema={
+    """The job `<name>_rollback`."""
+    return _job(
+        graph,
+        "rollback",
+        "roll_back",
+        "Makes an earlier release current again: verified, loaded and asked once before the link is swapped.",
+        {
             "to": dg.Field(str, description="date (the release live at its end, UTC), release id, or previous"),
             "reason": dg.Field(str, default_value="", description="why, for the log"),
             "model": dg.Field(str, default_value=MODEL, description="kind of model; there is one"),
         },
+        lambda asked: go_back(graph.name, graph.layout, asked["to"], model=asked["model"], reason=asked["reason"]),
     )
-    def roll_back(context: dg.OpExecutionContext) -> None:
-        config = context.op_config
+
+
+def _job(
+    graph: ExperimentGraph, what: str, op: str, description: str, fields: dict[str, dg.Field], backend: Backend
+) -> dg.JobDefinition:
+    """A job of one op, which fails with the words that the command would print."""
+
+    @dg.op(name=f"{graph.name}_{op}", description=description, config_schema=fields)
+    def work(context: dg.OpExecutionContext) -> None:
+        asked = dict(context.op_config)
         try:
-            models = graph.layout.models(graph.name)
-            done = go_back(graph.name, models, config["to"], model=config["model"], reason=config["reason"])
+            said = backend(asked)
         except ConfigurationError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
-        if done["failed"]:
-            raise dg.Failure("; ".join(done["failed"]), allow_retries=False)
-        context.log.info(f"rolled back from {done['from']} to {done['to']}, verdict {done['verdict']}")
-        shown = {name: done[name] for name in ("from", "to", "verdict", "sequence", "smoke_prediction")}
+        if said.get("failed"):
+            raise dg.Failure("; ".join(said["failed"]), allow_retries=False)
+        gate = said.get("gate")
+        if gate is not None and not gate["passed"]:
+            raise dg.Failure(f"the gates say no: {'; '.join(gate['reasons'])}", allow_retries=False)
+        shown = {name: _shown(value) for name, value in said.items() if name not in ("failed", "details")}
+        for name, value in shown.items():
+            context.log.info(f"{name}: {value}")
         context.log_event(
             dg.AssetObservation(
                 asset_key=graph.key("release"),
-                description=f"rolled back to {done['to']}",
-                metadata={**shown, "reason": config["reason"], "path": dg.MetadataValue.path(done["path"])},
+                description=description,
+                metadata={**{f"asked {name}": value for name, value in asked.items()}, **shown},
             )
         )
 
-    @dg.job(
-        name=f"{graph.name}_rollback",
-        executor_def=dg.in_process_executor,
-        description=f"Go back to an earlier release of {graph.name}; state which one, and why.",
-    )
-    def rollback() -> None:
-        roll_back()
+    @dg.job(name=f"{graph.name}_{what}", executor_def=dg.in_process_executor, description=description)
+    def job() -> None:
+        work()
 
-    return rollback
+    return job
+
+
+def _shown(value: object) -> str | int | float:
+    """A row of an answer as the UI shows it."""
+    if isinstance(value, list | tuple):
+        return "; ".join(str(item) for item in value)
+    return value if isinstance(value, str | int | float) else str(value)

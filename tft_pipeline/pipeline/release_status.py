@@ -1,12 +1,13 @@
 """What `tft status` says: which release is live, whether it is what was released, and how it stands. Only looks.
 
-Not here: going back (`releasing`).
+Not here: what was live at another time (`release_history`), going back (`releasing`).
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
+from tft_pipeline.domain.deploy_gate import admitted, failed_gates
 from tft_pipeline.domain.findings import ReleaseRecord
 from tft_pipeline.domain.latency import EAGER
 from tft_pipeline.domain.performance_targets import target_sentence
@@ -18,7 +19,8 @@ from tft_pipeline.storage.deployments import CARD_FILE, VERSIONS, WEIGHTS_FILE, 
 from tft_pipeline.storage.drift_reports import drift_folder
 from tft_pipeline.storage.experiments import owner_of
 from tft_pipeline.storage.layout import Layout, default_layout
-from tft_pipeline.storage.releases import DECISION_FILE, deploy_problems, release_ids, released_version
+from tft_pipeline.storage.release_bundle import FORM_FILES
+from tft_pipeline.storage.releases import DECISION_FILE, GATE_FILE, deploy_problems, release_ids, released_version
 
 SHOWN_DEPLOYMENTS = 10
 FOLD_FILE = "fold.json"
@@ -120,7 +122,8 @@ def _latency(version: Artifact, card: dict[str, Any]) -> str:
         return said
     _, eager = inference.get("eager_p95_ci") or (None, None)
     beside = f"{EAGER} torch: " + ("no upper bound was measured" if eager is None else f"at most {_ms(eager)} ms")
-    lacking = "" if form == COMPILED or DECISION_FILE in version.files else ", which this release does not carry"
+    carried = form == COMPILED or bool({FORM_FILES.get(form), DECISION_FILE} & set(version.files))
+    lacking = "" if carried else ", which this release does not carry"
     return f"{said}{lacking}; {beside}"
 
 
@@ -178,15 +181,36 @@ def _release(models: Path, release_id: str, live: str | None) -> dict[str, Any]:
     except (OSError, ValueError, AttributeError):
         verdict, created = "card cannot be read", "unknown"
     mark = ", live" if release_id == live else ""
-    words = f"{release_id}: {verdict}, made {created}{mark}"
-    return {"id": release_id, "created_at": created, "verdict": verdict, "live": release_id == live, "words": words}
+    gates = _gates(models / VERSIONS / release_id / GATE_FILE)
+    words = f"{release_id}: {verdict}, {gates}, made {created}{mark}"
+    return {
+        "id": release_id,
+        "created_at": created,
+        "verdict": verdict,
+        "gates": gates,
+        "live": release_id == live,
+        "words": words,
+    }
+
+
+def _gates(path: Path) -> str:
+    """What a version's gate file says, unverified: deploying verifies."""
+    try:
+        document = json.loads(path.read_text())
+        said = admitted(document)
+        return f"gates {said or 'failed: ' + ', '.join(row['name'] for row in failed_gates(document))}"
+    except FileNotFoundError:
+        return "no gates"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "gates cannot be read"
 
 
 def _entry(entry: Deployment) -> str:
     note = f" ({entry.note})" if entry.note else ""
+    gates = f", gates {entry.gates}" if entry.gates else ""
     return (
         f"{entry.sequence}. {entry.at} {_why(entry)}: {entry.source or 'nothing'} -> {entry.target or 'nothing'}, "
-        f"{entry.state}{note}"
+        f"{entry.state}{gates}{note}"
     )
 
 

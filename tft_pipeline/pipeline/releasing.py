@@ -1,6 +1,7 @@
 """What `tft rollback` and its job do, and the performance targets of a release in words.
 
-Not here: `tft status` (`release_status`), links, logs and versions (`storage.releases`, `storage.deployments`).
+Not here: `tft deploy` and `tft prune` (`deploying`), `tft status` (`release_status`, `release_history`), links, logs and
+versions (`storage.releases`, `storage.deployments`).
 """
 
 import json
@@ -14,12 +15,14 @@ from tft_pipeline.domain.performance_targets import DEPLOY, Row, absent_targets,
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.named import graph_named
+from tft_pipeline.pipeline.registry import follow
 from tft_pipeline.storage.artifacts import Artifact, ArtifactMissingError, IntegrityError, read_artifact
 from tft_pipeline.storage.deployments import DeploymentLockedError, linked_release
 from tft_pipeline.storage.environment import utc_now
 from tft_pipeline.storage.experiments import owner_of
 from tft_pipeline.storage.fold_bundles import read_fitted
 from tft_pipeline.storage.layout import Layout, default_layout
+from tft_pipeline.storage.release_bundle import SIGNATURE_FILE, read_release_bundle
 from tft_pipeline.storage.releases import (
     CARD_FILE,
     DECISION_FILE,
@@ -42,10 +45,12 @@ def roll_back(named: str, to: str, *, model: str = MODEL, reason: str = "") -> d
     Raises:
         ConfigurationError: no such experiment; and as `go_back`.
     """
-    return go_back(*models_of(named, default_layout()), to, model=model, reason=reason)
+    layout = default_layout()
+    name, _ = models_of(named, layout)
+    return go_back(name, layout, to, model=model, reason=reason)
 
 
-def go_back(name: str, models: Path, to: str, *, model: str, reason: str) -> dict[str, Any]:
+def go_back(name: str, layout: Layout, to: str, *, model: str, reason: str) -> dict[str, Any]:
     """Make an earlier release current again: verified, loaded and asked once before the link is swapped.
 
     Args:
@@ -54,24 +59,26 @@ def go_back(name: str, models: Path, to: str, *, model: str, reason: str) -> dic
         reason: for the log.
     Returns:
         experiment, from, to, verdict (of the target's card), deployed_at, path, smoke_prediction, asked (the forms that gave
-        it), sequence, note (what became of a damaged log; absent where nothing did), failed. Where something failed, `failed`
-        says what and `live` what is live: what was before, unless `failed` says otherwise.
+        it), sequence, gates, note (what became of a damaged log; absent where nothing did), mlflow, failed. Where something
+        failed, `failed` says what and `live` what is live, in words where it is not what was live before.
     Raises:
         ConfigurationError: another kind of model; no such release; or it is live already.
     """
     if model != MODEL:
         raise ConfigurationError(f"{model!r} is not released here: the one kind of model is {MODEL!r}")
+    models = layout.models(name)
+    before = linked_release(models)
     try:
         target = find_release(models, to, now=utc_now())
         if target == linked_release(models):
             raise RollbackRefusedError(f"{to} is {target}, which is live already: there is nothing to roll back")
         version = released_version(models, target)
-        position, asked = _asked_once(version)
+        position, asked = asked_once(version)
         done = switch_back(models, target, reason=reason, wanted=to)
     except RollbackRefusedError as error:
         raise ConfigurationError(str(error)) from error
-    except (IntegrityError, DeploymentLockedError, _BrokenReleaseError, OSError) as error:
-        return {"experiment": name, "to": to, "live": linked_release(models), "failed": [str(error)]}
+    except (IntegrityError, DeploymentLockedError, BrokenReleaseError, OSError) as error:
+        return {"experiment": name, "to": to, **unfinished(models, before, error)}
     return {
         "experiment": name,
         "from": done.source,
@@ -82,9 +89,30 @@ def go_back(name: str, models: Path, to: str, *, model: str, reason: str) -> dic
         "smoke_prediction": position,
         "asked": asked,
         "sequence": done.sequence,
+        "gates": done.gates,
         **({"note": done.note} if done.note else {}),
+        "mlflow": told(layout, name),
         "failed": [],
     }
+
+
+def unfinished(models: Path, before: str | None, error: Exception) -> dict[str, Any]:
+    """What is live after something failed, and why it failed: a disk that breaks under the log may break after the switch.
+
+    Args:
+        before: the release that was live before it was tried.
+    """
+    live = linked_release(models)
+    if live == before:
+        return {"live": live, "failed": [f"{error}; {live or 'nothing'} is live as before"]}
+    said = f"{error}; the link was swapped all the same: {live} is live, which the next deployment writes down"
+    return {"live": live, "failed": [said]}
+
+
+def told(layout: Layout, name: str) -> str:
+    """Tell MLflow what is live now, and say whether it took it."""
+    behind = follow(layout, name)
+    return "follows" if behind is None else f"was not told ({behind}): the next deployment or run tells it"
 
 
 def target_rows(graph: ExperimentGraph) -> list[str]:
@@ -124,28 +152,36 @@ def live_targets(models: Path, version: Artifact | None) -> tuple[Row, ...]:
     return (*carried, current_deploy_target(models))
 
 
-class _BrokenReleaseError(RuntimeError):
+class BrokenReleaseError(RuntimeError):
     """Its files are what was written, and they do not make a model that answers."""
 
 
-def _asked_once(version: Artifact) -> tuple[float, list[str]]:
-    """Position that the model of a verified version answers with, and the forms that did: its exported one says the same."""
-    from tft_pipeline.model.released_form import ask_form
+def asked_once(version: Artifact) -> tuple[float, list[str]]:
+    """Position that the model of a verified version answers with, and the forms that did: its exported ones say the same.
+
+    Raises:
+        BrokenReleaseError: it does not load, does not answer with numbers, or a form says something else than the weights.
+    """
+    from tft_pipeline.model.released_form import ask_form, ask_forms
     from tft_pipeline.model.smoke import BrokenModelError, smoke_prediction
 
     try:
         json.loads(version.path(CARD_FILE).read_text())
         fitted = read_fitted(version)
+        bundle = read_release_bundle(version.folder) if SIGNATURE_FILE in version.files else None
     except Exception as error:  # whatever its files hold, a release that does not load is not deployed
-        raise _BrokenReleaseError(f"{version.folder} does not load ({error}): nothing was changed") from error
+        raise BrokenReleaseError(f"{version.folder} does not load ({error}): nothing was changed") from error
     try:
         position, asked = smoke_prediction(fitted), [EAGER]
-        if DECISION_FILE in version.files:
+        if bundle is not None:
+            forms = {form: bundle.onnx(form) for form in bundle.signature.forms}
+            asked += ask_forms(fitted, forms, bundle.signature)
+        elif DECISION_FILE in version.files:  # a release from before signatures
             exported, facts = (version.path(name).read_bytes() for name in (DECISION_FILE, FACTS_FILE))
             asked.append(ask_form(fitted, exported, facts))
         return position, asked
     except BrokenModelError as error:
-        raise _BrokenReleaseError(f"{version.folder}: {error}: nothing was changed") from error
+        raise BrokenReleaseError(f"{version.folder}: {error}: nothing was changed") from error
 
 
 def models_of(named: str, layout: Layout) -> tuple[str, Path]:

@@ -22,6 +22,8 @@ LOG_FILE = "deployments.jsonl"
 INTENT, DONE, ABANDONED = "intent", "done", "abandoned"
 _KEYS = {"source": "from", "target": "to"}
 _HASH = "sha256"
+_LATER = frozenset({"gates", "manifest_sha256"})
+"""Keys that older lines do not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +33,15 @@ class Deployment:
     Attributes:
         sequence: 1, 2, ...; orders entries whatever the clock did.
         at: ISO 8601, UTC: when it was decided, just before the link was swapped.
-        action: release, rollback or found.
+        action: release (by a run), deploy (by a person), rollback or found.
         source, target: release that was live before and that is after; None is none.
         who: user of the system.
         verdict: of the target's card.
         weights_sha256, card_sha256: of the target's files.
         state: done, abandoned, or intent while nobody wrote what became of it.
         note: what the log's reader should know of this entry.
+        gates: passed, or "override: " and why; None where no gates let it go live, as in lines from before there were any.
+        manifest_sha256: of the target's manifest, which lists the hash of every file; None in lines from before it was kept.
     """
 
     sequence: int
@@ -52,6 +56,8 @@ class Deployment:
     card_sha256: str | None
     state: str = INTENT
     note: str = ""
+    gates: str | None = None
+    manifest_sha256: str | None = None
 
     @property
     def moment(self) -> datetime:
@@ -79,7 +85,8 @@ def read_log(models: Path) -> list[Deployment]:
             row = json.loads(line)
             stated = row.pop(_HASH)
             expected = _hash(row, previous)
-            entry = Deployment(**{name: row.pop(_KEYS.get(name, name)) for name in Deployment.__dataclass_fields__})
+            there = [name for name in Deployment.__dataclass_fields__ if name not in _LATER or name in row]
+            entry = Deployment(**{name: row.pop(_KEYS.get(name, name)) for name in there})
             moment = entry.moment
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _damaged(log, number, f"not an entry of the log ({error})") from error

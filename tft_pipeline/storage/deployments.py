@@ -38,8 +38,9 @@ from tft_pipeline.storage.environment import utc_now
 
 LOCK_FILE, VERSIONS = "deployments.lock", "versions"
 CARD_FILE, WEIGHTS_FILE = "model_card.json", "weights.safetensors"
-RELEASE, ROLLBACK, FOUND = "release", "rollback", "found"
-"""Actions; `found` is a link that moved without this log, or stood there before it began."""
+RELEASE, DEPLOY, ROLLBACK, FOUND = "release", "deploy", "rollback", "found"
+"""Actions: a run's own deployment, a person's, a way back; `found` is a link that moved without this log, or stood there before
+it began."""
 LOCK_SECONDS = 10.0
 """How long another deployment is waited for; one takes far less."""
 
@@ -78,6 +79,8 @@ def deploy(
     weights_sha256: str,
     card_sha256: str,
     note: str = "",
+    gates: str | None = None,
+    manifest_sha256: str | None = None,
 ) -> Deployment:
     """Swap the link to a version that was verified, between two lines of the log. Call it under `deployment_lock`.
 
@@ -97,12 +100,14 @@ def deploy(
         action=action,
         source=linked_release(models),
         target=target,
-        who=_user(),
+        who=user_name(),
         reason=reason,
         verdict=verdict,
         weights_sha256=weights_sha256,
         card_sha256=card_sha256,
         note=note,
+        gates=gates,
+        manifest_sha256=manifest_sha256,
     )
     append_entry(models, intent)
     replace_link(models / VERSIONS / CURRENT, target)
@@ -141,6 +146,11 @@ def live_at(entries: Sequence[Deployment], moment: datetime) -> str | None:
     return past[-1].target if past else None
 
 
+def once_live(entries: Sequence[Deployment]) -> set[str]:
+    """Every release that was live at some time."""
+    return {entry.target for entry in entries if entry.state == DONE and entry.target is not None}
+
+
 def live_since(entries: Sequence[Deployment]) -> Deployment | None:
     """The entry that made the live release live; None where nothing ever was."""
     done = [entry for entry in entries if entry.state == DONE]
@@ -177,7 +187,7 @@ def rolled_back_weights(entries: Sequence[Deployment]) -> dict[str, Deployment]:
             continue
         if entry.action == ROLLBACK and live is not None:
             held[live] = entry
-        elif entry.action == RELEASE and entry.weights_sha256 != live:
+        elif entry.action in (RELEASE, DEPLOY) and entry.weights_sha256 != live:
             held = {}
         live = entry.weights_sha256 or live
         if live is not None:
@@ -247,19 +257,23 @@ def _unexplained(models: Path, entries: list[Deployment], known: str | None, liv
         card_sha256=written.get(CARD_FILE) if same is None else same.card_sha256,
         state=DONE,
         note="the time is that of the link",
+        gates=None if same is None else same.gates,
+        manifest_sha256=written.get(MANIFEST) if same is None else same.manifest_sha256,
     )
 
 
 def _manifest_hashes(folder: Path) -> dict[str, str]:
     """What a version's manifest says its files are; nothing is verified, for a damaged live version is still what it was."""
     try:
-        files = json.loads((folder / MANIFEST).read_bytes())["files"]
-        return {name: str(files[name]["sha256"]) for name in (WEIGHTS_FILE, CARD_FILE)}
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        files = {name: str(manifest["files"][name]["sha256"]) for name in (WEIGHTS_FILE, CARD_FILE)}
+        return files | {MANIFEST: str(manifest["manifest_sha256"])}
     except (OSError, ValueError, KeyError, TypeError):  # the version is gone or not readable: the entry knows no hashes
         return {}
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Who the system says is working, for the log."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a number without a name in the system's list of users

@@ -4,7 +4,7 @@
     network.json          everything else of the fitted fold: sections, scaler, history
     lightgbm.txt          the boosted trees of the same fold
     predictions.parquet   out-of-sample predictions, one row a test bar and symbol
-    fold.json             key, spec hash, durations
+    fold.json             key, spec hash, durations, whether the training state could be kept
 
 Not here: training, releases.
 """
@@ -13,7 +13,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import polars as pl
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SECTIONS = ("network", "training", "position")
 CONTEXT = "context/"
+CheckpointStatus = Literal["ok", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,9 @@ class FoldBundle:
             the label where loss_mode is joint_quantile; and sentiment_probability, null where the source has none, where
             ensemble.sentiment_column names a column.
         seconds: duration of the fit; not content.
+        checkpoint_status: failed where the training state could not be written after some epoch. A bundle that does not say is
+            from before it was recorded, when such a fit ended without a bundle: ok.
+        checkpoint_reason: what went wrong, and how often; "" where nothing did. Not content.
     """
 
     files: ClassVar[tuple[str, ...]] = ("weights.safetensors", "network.json", "lightgbm.txt", "predictions.parquet")
@@ -50,11 +54,16 @@ class FoldBundle:
     boosting: str
     predictions: pl.DataFrame
     seconds: float
+    checkpoint_status: CheckpointStatus = "ok"
+    checkpoint_reason: str = ""
 
     def content_sha256(self) -> str:
-        """Hash of weights, configuration, trees and predictions; durations left out."""
+        """Hash of weights, configuration, trees, predictions, and a failed checkpoint, which holds a release back; durations
+        left out.
+        """
         parts = [self.key, self.spec_sha256, weights_sha256(self.fitted), _network_json(self.fitted), self.boosting]
-        return json_sha256([*parts, frame_sha256(self.predictions)])
+        failed = [] if self.checkpoint_status == "ok" else [self.checkpoint_status]
+        return json_sha256([*parts, frame_sha256(self.predictions), *failed])
 
 
 def weights_sha256(fitted: "FittedFold") -> str:
@@ -70,7 +79,7 @@ def write_fold_bundle(bundle: FoldBundle, folder: Path) -> None:
     (folder / "network.json").write_text(_network_json(bundle.fitted))
     (folder / "lightgbm.txt").write_text(bundle.boosting)
     bundle.predictions.write_parquet(folder / "predictions.parquet")
-    names = ("key", "spec_sha256", "class_balance", "seconds")
+    names = ("key", "spec_sha256", "class_balance", "seconds", "checkpoint_status", "checkpoint_reason")
     about = {name: getattr(bundle, name) for name in names}
     (folder / "fold.json").write_text(canonical_json(about))
 

@@ -1,24 +1,27 @@
 """Released models: immutable versions, one atomic `current` link, fixed names that resolve through it.
 
-    models/versions/<id>/        weights, network, trees, card, targets, the timed form, manifest; read only, written once
+    models/versions/<id>/        a whole bundle and its manifest; read only, written once: a candidate until it is made current
     models/versions/current      the one link that a deployment swaps
-    models/best_tft.safetensors  -> versions/current/weights.safetensors
-    models/best_tft_model_card.json -> versions/current/model_card.json
+    models/best_tft.pt, models/best_tft.safetensors -> versions/current/weights.safetensors
+    models/best_tft_model_card.json                 -> versions/current/model_card.json
 
-A reader resolves `current` once and reads everything from there. Here: writing a version and making it current, what
-is there. Not here: the way back (`rollback`), the log of deployments (`deployments`), gates, what people type.
+`best_tft.pt` is a name only: it holds the bytes of a safetensors file, no pickle. A reader resolves `current` once and reads
+everything from there. Here: writing a version, what is there, and the switch. Not here: what must hold before it (`deploying`),
+the way back (`rollback`), the log (`deployments`), removal (`retention`), what people type. Standard library only, so that a
+process that deploys starts at once.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tft_pipeline.storage.artifacts import (
     CURRENT,
+    MANIFEST,
     Artifact,
     ArtifactMissingError,
     IntegrityError,
@@ -28,7 +31,7 @@ from tft_pipeline.storage.artifacts import (
     sha256_file,
     write_artifact,
 )
-from tft_pipeline.storage.atomic import canonical_json, fsync_folder, replace_link, stage_beside
+from tft_pipeline.storage.atomic import canonical_json, fsync_folder, replace_link, stage_beside, sweep_stages
 from tft_pipeline.storage.deployment_log import Deployment
 from tft_pipeline.storage.deployments import (
     CARD_FILE,
@@ -47,7 +50,14 @@ from tft_pipeline.storage.deployments import (
 TARGETS_FILE = "performance_targets.json"
 DECISION_FILE, FACTS_FILE = "decision.onnx", "decision.json"
 """The form that the latency gate judged, where it is an exported one, and what it needs besides."""
-FIXED_NAMES = {"best_tft.safetensors": WEIGHTS_FILE, "best_tft_model_card.json": CARD_FILE}
+GATE_FILE = "gate.json"
+READ_ONLY = 0o555
+"""Of a version's folder; its files are 0444."""
+FIXED_NAMES = {
+    "best_tft.pt": WEIGHTS_FILE,
+    "best_tft.safetensors": WEIGHTS_FILE,
+    "best_tft_model_card.json": CARD_FILE,
+}
 
 
 class RollbackRefusedError(ValueError):
@@ -92,38 +102,70 @@ def write_release(
     """
 
     def fill(folder: Path) -> None:
-        for name in bundle.files:
-            shutil.copyfile(bundle.path(name), folder / name)
-            if (copied := sha256_file(folder / name)) != bundle.files[name]:
-                raise IntegrityError(
-                    f"{bundle.path(name)}: SHA-256 is {copied}, it was verified as {bundle.files[name]}; fit the fold again"
-                )
+        copy_verified(bundle, folder)
         (folder / CARD_FILE).write_text(canonical_json(card))
         (folder / TARGETS_FILE).write_text(canonical_json(list(targets)))
         for name, content in (decision or {}).items():
             (folder / name).write_bytes(content)
 
+    version = write_version(models, release_id=release_id, fill=fill)
     with deployment_lock(models):
         entries = deployments(models)
-        with stage_beside(models) as stage:
-            staged = write_artifact(stage, fill, version=release_id)
-            for path in staged.folder.iterdir():
-                path.chmod(0o444)
-            version = _settle(staged, models / VERSIONS / release_id)
-        for fixed, name in FIXED_NAMES.items():
-            target, link = f"{VERSIONS}/{CURRENT}/{name}", models / fixed
-            if not link.is_symlink() or os.readlink(link) != target:
-                replace_link(link, target)
         if linked_release(models) == release_id:
             return Release(version=version, deployment=live_since(entries))
         weights, left = version.files[WEIGHTS_FILE], rolled_back_weights(entries)
         if weights in left:
-            return Release(version=version, deployment=None, note=_held(left[weights], release_id))
+            return Release(version=version, deployment=None, note=held_words(left[weights], release_id))
         newest = max(left.values(), key=lambda entry: entry.sequence, default=None)
         ends = newest is not None and weights != live_weights(entries)
         ended = f"ends the rollback of {newest.at} ({newest.reason})" if newest and ends else ""
         done = make_current(models, version, RELEASE, "; ".join(filter(None, (reason, ended))))
         return Release(version=version, deployment=done, note=ended)
+
+
+def write_version(models: Path, *, release_id: str, fill: Callable[[Path], None]) -> Artifact:
+    """Write a version beside the others, a candidate: nothing that is live changes.
+
+    It is filled in a stage, listed in a manifest, made durable and read only, and moved to its place in one step, under the
+    lock of deployments. Killed at any point it leaves no version or the whole one.
+
+    Args:
+        fill: fills an empty folder with files; `copy_verified` copies a bundle there.
+    Returns:
+        The version, verified. An intact one of this name and the same bytes stays as it is; a damaged one is set aside.
+    Raises:
+        FileExistsError: this id was written with other content.
+        ValueError: the id is no plain name.
+        DeploymentLockedError: another process is deploying; the version is not written.
+        OSError: the disk is full or broken; the version is not there, and what was there before is.
+    """
+    with deployment_lock(models):
+        return settle_version(models, release_id=release_id, fill=fill)
+
+
+def settle_version(models: Path, *, release_id: str, fill: Callable[[Path], None]) -> Artifact:
+    """`write_version` for a caller that holds the lock."""
+    with stage_beside(models) as stage:
+        staged = write_artifact(stage, fill, version=release_id)
+        for path in staged.folder.iterdir():
+            path.chmod(0o444)
+        return _settle(staged, models / VERSIONS / release_id)
+
+
+def copy_verified(source: Artifact, folder: Path, names: Sequence[str] | None = None) -> None:
+    """Copy files of a verified version, and hold each copy against the hash that was verified.
+
+    Args:
+        names: which; all of them unless told otherwise.
+    Raises:
+        IntegrityError: a file changed since.
+    """
+    for name in source.files if names is None else names:
+        shutil.copyfile(source.path(name), folder / name)
+        if (copied := sha256_file(folder / name)) != source.files[name]:
+            raise IntegrityError(
+                f"{source.path(name)}: SHA-256 is {copied}, it was verified as {source.files[name]}; write it again"
+            )
 
 
 def release_ids(models: Path) -> list[str]:
@@ -132,6 +174,11 @@ def release_ids(models: Path) -> list[str]:
     if not folder.is_dir():
         return []
     return sorted(one.name for one in folder.iterdir() if one.is_dir() and not one.is_symlink() and one.name[0] != ".")
+
+
+def beginning_with(known: Sequence[str], wanted: str) -> list[str]:
+    """Ids that begin so; none for a piece of a date, which would find one day's release by chance."""
+    return [name for name in known if len(wanted) > len("YYYY-MM-DD") and name.startswith(wanted)]
 
 
 def released_version(models: Path, release_id: str) -> Artifact:
@@ -176,9 +223,11 @@ def deploy_problems(models: Path) -> list[str]:
     for fixed, name in FIXED_NAMES.items():
         link = models / fixed
         if not link.is_symlink():
-            problems.append(f"{link} is missing; release again")
+            problems.append(f"{link} is missing; the next deployment makes it")
         elif link.resolve() != live.path(name).resolve():
-            problems.append(f"{link} leads to {link.resolve()}, not into the live version; release again")
+            problems.append(
+                f"{link} leads to {link.resolve()}, not into the live version; the next deployment mends it"
+            )
     return problems
 
 
@@ -193,15 +242,25 @@ def _settle(staged: Artifact, target: Path) -> Artifact:
         else:
             if existing.files != staged.files:
                 raise FileExistsError(f"{target} exists with other content; versions are never overwritten")
+            target.chmod(READ_ONLY)
             return existing
     os.rename(staged.folder, target)
+    target.chmod(READ_ONLY)  # not before: a folder that moves to another parent must be writable
     fsync_folder(target.parent)
     return read_version(target)
 
 
-def make_current(models: Path, version: Artifact, action: str, reason: str, note: str = "") -> Deployment:
-    """Swap the link to a verified version and write it to the log; the caller holds the lock."""
+def make_current(
+    models: Path, version: Artifact, action: str, reason: str, note: str = "", gates: str | None = None
+) -> Deployment:
+    """Make the fixed names, swap the link to a verified version and write it to the log; the caller holds the lock."""
+    sweep_stages(models / VERSIONS)
     card = json.loads(version.path(CARD_FILE).read_text())
+    manifest = json.loads((version.folder / MANIFEST).read_text())
+    for fixed, name in FIXED_NAMES.items():
+        target, link = f"{VERSIONS}/{CURRENT}/{name}", models / fixed
+        if not link.is_symlink() or os.readlink(link) != target:
+            replace_link(link, target)
     return deploy(
         models,
         version.version,
@@ -211,13 +270,16 @@ def make_current(models: Path, version: Artifact, action: str, reason: str, note
         weights_sha256=version.files[WEIGHTS_FILE],
         card_sha256=version.files[CARD_FILE],
         note=note,
+        gates=gates,
+        manifest_sha256=manifest["manifest_sha256"],
     )
 
 
-def _held(rollback: Deployment, release_id: str) -> str:
+def held_words(rollback: Deployment, release_id: str) -> str:
+    """Why weights that somebody went back from are not live."""
     why = f": {rollback.reason}" if rollback.reason else ""
     left = rollback.source or "the release live before"
     return (
         f"not live: its weights are those of {left}, which {rollback.who} rolled back from at {rollback.at}{why}; "
-        f"to make it live all the same, roll back to {release_id}"
+        f"to make it live all the same, deploy {release_id}"
     )

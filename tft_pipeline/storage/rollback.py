@@ -5,17 +5,26 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 from tft_pipeline.storage.artifacts import IntegrityError
-from tft_pipeline.storage.deployment_log import Deployment, read_log, set_log_aside
+from tft_pipeline.storage.deploying import gates_of
+from tft_pipeline.storage.deployment_log import Deployment, set_log_aside
 from tft_pipeline.storage.deployments import (
     ROLLBACK,
     deployment_lock,
     deployments,
     linked_release,
     live_at,
+    once_live,
     replaced_by,
 )
 from tft_pipeline.storage.environment import utc_now
-from tft_pipeline.storage.releases import RollbackRefusedError, make_current, release_ids, released_version
+from tft_pipeline.storage.releases import (
+    GATE_FILE,
+    RollbackRefusedError,
+    beginning_with,
+    make_current,
+    release_ids,
+    released_version,
+)
 
 PREVIOUS = "previous"
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -24,13 +33,15 @@ DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 def roll_back(models: Path, release_id: str, *, reason: str, wanted: str | None = None) -> Deployment:
     """Make an earlier version current again; every file is verified first, and nothing changes when anything fails.
 
-    A damaged log is set aside where the release was asked for by its whole id; the note of the entry says so.
+    What was live once may be live again. What never was is a candidate: it may where its gates let it, and else `tft deploy` is
+    the way. A damaged log is set aside where the release was asked for by its whole id; the note of the entry says so.
 
     Args:
         release_id: full name of a version, as `find_release` gave it.
         wanted: what it was asked for with, found again under the lock; by default the id.
     Raises:
-        RollbackRefusedError: it is live already, there is no such version, or `wanted` means another one by now.
+        RollbackRefusedError: it is live already, there is no such version, it never was live and its gates do not let it, or
+            `wanted` means another one by now.
         IntegrityError: a file of it is damaged, or the log is and it was not asked for by its id.
         DeploymentLockedError: another process is deploying.
     """
@@ -45,12 +56,20 @@ def roll_back(models: Path, release_id: str, *, reason: str, wanted: str | None 
         if linked_release(models) == release_id:
             raise RollbackRefusedError(f"{release_id} is live already: there is nothing to roll back")
         version = released_version(models, release_id)
-        note = ""
+        gates, note = gates_of(version), ""
         try:
-            read_log(models)
+            known = once_live(deployments(models))
         except IntegrityError as error:
-            note = f"{error}; it is {set_log_aside(models, now).name} now, and what it held back is not held any more"
-        return make_current(models, version, ROLLBACK, reason, note)
+            known = None
+            broken = str(error)
+        if gates is None and not (release_id in known if known is not None else GATE_FILE not in version.files):
+            raise RollbackRefusedError(
+                f"{release_id} was never live as far as the log tells, and its gates do not let it: it is a candidate, "
+                f"see `tft deploy {release_id}`"
+            )
+        if known is None:
+            note = f"{broken}; it is {set_log_aside(models, now).name} now, and what it held back is not held any more"
+        return make_current(models, version, ROLLBACK, reason, note, gates)
 
 
 def find_release(models: Path, wanted: str, *, now: datetime) -> str:
@@ -87,8 +106,7 @@ def find_release(models: Path, wanted: str, *, now: datetime) -> str:
                 f"nothing was live at the end of {wanted} (UTC), the first release was made live {first}; {listed}"
             )
         return found
-    # a piece of a date would find one day's release by chance, and never the one that was live then
-    fitting = [name for name in known if len(wanted) > len("YYYY-MM-DD") and name.startswith(wanted)]
+    fitting = beginning_with(known, wanted)
     if len(fitting) != 1:
         how = f"{len(fitting)} releases begin with {wanted!r}" if fitting else f"{wanted!r} names no release"
         raise RollbackRefusedError(

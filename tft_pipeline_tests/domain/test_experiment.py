@@ -221,6 +221,7 @@ CHANGES = {
     "latency.warmup": 3,
     "drift.n_bins": 9,
     "ensemble.l2": 0.02,
+    "gates.deploy": "manual",
 }
 
 

@@ -70,6 +70,7 @@ def small_fit(
     seed: int = 1,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     checkpoint: Path | None = None,
+    on_unwritten: Callable[[str], None] | None = None,
 ) -> FittedFold:
     """`fit_fold` with small sections."""
     return fit_fold(
@@ -85,6 +86,7 @@ def small_fit(
         seed=seed,
         on_epoch=on_epoch,
         checkpoint=checkpoint,
+        on_unwritten=on_unwritten,
     )
 
 

@@ -78,7 +78,7 @@ def test_a_deployment_is_an_intent_then_an_outcome_with_the_same_words(models):
     assert rows[2] | {"state": DONE, "sha256": rows[3]["sha256"]} == rows[3]
     assert set(rows[3]) == {
         "sequence", "at", "action", "from", "to", "who", "reason", "verdict", "weights_sha256", "card_sha256", "state", "note",
-        "sha256",
+        "gates", "manifest_sha256", "sha256",
     }  # fmt: skip
     assert (rows[3]["from"], rows[3]["to"]) == ("r1", "r2")
     assert [

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError
-from tft_pipeline.storage.deployments import (
-    deployments,
-)
+from tft_pipeline.storage.deployments import deployments, linked_release
 from tft_pipeline.storage.releases import (
     CARD_FILE,
+    GATE_FILE,
     TARGETS_FILE,
     current_release,
-    write_release,
+    release_ids,
+    write_version,
 )
-from tft_pipeline_tests.released import bundle
+from tft_pipeline_tests.released import bundle, candidate, write_candidate, write_release
 
 
 @pytest.fixture
@@ -27,19 +27,21 @@ def models(tmp_path: Path) -> Path:
 def test_a_release_holds_the_bundle_and_the_card(models):
     released, card = current_release(models)
     assert released.version == "r1"
-    assert set(released.files) == {"weights.safetensors", "network.json", CARD_FILE, TARGETS_FILE}
+    assert set(released.files) == {"weights.safetensors", "network.json", CARD_FILE, TARGETS_FILE, GATE_FILE}
     assert released.path("weights.safetensors").read_text() == "weights one"
     assert card == {"verdict": "NO-GO"}
 
 
 def test_the_fixed_names_resolve_through_the_one_current_link(models):
     assert os.readlink(models / "best_tft.safetensors") == "versions/current/weights.safetensors"
-    assert (models / "best_tft.safetensors").read_text() == "weights one"
+    assert os.readlink(models / "best_tft.pt") == "versions/current/weights.safetensors"
+    for name in ("best_tft.safetensors", "best_tft.pt"):
+        assert (models / name).read_text() == "weights one"
     assert json.loads((models / "best_tft_model_card.json").read_text()) == {"verdict": "NO-GO"}
     links = [path for path in models.rglob("*") if path.is_symlink()]
     through = [path for path in links if "current" in os.readlink(path)]
-    assert len(links) == 3
-    assert len(through) == 2
+    assert len(links) == 4
+    assert len(through) == 3
 
 
 def test_a_second_release_swaps_every_name_at_once_and_keeps_the_first(models, tmp_path):
@@ -52,9 +54,44 @@ def test_a_second_release_swaps_every_name_at_once_and_keeps_the_first(models, t
     assert (models / "versions" / "r1" / "weights.safetensors").read_text() == "weights one"
 
 
-def test_released_files_are_read_only(models):
-    for path in (models / "versions" / "r1").iterdir():
+def test_a_version_is_read_only_its_folder_too(models):
+    folder = models / "versions" / "r1"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o555
+    for path in folder.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o444
+
+
+def test_a_candidate_is_whole_and_not_live(models):
+    version = candidate(models, "r2", "two")
+    assert release_ids(models) == ["r1", "r2"]
+    assert version.path("weights.safetensors").read_text() == "weights two"
+    assert linked_release(models) == "r1"
+    assert len(deployments(models)) == 1
+
+
+def test_a_version_that_fails_while_it_is_filled_leaves_nothing(models):
+    def fill(folder: Path) -> None:
+        (folder / "weights.safetensors").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    before = sorted(models.rglob("*"))
+    with pytest.raises(OSError, match="No space left"):
+        write_version(models, release_id="r2", fill=fill)
+    assert sorted(models.rglob("*")) == before
+
+
+def test_the_same_version_again_is_the_one_that_is_there_and_a_damaged_one_is_set_aside(models, tmp_path):
+    candidate(models, "r2", "two")
+    again = candidate(models, "r2", "two")
+    path = again.path("weights.safetensors")
+    path.chmod(0o644)
+    path.write_text("weights 2wo")
+    mended = candidate(models, "r2", "two")
+    assert mended.path("weights.safetensors").read_text() == "weights two"
+    assert release_ids(models) == ["r1", "r2"]
+    assert len(list((models / "versions").glob(".damaged-r2-*"))) == 1
+    with pytest.raises(FileExistsError, match="r2 exists with other content"):
+        write_candidate(models, release_id="r2", bundle=bundle(tmp_path / "fold", "three"), card={})
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "network.json", CARD_FILE, "manifest.json"])

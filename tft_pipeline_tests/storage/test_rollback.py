@@ -26,10 +26,9 @@ from tft_pipeline.storage.releases import (
     current_release,
     deploy_problems,
     release_ids,
-    write_release,
 )
 from tft_pipeline.storage.rollback import find_release, roll_back
-from tft_pipeline_tests.released import at, bundle, released
+from tft_pipeline_tests.released import at, bundle, candidate, released, write_candidate, write_release
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +251,7 @@ def test_what_was_asked_for_is_found_again_under_the_lock(three):
 def test_the_timed_form_is_a_listed_file_of_the_release(three):
     made = bundle(three.parent / "fold", "weights 4")
     given = {DECISION_FILE: b"network", FACTS_FILE: b"{}"}
-    version = write_release(three, release_id="r4", bundle=made, card={}, decision=given).version
+    version = write_release(three, release_id="r4", bundle=made, card={}, files=given).version
     assert {name: version.path(name).read_bytes() for name in given} == given
     path = version.folder / DECISION_FILE
     path.chmod(0o644)

@@ -2,6 +2,7 @@
 
 import time
 from datetime import datetime
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -150,6 +151,8 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
                 "imputed_values": dg.MetadataValue.json(bundle.fitted.missing),
                 "features_flat_in_train": ", ".join(bundle.fitted.scaler.flat) or "none",
                 "seconds": bundle.seconds,
+                "checkpoint_status": bundle.checkpoint_status,
+                **({"checkpoint_reason": bundle.checkpoint_reason} if bundle.checkpoint_reason else {}),
                 "losses": line_picture(lines, title=f"losses, fold {spec.key}", label="loss"),
             },
         )
@@ -167,6 +170,14 @@ def _fit(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionConte
     began = time.monotonic()
     panel, fold = fold_panel(graph, spec), spec.fold
     journal = FoldJournal(graph.layout, graph.name, PRODUCTION, spec, run_id=context.run.run_id)
+    unwritten: list[str] = []
+
+    def epoch(row: dict[str, Any]) -> None:
+        try:
+            journal.epoch(row)
+        except OSError as error:  # the disk that cannot keep the training state cannot keep the journal either
+            unwritten.append(f"the journal of epoch {row['epoch']} could not be written: {error.strerror}")
+
     fitted = fit_fold(
         panel,
         fold,
@@ -178,8 +189,9 @@ def _fit(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionConte
         bars_per_year=spec.bars_per_year,
         epochs=spec.epochs,
         seed=spec.seeds[0],
-        on_epoch=journal.epoch,
+        on_epoch=epoch,
         checkpoint=graph.layout.training_state(graph.name, PRODUCTION, spec.key),
+        on_unwritten=unwritten.append,
     )
     predicted = predict(fitted, panel, fold.test)
     assert spec.boosting is not None
@@ -214,14 +226,29 @@ def _fit(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionConte
         boosting=boosting,
         predictions=predictions,
         seconds=time.monotonic() - began,
+        checkpoint_status="failed" if unwritten else "ok",
+        checkpoint_reason=_in_words(unwritten),
     )
+    if unwritten:
+        context.log.warning(f"{bundle.checkpoint_reason}; this fold holds its model back from being live")
     unmirrored = journal.finish(
         {"best_epoch": fitted.best_epoch, "n_parameters": fitted.n_parameters, "seconds": bundle.seconds},
-        {"weights_sha256": weights_sha256(fitted)},
+        {
+            "weights_sha256": weights_sha256(fitted),
+            "checkpoint_status": bundle.checkpoint_status,
+            **({"checkpoint_reason": bundle.checkpoint_reason} if bundle.checkpoint_reason else {}),
+        },
     )
     if unmirrored is not None:
         context.log.warning(f"MLflow did not take this fold ({unmirrored}); {journal.path} keeps it for the next one")
     return bundle
+
+
+def _in_words(unwritten: list[str]) -> str:
+    """The first of some sentences, and how many more there were."""
+    if len(unwritten) < 2:
+        return "".join(unwritten)
+    return f"{unwritten[0]} (and {len(unwritten) - 1} more such failure(s), the last: {unwritten[-1]})"
 
 
 def prediction_frame(key: str, test: Panel, columns: dict[str, np.ndarray]) -> pl.DataFrame:

@@ -1,5 +1,11 @@
-"""The model card and the release of the newest fold's model."""
+"""The model card and the release of the newest fold's model.
 
+A run makes a candidate; it is live once its gates pass. Not here: the files of a bundle (`pipeline.bundling`), the gates
+(`pipeline.release_gates`), writing and deploying (`storage.releases`, `storage.deploying`).
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -14,8 +20,10 @@ from tft_pipeline.domain.findings import (
     OosPerformance,
     ReleaseRecord,
 )
+from tft_pipeline.domain.gate_row import GateRow
 from tft_pipeline.domain.model_card import build_card
-from tft_pipeline.domain.performance_targets import performance_targets
+from tft_pipeline.domain.performance_targets import deploy_target, performance_targets
+from tft_pipeline.domain.release_gates import GATES, gate_document, why_not_live
 from tft_pipeline.domain.reports import (
     FeatureCatalogue,
     FoldPlanReport,
@@ -25,6 +33,7 @@ from tft_pipeline.domain.reports import (
 )
 from tft_pipeline.pipeline.assets.evaluation import all_production_folds, newest_fold
 from tft_pipeline.pipeline.automation import on_all_folds
+from tft_pipeline.pipeline.bundling import StagedBundle, fill_version, stage_bundle
 from tft_pipeline.pipeline.gates import (
     refuse_another_model,
     refuse_card_of_another_plan,
@@ -35,14 +44,17 @@ from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.partitions import planned_folds
 from tft_pipeline.pipeline.plots import bar_picture
-from tft_pipeline.pipeline.releasing import current_deploy_target
+from tft_pipeline.pipeline.registry import follow
+from tft_pipeline.pipeline.release_gates import release_gate_rows
 from tft_pipeline.pipeline.usage import resource_tables
-from tft_pipeline.storage.artifacts import read_artifact
-from tft_pipeline.storage.atomic import canonical_json
-from tft_pipeline.storage.deployments import DeploymentLockedError
+from tft_pipeline.storage.artifacts import Artifact, IntegrityError, read_artifact
+from tft_pipeline.storage.atomic import canonical_json, stage_beside
+from tft_pipeline.storage.deploying import GateRefusedError, deploy_release
+from tft_pipeline.storage.deployments import DeploymentLockedError, linked_release
 from tft_pipeline.storage.environment import environment_record, utc_now
 from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
-from tft_pipeline.storage.releases import CARD_FILE, DECISION_FILE, FACTS_FILE, WEIGHTS_FILE, write_release
+from tft_pipeline.storage.release_bundle import CARD_FILE, CARD_HTML, CARD_MARKDOWN, GATE_FILE
+from tft_pipeline.storage.releases import TARGETS_FILE, Release, deploy_problems, write_version
 from tft_pipeline.storage.snapshots import Snapshot
 
 CARD_SECTIONS = (
@@ -53,6 +65,17 @@ CARD_SECTIONS = (
     "data.cross_markets",
     "evaluation.min_accuracy",
 )
+
+RELEASE_SECTIONS = (
+    "evaluation",
+    "gates",
+    "target.volatility_span",
+    "data.interval",
+    "data.timezone",
+    "data.market_symbol",
+    "data.cross_markets",
+)
+"""What a release takes from the experiment file itself: signature and gates."""
 
 
 def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
@@ -140,39 +163,41 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     @dg.asset(
         key=graph.key("release"),
         ins={
+            "catalogue": dg.AssetIn(graph.key("feature_catalogue")),
             "plan": dg.AssetIn(graph.key("production_plan")),
             "folds": all_production_folds(graph),
             "performance": dg.AssetIn(graph.key("oos_performance")),
             "audit": dg.AssetIn(graph.key("leakage_audit")),
             "latency": dg.AssetIn(graph.key("latency_benchmark")),
             "drift": dg.AssetIn(graph.key("drift_report")),
+            "ensemble": dg.AssetIn(graph.key("ensemble_weights")),
             "card": dg.AssetIn(graph.key("model_card")),
         },
+        # a check a gate: what a failed one blocks is the deployment, which asks the gates by itself, and not the run
+        check_specs=[dg.AssetCheckSpec(name=name, asset=graph.key("release")) for name in GATES],
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("4", "evaluation.min_accuracy"),
+        code_version=graph.code_version("5", *RELEASE_SECTIONS),
         automation_condition=on_all_folds(),
     )
     def release(
         context: dg.AssetExecutionContext,
+        catalogue: FeatureCatalogue,
         plan: FoldPlanReport,
         folds: dict[str, FoldBundle],
         performance: OosPerformance,
         audit: LeakageAudit,
         latency: LatencyBenchmark,
         drift: DriftRecord,
+        ensemble: EnsembleWeights,
         card: ModelCard,
-    ) -> dg.Output[ReleaseRecord]:
-        """The newest fold's bundle, its timed form, card and targets behind the `current` link; NO-GO is a candidate."""
+    ) -> Iterator[dg.Output | dg.AssetCheckResult]:
+        """The newest fold's model as one bundle with its gates; it goes live when every gate passes, else it is a candidate."""
         refuse_leaks(graph, audit, plan)
         refuse_outdated_verdict(graph, performance, plan)
         refuse_card_of_another_plan(card, plan)
         fold = newest_fold(plan, folds)
         refuse_another_model(weights_sha256(fold.fitted), latency, drift, plan)
-        bundle = read_artifact(graph.layout.artifact(graph.name, "production_fold", fold.key))
-        created_at = utc_now()
-        content = json_sha256([card.content, bundle.files[WEIGHTS_FILE]])
-        release_id = f"{created_at:%Y-%m-%dT%H-%M-%SZ}-{content[:8]}"
         models = graph.layout.models(graph.name)
         targets = performance_targets(
             evaluation=graph.experiment.evaluation,
@@ -183,59 +208,157 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             drift=drift,
             validation_accuracy=fold.fitted.history[fold.fitted.best_epoch].get("validation_accuracy"),
         )
-        decision = _decision(fold, str(card.card["inference"]["form"]), seed=graph.experiment.seed)
-        try:
-            released = write_release(
-                models, release_id=release_id, bundle=bundle, card=card.card, targets=targets, decision=decision
+        stored = read_artifact(graph.layout.artifact(graph.name, "production_fold", fold.key))
+        with stage_beside(models) as stage:
+            staged = _staged(graph, stage / "bundle", plan, fold, stored, catalogue, ensemble, card, latency.form)
+            rows = release_gate_rows(
+                graph,
+                plan=plan,
+                folds=folds,
+                performance=performance,
+                audit=audit,
+                latency=latency,
+                drift=drift,
+                problems=staged.problems,
             )
-        except DeploymentLockedError as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
-        folder = released.version.folder
-        table_rows = [*targets, current_deploy_target(models, released.note)]
+            created_at = utc_now()
+            content = json_sha256([card.content, staged.bundle.signature.weights_sha256])
+            release_id = f"{created_at:%Y-%m-%dT%H-%M-%SZ}-{content[:8]}"
+            gates = gate_document(
+                rows,
+                release_id=release_id,
+                weights_sha256=staged.bundle.signature.weights_sha256,
+                fold=fold.key,
+                created_at=created_at.isoformat(),
+            )
+            whole, cards = _cards(card.card, gates, staged, release_id)
+            documents = {GATE_FILE: canonical_json(gates), TARGETS_FILE: canonical_json(list(targets)), **cards}
+            released = _released(
+                graph, release_id, fill_version(staged, documents), why_not_live(rows, graph.experiment.gates)
+            )
+        folder, live = released.version.folder, released.deployment is not None
+        deployment = deploy_target(
+            deploy_problems(models),
+            release=linked_release(models),
+            note=released.note,
+            candidate=None if live else release_id,
+        )
+        table_rows = [*targets, deployment]
         tell = context.log.warning if released.note else context.log.info
-        tell(f"released {release_id}, verdict {card.card['verdict']}{released.note and f'; {released.note}'}")
-        return content_output(
+        tell(f"released {release_id}, verdict {whole['verdict']}{released.note and f'; {released.note}'}")
+        untold = follow(graph.layout, graph.name)
+        if untold is not None:
+            context.log.warning(f"MLflow was not told of {release_id} ({untold}): the next deployment or run tells it")
+        yield content_output(
             ReleaseRecord(
                 release_id=release_id,
                 created_at=created_at.isoformat(),
-                verdict=card.card["verdict"],
+                verdict=whole["verdict"],
                 fold=fold.key,
                 path=str(folder),
                 card_path=str(folder / CARD_FILE),
                 files=released.version.files,
                 content=content,
-                live=released.deployment is not None,
+                live=live,
                 note=released.note,
                 targets=tuple(table_rows),
+                gates=tuple(gates["gates"]),
+                deployed=None if released.deployment is None else released.deployment.to_dict(),
+                forms=dict(staged.bundle.signature.forms),
+                left_out=dict(staged.bundle.signature.left_out),
             ),
             {
-                "verdict": card.card["verdict"],
-                "live": released.deployment is not None,
+                "verdict": whole["verdict"],
+                "live": live,
                 "note": released.note,
+                "gates": table([_shown(row) for row in gates["gates"]]),
                 "performance_targets": table(table_rows),
+                "forms": dg.MetadataValue.json({**staged.bundle.signature.forms, **staged.bundle.signature.left_out}),
                 "release": dg.MetadataValue.path(str(folder)),
-                "model_card": dg.MetadataValue.path(str(models / "best_tft_model_card.json")),
+                "model_card": dg.MetadataValue.path(str(folder / CARD_FILE)),
                 "picture": _weights_picture(fold),
             },
         )
+        yield from (_check(row) for row in rows)
 
     return [model_card, release]
 
 
-def _decision(fold: FoldBundle, form: str, *, seed: int) -> dict[str, bytes]:
-    """Files of the form that the card's latency is of, where it has its own; held against eager torch before anything is
-    written."""
-    from tft_pipeline.model.released_form import EXPORTED, export_form
+def _staged(
+    graph: ExperimentGraph,
+    stage: Path,
+    plan: FoldPlanReport,
+    fold: FoldBundle,
+    stored: Artifact,
+    catalogue: FeatureCatalogue,
+    ensemble: EnsembleWeights,
+    card: ModelCard,
+    form: str,
+) -> StagedBundle:
+    """The model's own files, asked as live code will ask them, before card and gates are written."""
     from tft_pipeline.model.smoke import BrokenModelError
 
-    wanted = next((name for name in EXPORTED if name == form), None)
-    if wanted is None:
-        return {}
     try:
-        exported, facts = export_form(fold.fitted, wanted, seed=seed)
+        return stage_bundle(
+            stage,
+            experiment=graph.experiment,
+            spec=plan.specs[-1],
+            stored=stored,
+            fold=fold,
+            catalogue=catalogue,
+            ensemble=ensemble,
+            symbols=card.card["train"]["symbols"],
+            form=form,
+        )
     except BrokenModelError as error:
         raise dg.Failure(f"{error}: materialise latency_benchmark again", allow_retries=False) from error
-    return {DECISION_FILE: exported, FACTS_FILE: canonical_json(facts).encode()}
+    except (IntegrityError, ValueError) as error:
+        raise dg.Failure(f"the bundle of fold {fold.key}: {error}", allow_retries=False) from error
+
+
+def _cards(
+    card: dict[str, Any], gates: dict[str, Any], staged: StagedBundle, release_id: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The completed card, and its renderings by file."""
+    from tft_pipeline.pipeline.card import card_html, card_markdown, complete_card
+
+    whole = complete_card(card, gates=gates, files=staged.bundle.artifact.files, release_id=release_id)
+    texts = {CARD_FILE: canonical_json(whole), CARD_MARKDOWN: card_markdown(whole), CARD_HTML: card_html(whole)}
+    return whole, texts
+
+
+def _released(graph: ExperimentGraph, release_id: str, fill: Callable[[Path], None], why_not: str) -> Release:
+    """Write the version, and make it live unless something says no.
+
+    Args:
+        why_not: what does, in words; empty where nothing does.
+    """
+    models = graph.layout.models(graph.name)
+    try:
+        version = write_version(models, release_id=release_id, fill=fill)
+        if why_not:
+            return Release(version=version, deployment=None, note=why_not)
+        return deploy_release(models, release_id, reason="release of the newest fold", automatic=True)
+    except (DeploymentLockedError, GateRefusedError) as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def _check(row: GateRow) -> dg.AssetCheckResult:
+    """A gate as the UI shows it; a failed one warns, for the run is whole and a candidate is what it is to make."""
+    threshold = row.threshold if not isinstance(row.threshold, tuple) else ", ".join(row.threshold)
+    shown = {"value": row.value, "rule": row.rule, "threshold": threshold, "unit": row.unit, "source": row.source}
+    return dg.AssetCheckResult(
+        check_name=row.name,
+        passed=not row.blocks,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=row.why,
+        metadata={"verdict": row.verdict} | {name: "none" if value is None else value for name, value in shown.items()},
+    )
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A gate as a row of the UI's table."""
+    return {name: row[name] for name in ("name", "verdict", "value", "rule", "threshold", "unit", "why")}
 
 
 def _weights_picture(fold: FoldBundle) -> dg.MarkdownMetadataValue:

@@ -1,0 +1,230 @@
+"""Gates whose conditions make up the card's verdict, one row a condition: each of them passes if and only if it is GO.
+
+The conditions are those of `verdict.reasons_against`, of latency and of drift; the numbers are the records' own, nothing is
+computed again. Not here: gates that the verdict does not know (`release_gates`).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tft_pipeline.domain.drift_records import Verdict
+from tft_pipeline.domain.findings import DriftRecord, LatencyBenchmark, LeakageAudit, OosPerformance
+from tft_pipeline.domain.gate_row import FAIL, PASS, GateRow, judged, not_applicable
+from tft_pipeline.domain.gates_section import GatesSection
+from tft_pipeline.domain.latency import latency_reasons
+from tft_pipeline.domain.phases import EvaluationSection
+from tft_pipeline.domain.reports import FoldPlanReport
+from tft_pipeline.domain.verdict import GO, RULES
+
+TOLERATED: dict[str, tuple[Verdict, ...]] = {"stable": ("stable",), "investigate": ("stable", "investigate")}
+"""Verdicts of the drift report that pass, by `gates.drift`."""
+PERFORMANCE = (
+    "leakage_audit",
+    "not_contaminated",
+    "probabilistic_sharpe_ratio",
+    "deflated_sharpe_ratio",
+    "probability_of_loss",
+    "degradation",
+    "baselines",
+    "verdict",
+    "latency_p95",
+    "drift",
+)
+"""Names of these gates, in order."""
+
+
+def performance_gates(
+    *,
+    evaluation: EvaluationSection,
+    gates: GatesSection,
+    plan: FoldPlanReport,
+    performance: OosPerformance,
+    audit: LeakageAudit,
+    latency: LatencyBenchmark,
+    drift: DriftRecord,
+) -> tuple[GateRow, ...]:
+    """The rows, in the order of `PERFORMANCE`."""
+    return (
+        _leaks(audit),
+        _contamination(plan),
+        *_sharpe(performance, evaluation),
+        *_cscv(performance.research, evaluation),
+        _baselines(performance, evaluation),
+        _verdict(performance),
+        _latency(latency),
+        _drift(drift, gates),
+    )
+
+
+def drift_reasons(drift: DriftRecord, gates: GatesSection) -> list[str]:
+    """Why the verdict of the drift report does not pass, in sentences; empty where it is tolerated."""
+    if drift.verdict in TOLERATED[gates.drift]:
+        return []
+    return [f"drift: {drift.verdict} over the last {drift.n_recent} bars"]
+
+
+def _leaks(audit: LeakageAudit) -> GateRow:
+    leaks = [f"{row['guard']}: {row['detail']}" for row in audit.rows if row["passed"] is False]
+    held = sum(row["passed"] is True for row in audit.rows)
+    untried = [str(row["guard"]) for row in audit.rows if row.get("state") == "not_verifiable"]
+    said = "; ".join(leaks) or f"{held} guards were tried and held"
+    return GateRow(
+        name="leakage_audit",
+        value=len(leaks),
+        threshold=0,
+        unit="guards that found a leak",
+        verdict=FAIL if leaks else PASS,
+        why=said + (f"; could not be tried: {', '.join(untried)}" if untried else ""),
+        source="leakage_audit.rows",
+        figures={"guards_held": held, "guards_not_verifiable": len(untried)},
+    )
+
+
+def _contamination(plan: FoldPlanReport) -> GateRow:
+    first = plan.specs[0].dates["test"]["first"]
+    last = plan.research_last or "a bar that is not recorded"
+    said = f"features and settings were chosen on bars up to {last}, bars from {first} on are scored"
+    return GateRow(
+        name="not_contaminated",
+        value=plan.contaminated,
+        threshold=False,
+        verdict=FAIL if plan.contaminated else PASS,
+        why=said,
+        source="production_plan.research_last",
+    )
+
+
+def _sharpe(performance: OosPerformance, limits: EvaluationSection) -> tuple[GateRow, GateRow]:
+    net, research, looks = performance.net, performance.research, performance.looks
+    production = judged(
+        "probabilistic_sharpe_ratio",
+        net.get("psr_after_looks"),
+        ">=",
+        limits.min_psr,
+        why=f"probability that the net Sharpe ratio of {net.get('n')} scored bars is above 0, after {looks} look(s) at them",
+        source="oos_performance.net.psr_after_looks",
+        unit="probability",
+        figures={name: net.get(name) for name in ("n", "sharpe_annual", "se_annual")} | {"looks": looks},
+    )
+    chosen = judged(
+        "deflated_sharpe_ratio",
+        research.get("dsr"),
+        ">=",
+        limits.min_dsr,
+        why=f"probability that the chosen trial's Sharpe ratio is above 0, the best of {research.get('n_trials_started')} "
+        "trials started",
+        source="oos_performance.research.dsr",
+        unit="probability",
+        missing=str(research.get("dsr_reason", "")),
+        figures={name: research.get(name) for name in ("n_trials_started", "n_bars", "sharpe_annual")},
+    )
+    return production, chosen
+
+
+def _cscv(research: Mapping[str, Any], limits: EvaluationSection) -> tuple[GateRow, GateRow]:
+    loss, lost, pbo = (research.get(name) for name in ("probability_of_loss", "degradation", "pbo"))
+    source = "oos_performance.research."
+    one_trial = f"{research.get('dsr_reason') or 'not computed'}; deflated_sharpe_ratio says no for the same reason"
+    flat = "" if pbo is None else f", PBO {pbo:.2f}, which alone blocks nothing"
+    probability = (
+        not_applicable(
+            "probability_of_loss",
+            one_trial
+            if research.get("dsr") is None
+            else str(research.get("probability_of_loss_reason", "not recorded")),
+            source=f"{source}probability_of_loss",
+        )
+        if loss is None
+        else judged(
+            "probability_of_loss",
+            loss,
+            "<=",
+            limits.max_probability_of_loss,
+            why=f"share of CSCV splits in which the best trial loses out of sample{flat}",
+            source=f"{source}probability_of_loss",
+            unit="probability",
+            figures={"pbo": pbo},
+        )
+    )
+    if lost is None and research.get("dsr") is None:
+        return probability, not_applicable("degradation", one_trial, source=f"{source}degradation")
+    degradation = judged(
+        "degradation",
+        lost,
+        "<=",
+        limits.max_degradation,
+        why="share of the best trial's Sharpe ratio that CSCV finds lost out of sample",
+        source=f"{source}degradation",
+        unit="share",
+        missing="the best trial earns nothing in sample (CSCV)",
+    )
+    return probability, degradation
+
+
+def _baselines(performance: OosPerformance, limits: EvaluationSection) -> GateRow:
+    """A rule that is as good vetoes, and any baseline that StepM names superior; see `verdict.reasons_against`."""
+    own, superior = performance.net.get("sharpe"), performance.superiority.get("superior", ())
+    scored = {name: row for name, row in performance.baselines.items() if row.get("sharpe") is not None}
+    against = [
+        f"{name} (Sharpe {row['sharpe_annual']:.2f}{', superior' if name in superior else ''})"
+        for name, row in scored.items()
+        if name in superior or (name in RULES and (own is None or own <= row["sharpe"]))
+    ]
+    annual = performance.net.get("sharpe_annual")
+    figure = "not known" if annual is None else f"{annual:.2f}"
+    said = (
+        f"the model's net Sharpe ratio a year is {figure}; {len(against)} of {len(scored)} baselines are rules that are as "
+        f"good, or superior at the {limits.alpha:.0%} level"
+    )
+    return GateRow(
+        name="baselines",
+        value=len(against),
+        threshold=0,
+        unit="baselines that are not beaten",
+        verdict=FAIL if against else PASS,
+        why=said + (f": {', '.join(against)}" if against else ""),
+        source="oos_performance.baselines",
+        figures={"sharpe_annual": annual} | {name: row["sharpe_annual"] for name, row in scored.items()},
+    )
+
+
+def _verdict(performance: OosPerformance) -> GateRow:
+    passed = performance.verdict == GO and not performance.reasons
+    return GateRow(
+        name="verdict",
+        value=performance.verdict,
+        threshold=GO,
+        verdict=PASS if passed else FAIL,
+        why="; ".join(performance.reasons) or f"oos_performance has nothing against it: {performance.verdict}",
+        source="oos_performance.verdict",
+    )
+
+
+def _latency(latency: LatencyBenchmark) -> GateRow:
+    low, upper = latency.latency_ms["p95_ci"]
+    against = latency_reasons((low, upper), n=latency.n, max_p95_ms=latency.max_p95_ms)
+    return judged(
+        "latency_p95",
+        upper,
+        "<=",
+        latency.max_p95_ms,
+        why=f"upper end of the 95 % interval of the p95, of {latency.n} timed decisions in the form {latency.form}",
+        source="latency_benchmark.latency_ms.p95_ci",
+        unit="ms",
+        missing="; ".join(against),
+        figures={"n": latency.n, "p95": latency.latency_ms.get("p95"), "p95_ci_low": low},
+    )
+
+
+def _drift(drift: DriftRecord, gates: GatesSection) -> GateRow:
+    said = "; ".join(drift.reasons) or "the report gives no reason"
+    return GateRow(
+        name="drift",
+        value=drift.verdict,
+        rule="in",
+        threshold=TOLERATED[gates.drift],
+        verdict=FAIL if drift_reasons(drift, gates) else PASS,
+        why=f"{drift.verdict} over the last {drift.n_recent} bars against {drift.n_reference} training bars; {said}",
+        source="drift_report.verdict",
+        figures={"n_recent": drift.n_recent, "n_reference": drift.n_reference},
+    )

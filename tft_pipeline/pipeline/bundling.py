@@ -1,0 +1,215 @@
+"""All files of a release, made from the records of a run: what `storage.release_bundle` reads. Not here: gates, deploying.
+
+A bundle is staged without card and gates first and verified as live code will read it; what that says is a gate. Then the
+version is filled: the verified files, copied by hash, and gate file, card and targets beside them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tft_pipeline.domain.experiment import Experiment
+from tft_pipeline.domain.features.feature import MARKET_CLOSE
+from tft_pipeline.domain.findings import EnsembleWeights
+from tft_pipeline.domain.intervals import BAR_LENGTHS
+from tft_pipeline.domain.reports import FeatureCatalogue, FoldSpec
+from tft_pipeline.domain.signature import Signature
+from tft_pipeline.storage.artifacts import Artifact, write_artifact
+from tft_pipeline.storage.atomic import canonical_json
+from tft_pipeline.storage.ensemble_json import ensemble_json
+from tft_pipeline.storage.fold_bundles import FoldBundle
+from tft_pipeline.storage.release_bundle import (
+    CALIBRATION_FILE,
+    ENSEMBLE_FILE,
+    FEATURES_FILE,
+    FORM_FILES,
+    SIGNATURE_FILE,
+    WEIGHTS_FILE,
+    ReleaseBundle,
+    read_release_bundle,
+)
+from tft_pipeline.storage.releases import copy_verified
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagedBundle:
+    """A bundle without card and gates, read back as live code reads it.
+
+    Attributes:
+        bundle: verified, its signature parsed.
+        problems: what is wrong with it, in words; empty where every form answers as eager torch.
+        position: that the model answered with; None where it did not.
+        differences: largest one of any output to eager torch, by form.
+    """
+
+    bundle: ReleaseBundle
+    problems: tuple[str, ...]
+    position: float | None
+    differences: dict[str, float]
+
+
+def stage_bundle(
+    stage: Path,
+    *,
+    experiment: Experiment,
+    spec: FoldSpec,
+    stored: Artifact,
+    fold: FoldBundle,
+    catalogue: FeatureCatalogue,
+    ensemble: EnsembleWeights,
+    symbols: Sequence[str],
+    form: str,
+) -> StagedBundle:
+    """Write the model's own files into a stage and ask them, as live code will.
+
+    Args:
+        stage: empty folder beside the versions.
+        spec, stored, fold: of the newest production fold: its plan, its verified files and what they hold.
+        symbols: traded ones.
+        form: that the latency gate judged.
+    Raises:
+        BrokenModelError: that form is exported, and the network has it not or it differs from eager torch.
+        IntegrityError: a file changed on the way.
+        ValueError: the records do not make a signature.
+    """
+    from tft_pipeline.model.released_form import ask_forms, export_forms
+    from tft_pipeline.model.smoke import BrokenModelError, smoke_prediction
+
+    exported = export_forms(fold.fitted, judged=form, seed=experiment.seed)
+    signature = build_signature(
+        experiment=experiment,
+        spec=spec,
+        fold=fold,
+        catalogue=catalogue,
+        symbols=symbols,
+        form=form,
+        forms={name: FORM_FILES[name] for name in exported.models},
+        left_out=exported.left_out,
+        outputs=exported.outputs,
+        quantile_levels=exported.quantile_levels,
+        weights_sha256=stored.files[WEIGHTS_FILE],
+    )
+
+    def fill(folder: Path) -> None:
+        copy_verified(stored, folder)
+        for name, model in exported.models.items():
+            (folder / FORM_FILES[name]).write_bytes(model)
+        documents = {
+            SIGNATURE_FILE: canonical_json(signature.to_dict()),
+            FEATURES_FILE: canonical_json(feature_rows(spec.features, catalogue)),
+            ENSEMBLE_FILE: ensemble_json(ensemble),
+            CALIBRATION_FILE: canonical_json({"calibrated": ensemble.calibrated, "sources": ensemble.calibration}),
+        }
+        for name, text in documents.items():
+            (folder / name).write_text(text, encoding="utf-8")
+
+    staged = read_release_bundle(write_artifact(stage, fill).folder)
+    problems: list[str] = []
+    position: float | None = None
+    try:
+        fitted = staged.fitted()
+        position = smoke_prediction(fitted)
+        ask_forms(fitted, {name: staged.onnx(name) for name in staged.signature.forms}, staged.signature)
+    except BrokenModelError as error:
+        problems.append(str(error))
+    return StagedBundle(bundle=staged, problems=tuple(problems), position=position, differences=exported.differences)
+
+
+def fill_version(staged: StagedBundle, documents: Mapping[str, str]) -> Callable[[Path], None]:
+    """Fills a version with the staged files, each held against its hash, and with further files by name."""
+
+    def fill(folder: Path) -> None:
+        copy_verified(staged.bundle.artifact, folder)
+        for name, text in documents.items():
+            if name in staged.bundle.artifact.files:
+                raise ValueError(
+                    f"{name} is a file of the bundle already: it would be replaced unnoticed; name it otherwise"
+                )
+            (folder / name).write_text(text, encoding="utf-8")
+
+    return fill
+
+
+def build_signature(
+    *,
+    experiment: Experiment,
+    spec: FoldSpec,
+    fold: FoldBundle,
+    catalogue: FeatureCatalogue,
+    symbols: Sequence[str],
+    form: str,
+    forms: Mapping[str, str],
+    left_out: Mapping[str, str],
+    outputs: Sequence[str],
+    quantile_levels: Sequence[float],
+    weights_sha256: str,
+) -> Signature:
+    """What live code must know, each value out of a record of the run."""
+    fitted, chosen = fold.fitted, set(spec.features)
+    rows = [row for row in catalogue.used if row.name in chosen]
+    raw = {name for row in rows for name in row.inputs if name != MARKET_CLOSE} | {"close"}
+    data = experiment.data
+    return Signature(
+        experiment=experiment.name,
+        features=spec.features,
+        feature_versions={row.name: row.version for row in rows},
+        user_columns=tuple(name for name in spec.features if name in catalogue.user_columns),
+        raw_columns=tuple(sorted(raw)),
+        max_lookback=spec.min_history,
+        lookback=fitted.training.lookback,
+        horizon=fitted.horizon,
+        interval=data.interval,
+        timezone=data.timezone,
+        calendar=calendar_of(fold.predictions, BAR_LENGTHS[data.interval]),
+        symbols=tuple(symbols),
+        static_symbols=fitted.symbols,
+        untraded=data.untraded,
+        market_symbol=data.market_symbol,
+        cross_markets=dict(data.cross_markets),
+        loss_mode=fitted.training.loss_mode,
+        outputs=tuple(outputs),
+        quantile_levels=tuple(quantile_levels),
+        forms=dict(forms),
+        left_out=dict(left_out),
+        form=form,
+        scaler=fitted.scaler,
+        max_position=fitted.position.max_position,
+        position_smooth=fitted.position.position_smooth,
+        target_volatility=fitted.target_volatility,
+        volatility_span=experiment.target.volatility_span,
+        max_weight=fitted.position.max_weight,
+        bars_per_year=fitted.bars_per_year,
+        weights_sha256=weights_sha256,
+        production_start=experiment.periods.production_start.isoformat(),
+    )
+
+
+def calendar_of(predictions: pl.DataFrame, length: timedelta) -> dict[str, Any]:
+    """How the scored bars follow each other: `Signature.calendar`.
+
+    Args:
+        predictions: of a fold: timestamp.
+        length: of one bar.
+    """
+    steps = predictions["timestamp"].unique().sort().diff().drop_nulls()
+    regular = len(steps) > 0 and bool((steps == length).all())
+    seconds = int(length.total_seconds())
+    words = (
+        f"a bar every {seconds} s, without a pause"
+        if regular
+        else f"a bar is a timestamp at which a traded symbol has a row; one bar is {seconds} s long, the next may be later"
+    )
+    return {"kind": "regular" if regular else "observed", "step_s": seconds, "words": words}
+
+
+def feature_rows(features: Sequence[str], catalogue: FeatureCatalogue) -> list[dict[str, Any]]:
+    """One row an input, in order: its formula and version, or that the source brings it."""
+    known = {row.name: row.model_dump(mode="json") for row in catalogue.used}
+    return [
+        known.get(name, {"name": name, "group": "user", "formula": "a column of the source", "version": None})
+        for name in features
+    ]

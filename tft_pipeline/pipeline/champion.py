@@ -1,0 +1,167 @@
+"""The live model asked on the bars that judge the newest fold: what it would have held there, beside what the new one held.
+
+Here: reading the live version and its answers. Not here: which bars count, the statistic (`domain.champion`), the limit
+(`domain.release_gates`).
+"""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from tft_pipeline.domain.champion import (
+    CHAMPION,
+    ChallengerFinding,
+    compared_returns,
+    first_common_bar,
+    last_bar_seen,
+    paired_finding,
+    reasons_incomparable,
+)
+from tft_pipeline.domain.folds import Span
+from tft_pipeline.domain.panel import Panel, build_panel
+from tft_pipeline.domain.planning import SliceChangedError, slice_for
+from tft_pipeline.domain.reports import FeatureCatalogue, FoldSpec
+from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.io_managers import FRAME_FILE, REPORT_FILE
+from tft_pipeline.pipeline.panels import KEYS
+from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError, read_artifact
+from tft_pipeline.storage.deployments import CARD_FILE, linked_release
+from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
+from tft_pipeline.storage.release_bundle import ReleaseBundle, current_bundle
+
+if TYPE_CHECKING:
+    from tft_pipeline.model.fit import FittedFold
+
+
+class IncomparableError(ValueError):
+    """The live model cannot be asked on this run's bars; the message says why."""
+
+
+def compare_with_champion(graph: ExperimentGraph, spec: FoldSpec, fold: FoldBundle) -> ChallengerFinding:
+    """The newest fold's model against the live one.
+
+    Whatever keeps the live one from being asked is the finding's `why`: a version that is damaged, or of another kind, is a
+    reason to look, not to replace it unseen.
+
+    Args:
+        spec: of the newest fold.
+        fold: its model and predictions.
+    Raises:
+        ArtifactMissingError, IntegrityError: this run's own features, targets or catalogue.
+    """
+    models = graph.layout.models(graph.name)
+    live = linked_release(models)
+    try:
+        champion = current_bundle(models)
+    except ArtifactMissingError:
+        return ChallengerFinding(
+            champion=None, applies=False, why="nothing is live yet: there is nothing to compare with"
+        )
+    except (IntegrityError, ValueError) as error:
+        why = f"the live version {live} cannot be read: {error}"
+        return ChallengerFinding(champion=live, applies=True, why=why)
+    live = champion.model_id
+    if champion.signature.weights_sha256 == weights_sha256(fold.fitted):
+        why = f"{live}, which is live, has the same weights: there is nothing to compare"
+        return ChallengerFinding(champion=live, applies=False, why=why)
+    try:
+        return _compared(graph, spec, fold, champion)
+    except (IncomparableError, IntegrityError) as error:
+        return ChallengerFinding(champion=live, applies=True, why=f"{live}, which is live, cannot be compared: {error}")
+
+
+def _compared(graph: ExperimentGraph, spec: FoldSpec, fold: FoldBundle, champion: ReleaseBundle) -> ChallengerFinding:
+    signature, experiment = champion.signature, graph.experiment
+    stored = read_artifact(graph.layout.artifact(graph.name, "feature_catalogue")).path(REPORT_FILE)
+    catalogue = FeatureCatalogue.model_validate_json(stored.read_text())
+    reasons = reasons_incomparable(signature, experiment=experiment, catalogue=catalogue)
+    if reasons:
+        raise IncomparableError("; ".join(reasons))
+    both = fold.predictions.filter(pl.col("symbol").is_in(signature.symbols))
+    if both.is_empty():
+        raise IncomparableError("it trades none of the symbols that the new model is scored on")
+    fitted, seen = _read(champion)
+    panel = _panel(graph, spec, signature.features, min_history=signature.max_lookback)
+    test_start, test_last = (panel.calendar.index(_moment(spec, end)) for end in ("first", "last"))
+    start = first_common_bar(panel.calendar, seen, horizon=fitted.horizon, test_start=test_start)
+    if start > test_last:
+        raise IncomparableError(
+            f"it was trained or scored on bars up to {seen.isoformat()}, and the bars of {spec.key} end at "
+            f"{spec.dates['test']['last']}: no bar is left that it has not seen; wait for new bars"
+        )
+    span = Span(start, test_last + 1)
+    answers = _answers(fitted, panel, span)
+    returns = compared_returns(
+        both.filter(pl.col("timestamp") >= panel.calendar[start]).join(
+            answers, on=["timestamp", "symbol"], how="left", maintain_order="left"
+        ),
+        challenger=spec.position,
+        champion=fitted.position,
+        target_volatility=spec.target_volatility,
+        bars_per_year=spec.bars_per_year,
+    )
+    return paired_finding(
+        returns,
+        champion=champion.model_id,
+        min_bars=experiment.gates.challenger_min_bars,
+        bars_per_year=spec.bars_per_year,
+        seed=experiment.seed,
+    )
+
+
+def _read(champion: ReleaseBundle) -> "tuple[FittedFold, datetime]":
+    """Its network, and the last bar that had a part in its training or choice."""
+    try:
+        seen = last_bar_seen(champion.document(CARD_FILE))
+        return champion.fitted(), seen
+    except IntegrityError:
+        raise
+    except Exception as error:  # whatever its files hold, a version that does not load cannot be asked, and says so
+        raise IncomparableError(f"it does not load: {error}") from error
+
+
+def _panel(graph: ExperimentGraph, spec: FoldSpec, names: tuple[str, ...], *, min_history: int) -> Panel:
+    """All stored bars with the champion's features, once they are known to be those that the new fold was planned on.
+
+    Args:
+        min_history: bars of a symbol before the champion observes it.
+    """
+    features = pl.scan_parquet(read_artifact(graph.layout.artifact(graph.name, "features")).path(FRAME_FILE))
+    targets = pl.read_parquet(read_artifact(graph.layout.artifact(graph.name, "targets")).path(FRAME_FILE))
+    columns = set(features.collect_schema().names())
+    absent = [name for name in (*names, *spec.features) if name not in columns]
+    if absent:
+        raise IncomparableError(f"features {absent} are not among the stored ones; materialise features again")
+
+    def panel(wanted: tuple[str, ...], history: int) -> Panel:
+        return build_panel(features.select(*KEYS, *wanted).collect(), targets, names=wanted, min_history=history)
+
+    try:
+        slice_for(panel(spec.features, spec.min_history), spec)
+    except SliceChangedError as error:
+        raise IncomparableError(f"the new model's bars are not the stored ones: {error}") from error
+    return panel(names, min_history)
+
+
+def _answers(fitted: "FittedFold", panel: Panel, span: Span) -> pl.DataFrame:
+    """Raw positions: timestamp, symbol, `CHAMPION`; one row a bar and symbol that the champion observes."""
+    from tft_pipeline.model.inference import predict
+
+    try:
+        raw = predict(fitted, panel.between(0, span.stop), span).raw_position
+    except ValueError as error:
+        raise IncomparableError(f"it cannot be asked: {error}") from error
+    symbol, bar = np.nonzero(np.isfinite(raw))
+    return pl.DataFrame(
+        {
+            "timestamp": pl.Series([panel.calendar[span.start + b] for b in bar], dtype=pl.Datetime("us", "UTC")),
+            "symbol": pl.Series([panel.symbols[s] for s in symbol], dtype=pl.String),
+            CHAMPION: raw[symbol, bar],
+        }
+    )
+
+
+def _moment(spec: FoldSpec, end: str) -> datetime:
+    return datetime.fromisoformat(spec.dates["test"][end])
