@@ -8,7 +8,7 @@ from typing import Any
 
 from tft_pipeline.storage.artifacts import Artifact, write_artifact
 from tft_pipeline.storage.atomic import canonical_json
-from tft_pipeline.storage.deploying import deploy_release
+from tft_pipeline.storage.deploying import CardWriter, deploy_release
 from tft_pipeline.storage.deployment_log import LOG_FILE, entry_line
 from tft_pipeline.storage.releases import (
     CARD_FILE,
@@ -94,12 +94,26 @@ def files_of(release_id: str, text: str, failed: Sequence[str] = ()) -> Callable
         weights = f"weights {text}".encode()
         (folder / WEIGHTS_FILE).write_bytes(weights)
         document = gate_file(release_id, hashlib.sha256(weights).hexdigest(), failed)
-        card = {"verdict": "NO-GO", "status": "candidate", "gates": document["gates"], "release_id": release_id}
+        card = {
+            "verdict": "NO-GO",
+            "status": "candidate",
+            "gates": document["gates"],
+            "release_id": release_id,
+            "override": None,
+        }
         (folder / CARD_FILE).write_text(canonical_json(card))
         (folder / "model_card.md").write_text("# candidate\n")
         (folder / GATE_FILE).write_text(canonical_json(document))
 
     return fill
+
+
+def small_card(card: dict[str, Any], gates: dict[str, Any]) -> dict[str, Any]:
+    """The overridden card of a small version."""
+    return card | {"status": "deployed by override", "release_id": gates["release_id"], "override": gates["override"]}
+
+
+CARDS = CardWriter(override=small_card, renderings={"model_card.md": lambda card: f"# {card['status']}\n"})
 
 
 def write_release(
@@ -120,9 +134,8 @@ def released(models: Path, release_id: str, text: str, verdict: str = "NO-GO") -
 
 
 def candidate(models: Path, release_id: str, text: str, failed: Sequence[str] = ()) -> Artifact:
-    """A version of made-up weights that waits."""
-    made = bundle(models.parent / "fold", text)
-    return write_candidate(models, release_id=release_id, bundle=made, card={"verdict": "NO-GO"}, failed=failed)
+    """A version of made-up weights that waits, with a card that can be overridden."""
+    return write_version(models, release_id=release_id, fill=files_of(release_id, text, failed))
 
 
 def at(models: Path, moments: list[str]) -> None:

@@ -114,10 +114,11 @@ def made_records(
         "reasons": reasons,
         "created_at": "2024-05-06T08:00:00+00:00",
         "train": {
-            "folds": [{"id": spec.key, "weights_sha256": f"{k:064x}"} for k, spec in enumerate(specs)],
+            "folds": [{"id": spec.key, "sha256": f"{k:064x}"} for k, spec in enumerate(specs)],
             "resources": RESOURCES,
+            "env": {"python": "3.11.9", "packages": {"torch": "2.13.0"}},
+            "code": {"commit": "a" * 40},
         },
-        "environment": {"python": "3.11.9", "packages": {"torch": "2.13.0"}, "code_commit": "a" * 40},
     }
     audit = LeakageAudit(rows=tuple(_guard(*guard) for guard in GUARDS), passed=False)
     latency, drift = _latency(specs[-1].key), _drift(rng, specs[-1].key, features)

@@ -26,8 +26,8 @@ def predict(
 ) -> None:
     """Positions that the live model holds after the last bar of a file."""
     from tft_pipeline.domain.experiment import ConfigurationError
+    from tft_pipeline.live.engine import FORMS
     from tft_pipeline.live.predict_command import predict_last
-    from tft_pipeline.live.predictor import FORMS
     from tft_pipeline.pipeline.named import graph_named
 
     chosen = next((each for each in FORMS if each == form), None)

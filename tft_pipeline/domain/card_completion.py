@@ -62,7 +62,8 @@ def complete_card(
         gates: content of gate.json (`release_gates.gate_document`).
         files: SHA-256 by name of the version's other files; the card and its renderings cannot list themselves.
         signature: `Signature.to_dict()`.
-        previous: card of the live version, whose differences the change log lists; None where nothing is live.
+        previous: card of the live version, whose differences the change log lists; None where nothing is live, empty where
+            it cannot be read.
     Raises:
         ValueError: gates of another release, or a signature of other weights or without a key.
     """
@@ -104,16 +105,19 @@ def override_card(card: Mapping[str, Any], gates: Mapping[str, Any]) -> dict[str
         raise ValueError("the card is of no release: there is nothing to override; complete it first")
     done = deepcopy(dict(card))
     marks = set(override["failed"])
-    rows = [{**row, "override": override["reason"] if row["name"] in marks else row["override"]} for row in card["gates"]]
+    rows = [
+        {**row, "override": override["reason"] if row["name"] in marks else row["override"]} for row in card["gates"]
+    ]
     done |= {"status": OVERRIDDEN, "release_id": gates["release_id"], "gates": rows, "override": deepcopy(override)}
+    to = f"overridden: {override['reason']}"
     entry = {
         "at": override["at"],
         "event": "override",
         "release_id": gates["release_id"],
         "since": card["release_id"],
         "since_reason": "",
-        "changes": [{"what": f"gate {name}", "from": "fail", "to": f"overridden: {override['reason']}"} for name in override["failed"]],
-    }  # fmt: skip
+        "changes": [{"what": f"gate {name}", "from": "fail", "to": to} for name in override["failed"]],
+    }
     done["change_log"] = [*card["change_log"], entry]
     return with_null_reasons(done)
 
@@ -139,14 +143,17 @@ def _champion_delta(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 def _differences(card: Mapping[str, Any], previous: Mapping[str, Any] | None) -> dict[str, Any]:
     if previous is None:
         return {"since": None, "since_reason": "nothing was live before", "changes": []}
-    changes = []
+    if not previous:
+        return {"since": None, "since_reason": "the live version's card cannot be trusted or read", "changes": []}
+    changes: list[dict[str, Any]] = []
     for name, path in COMPARED:
         before, now = _value(previous, path), _value(card, path)
         if before == now:
             continue
         if name == "features" and isinstance(before, list) and isinstance(now, list):
-            gone, new = ([one for one in a if one not in b] for a, b in ((before, now), (now, before)))
-            changes += [{"what": name, "from": gone, "to": new}]
+            gone = [one for one in before if one not in now]
+            new = [one for one in now if one not in before]
+            changes.append({"what": name, "from": gone, "to": new})
         elif isinstance(before, Mapping) and isinstance(now, Mapping):
             keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
             changes += [{"what": f"{name}.{key}", "from": before.get(key), "to": now.get(key)} for key in keys]

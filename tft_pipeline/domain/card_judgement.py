@@ -102,9 +102,7 @@ def risks(
     return [*rows, _row("inputs have changed", drift.verdict, "stable", moved, "drift_report.verdict", detail)]
 
 
-def monitoring_plan(
-    experiment: Experiment, performance: OosPerformance, schedule: Mapping[str, Any]
-) -> dict[str, Any]:
+def monitoring_plan(experiment: Experiment, performance: OosPerformance, schedule: Mapping[str, Any]) -> dict[str, Any]:
     """How the model is watched once it is live: when, against which limits, what follows, and what is usual.
 
     Args:

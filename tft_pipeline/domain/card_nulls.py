@@ -46,7 +46,9 @@ DECLARED: tuple[tuple[str, str], ...] = (
     ("change_log[].changes[].*", "the key is on one of the two cards only, or null there"),
     ("change_log[].*", "not known when the entry was made"),
     ("monitoring_plan.*", "the figure it repeats is null above"),
-    ("risks[].*", "the figure it speaks of is null"),
+    ("risks[].value", "the figure it speaks of is null"),
+    ("risks[].limit", "no limit is set: the figure is noted"),
+    ("risks[].exceeded", "there is no limit, or no value to hold against it, or the verdict leaves it open"),
 )
 """Pattern of a path and the reason; `*` stands for anything, dots too. The first that fits counts."""
 MAPPINGS = ("reasons", "unbounded", "undefined")
@@ -104,8 +106,11 @@ def spelled(path: Path, *, general: bool = False) -> str:
 def _reason(card: Mapping[str, Any], path: Path) -> str:
     """What stands beside the null, else what is declared, else which record holds none."""
     general = spelled(path, general=True)
-    for holder, name in ((at(card, path[:-1]), path[-1]), (at(card, path[:-2]), path[-2] if len(path) > 1 else "")):
-        found = _beside(holder, name, null=holder is not card and holder == at(card, path[:-1]))
+    inner, outer = at(card, path[:-1]), at(card, path[:-2])
+    for found in (
+        _beside(inner, path[-1], null=len(path) > 1),
+        *(_beside(outer, name, null=False) for name in path[-2:]),
+    ):
         if found:
             return found
     for pattern, reason in DECLARED:

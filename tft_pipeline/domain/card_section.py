@@ -19,10 +19,12 @@ class CardSection(Section):
     owner: Words | None = Field(default=None, description="person or team that answers for the model")
     license: License | None = Field(
         default=None,
-        description="identifier of the licence of the model, such as apache-2.0; one that the Hugging Face Hub does not list is "
+        description="identifier of the model's license, such as apache-2.0; one that the Hugging Face Hub does not list is "
         "exported as other, with this name",
     )
-    intended_use: Words | None = Field(default=None, description="what the model is for; description where it is left out")
+    intended_use: Words | None = Field(
+        default=None, description="what the model is for; description where it is left out"
+    )
     out_of_scope: Annotated[tuple[Words, ...], Field(strict=False, max_length=20)] = Field(
         default=(), description="uses that the model is not for, beside those that its data and verdict rule out"
     )

@@ -158,13 +158,12 @@ def architecture_block(plan: FoldPlanReport, newest: Mapping[str, Any]) -> dict[
     }
 
 
-def _fold(
-    key: str, dates: Mapping[str, Any], fitted: Mapping[str, Any], scored: Mapping[str, Any]
-) -> dict[str, Any]:
+def _fold(key: str, dates: Mapping[str, Any], fitted: Mapping[str, Any], scored: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "id": key,
         "train": dates["train"],
         "val": dates["validation"],
+        "validation": dates["validation"],
         "test": dates["test"],
         "rows": fitted["train_rows"],
         "n_train_labels": fitted["n_train_labels"],

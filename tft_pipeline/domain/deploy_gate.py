@@ -1,6 +1,6 @@
-"""What a version's gate file must say before it is made live, and how an override is written into gate file and card.
+"""What a version's gate file must say before it is made live, and how an override is written into it.
 
-Not here: which gates there are and how they are judged (`release_gates`), files, links and the log.
+Not here: which gates there are and how they are judged (`release_gates`), the card (`card_completion`), files and the log.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any
 PASSED = "passed"
 HARMLESS = frozenset({"pass", "not_applicable"})
 OVERRIDDEN = "override"
-"""Key of an override in a gate file, of its mark in a gate's row, and the card's status."""
+"""Key of an override in a gate file, and of its mark in a gate's row."""
 
 
 def gate_problems(document: object, *, release_id: str, weights_sha256: str) -> list[str]:
@@ -60,25 +60,9 @@ def overridden_gates(document: Mapping[str, Any], *, release_id: str, reason: st
         release_id: of the new version.
     """
     failed = [row["name"] for row in failed_gates(document)]
-    whole = {"reason": reason, "who": who, "at": at, "failed": failed, "of": document["release_id"]}
+    whole = {"reason": reason, "who": who, "at": at, "failed": failed}
     rows = _marked(document["gates"], failed, reason)
     return {**deepcopy(dict(document)), "release_id": release_id, "gates": rows, OVERRIDDEN: whole}
-
-
-def overridden_card(card: Mapping[str, Any], gates: Mapping[str, Any]) -> dict[str, Any]:
-    """The card of that version: status, and the override beside each gate that failed.
-
-    Args:
-        gates: as `overridden_gates` gave it.
-    """
-    override = gates[OVERRIDDEN]
-    changed = deepcopy(dict(card))
-    changed["status"] = OVERRIDDEN
-    if "release_id" in changed:
-        changed["release_id"] = gates["release_id"]
-    if isinstance(changed.get("gates"), list):
-        changed["gates"] = _marked(changed["gates"], override["failed"], override["reason"])
-    return changed
 
 
 def _marked(rows: list[dict[str, Any]], failed: list[str], reason: str) -> list[dict[str, Any]]:

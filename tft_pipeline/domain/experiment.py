@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
+from tft_pipeline.domain.card_section import CardSection
 from tft_pipeline.domain.data_section import DataSection
 from tft_pipeline.domain.gates_section import GatesSection
 from tft_pipeline.domain.phases import (
@@ -66,6 +67,7 @@ class Experiment(Section):
     drift: DriftSection = DriftSection()
     ensemble: EnsembleSection = EnsembleSection()
     gates: GatesSection = GatesSection()
+    card: CardSection = CardSection()
 
     @model_validator(mode="after")
     def _sections_fit_together(self) -> Self:

@@ -114,8 +114,15 @@ def judged(
     )
 
 
-def not_applicable(name: str, why: str, *, source: str) -> GateRow:
+def not_applicable(name: str, why: str, *, source: str, figures: Mapping[str, Any] | None = None) -> GateRow:
     """A row of a gate that is not asked here; it blocks nothing and says why."""
     return GateRow(
-        name=name, value=None, threshold=None, verdict=NOT_APPLICABLE, why=why, source=source, value_reason=why
+        name=name,
+        value=None,
+        threshold=None,
+        verdict=NOT_APPLICABLE,
+        why=why,
+        source=source,
+        value_reason=why,
+        figures={} if figures is None else figures,
     )

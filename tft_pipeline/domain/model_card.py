@@ -78,7 +78,7 @@ def build_card(
     verdict = NO_GO if reasons else GO
     scored = {str(row["fold"]): row for row in performance.folds}
     figures = ("mean", "p50", "p95", "p99")
-    card = {
+    card: dict[str, Any] = {
         "version": VERSION,
         "model_name": f"{experiment.name}_tft",
         "created_at": created_at.isoformat(),
@@ -93,9 +93,7 @@ def build_card(
         "license": experiment.card.license,
         "intended_use": experiment.card.intended_use or experiment.description or None,
         "out_of_scope": out_of_scope(experiment, manifest, horizon=spec.horizon, verdict=verdict),
-        "limitations": limitations(
-            manifest=manifest, plan=plan, performance=performance, audit=audit, latency=latency
-        ),
+        "limitations": limitations(manifest=manifest, plan=plan, performance=performance, audit=audit, latency=latency),
         "risks": risks(experiment=experiment, plan=plan, performance=performance, drift=drift, folds=folds),
         "train": train_block(
             experiment=experiment,
@@ -114,6 +112,7 @@ def build_card(
         "leakage_audit": {
             "passed": audit.passed,
             "guards": {str(row["guard"]): row["passed"] for row in audit.rows},
+            "reasons": {str(row["guard"]): row["detail"] for row in audit.rows if row["passed"] is None},
         },
         "latency_ms": {key: latency.latency_ms[key] for key in figures} | latency.latency_ms,
         "latency": latency_block(latency),

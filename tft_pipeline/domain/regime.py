@@ -56,8 +56,9 @@ class Permission:
             raise ValueError(f"limit {self.limit} is not a size: use 0 to close a direction, infinity for no limit")
 
     def allows_no_more_than(self, other: "Permission") -> bool:
-        """Neither scale nor limit is above the other's."""
-        return self.scale <= other.scale and self.limit <= other.limit
+        """Closed, or neither scale nor limit above the other's."""
+        closed = self.scale == 0.0 or self.limit == 0.0
+        return closed or (self.scale <= other.scale and self.limit <= other.limit)
 
     def restrained(self, weight: float) -> float:
         """The weight that stays; never larger, never of the other sign.

@@ -203,7 +203,7 @@ def _challenger(finding: ChallengerFinding | None, gates: GatesSection) -> GateR
     if finding is None:
         return not_applicable("challenger", "gates.challenger is off: the live model is not asked", source=source)
     if not finding.applies:
-        return not_applicable("challenger", finding.why, source=source)
+        return not_applicable("challenger", finding.why, source=source, figures={"champion": finding.champion})
     better = gates.challenger == "better"
     found = finding.difference
     bounds: dict[str, Any] = (

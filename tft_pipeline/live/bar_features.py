@@ -177,7 +177,8 @@ def _row(symbol: str, row: np.ndarray) -> np.ndarray:
         ) from error
     if found.ndim != 1:
         raise WrongShapeError(
-            f"values of {symbol} have shape {found.shape}: expected one number a feature, NaN where it is missing"
+            f"values of {symbol} have shape {found.shape}, not (features,): each would be taken for another; bring one row of "
+            "numbers, NaN where one is missing"
         )
     with np.errstate(over="ignore"):
         kept = found.astype(np.float32)

@@ -14,7 +14,8 @@ import numpy as np
 from tft_pipeline.domain.signal import Signal
 from tft_pipeline.domain.signature import Signature
 from tft_pipeline.live.bar_features import BarFeatures
-from tft_pipeline.live.predictor import END_OF_TIME, Form, Predictor
+from tft_pipeline.live.engine import Form
+from tft_pipeline.live.predictor import END_OF_TIME, Predictor
 from tft_pipeline.live.predictor_state import PredictorState
 from tft_pipeline.storage.artifacts import CURRENT
 from tft_pipeline.storage.release_bundle import VERSIONS, current_bundle

@@ -11,7 +11,8 @@ counts until its own end, then targets are flat. Only what nobody can go on afte
 of the loop itself) ends the process, and that halts first. Nothing here resets the switch.
 
 Equity is marked at closes and takes targets for filled: E <- E (1 + sum_i w_i (c_i / c'_i - 1)), w held since the bar before,
-c' its close, before costs. What the broker really holds is the broker side's to compare.
+c' its close, before costs. A reset by a person makes the equity the new high-water mark and forgets earlier errors and nights.
+What the broker really holds is the broker side's to compare.
 
 Not here: when to halt from outside (`watchdog`), the limits (`triggers`).
 """
@@ -22,7 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tft_pipeline.live.drift_nights import read_nights
+from tft_pipeline.live.drift_nights import newest_night, read_nights
 from tft_pipeline.live.event_log import EventLog
 from tft_pipeline.live.folder_lock import LockBusyError
 from tft_pipeline.live.heartbeat import LOOP, STOPPED, WATCHDOG, Heartbeat, read_beat
@@ -36,6 +37,7 @@ from tft_pipeline.live.target_book import FencedError, TargetBook, flatten, halt
 from tft_pipeline.live.triggers import Facts, judge
 
 DRIFT_EVERY_S = 60.0
+NEVER = float("-inf")
 MOST_SAID = 500
 
 
@@ -55,7 +57,7 @@ class LiveLoop:
         self._heartbeat = Heartbeat(folder, LOOP)
         self._log = EventLog(folder / "loop.jsonl")
         self._began = self._published = self._clock.now()
-        self._drift: tuple[float, tuple[str, ...]] = (-DRIFT_EVERY_S, ())
+        self._drift: tuple[float, tuple[str, ...]] = (NEVER, ())
 
     def stop(self) -> None:
         """End after the bar at hand; safe in a signal handler."""
@@ -178,6 +180,7 @@ class LiveLoop:
 
     def _judge(self) -> None:
         """Trip what the triggers say; a state that is at least as strict is left alone."""
+        self._heed_reset()
         now = self._clock.now()
         wrong = self._watchdog_missing(now)
         if wrong:
@@ -194,6 +197,18 @@ class LiveLoop:
         if self.switch.state() == HALTED and any(self.state.held.values()):
             flatten(self._folder, self.switch, self.switch.reading().why, clock=self._clock)
             self.state.held = dict.fromkeys(self.state.held, 0.0)
+
+    def _heed_reset(self) -> None:
+        """A person looked at what there was, and resets it: triggers begin anew, or the same facts would trip it at once."""
+        reading = self.switch.reading()
+        if reading.trigger != "reset" or reading.sequence == self.state.reset_seen:
+            return
+        self.state.reset_seen = reading.sequence
+        self.state.high_water_mark, self.state.errors = self.state.equity, []
+        if self._settings.drift_folder is not None:
+            self.state.nights_after = newest_night(self._settings.drift_folder)
+            self._drift = (NEVER, ())
+        self._say("reset", {"why": reading.why, "high_water_mark": self.state.equity})
 
     def _trip(self, state: str, trigger: str, why: str) -> None:
         if STATES.index(self.switch.state()) >= STATES.index(state):
@@ -266,7 +281,11 @@ class LiveLoop:
             return ()
         read_at, nights = self._drift
         if now.boot_s - read_at >= DRIFT_EVERY_S:
-            nights = read_nights(self._settings.drift_folder, weights_sha256=self._decider.weights_sha256())
+            nights = read_nights(
+                self._settings.drift_folder,
+                weights_sha256=self._decider.weights_sha256(),
+                after=self.state.nights_after,
+            )
             self._drift = (now.boot_s, nights)
         return nights
 

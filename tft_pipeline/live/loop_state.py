@@ -36,6 +36,7 @@ class LoopState:
         errors: True for each refused or failed bar of the last ones, oldest first.
         bars: bars decided on. refused, failed: counts by kind.
         model_id: who decided last.
+        reset_seen: number of the reset that triggers began anew at. nights_after: newest drift report that was there then.
     """
 
     last_bar: datetime | None = None
@@ -50,6 +51,8 @@ class LoopState:
     refused: dict[str, int] = field(default_factory=dict)
     failed: dict[str, int] = field(default_factory=dict)
     model_id: str | None = None
+    reset_seen: int = 0
+    nights_after: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -12,10 +12,10 @@ from datetime import datetime
 import numpy as np
 
 from tft_pipeline.domain.signature import QUANTILES, Signature
-from tft_pipeline.live.predictor import Engine, Form, Outputs, behind, scaled
+from tft_pipeline.live.engine import Engine, Form, Outputs, behind, scaled
+from tft_pipeline.live.onnx_predictor import level_of_zero
 from tft_pipeline.model.onnx_decision import one_thread_session
 
-LEVELS = np.array(QUANTILES)
 PREFIX = "forecast_"
 Said = Mapping[str, np.ndarray]
 
@@ -30,6 +30,7 @@ class OnnxWindowEngine:
 
     def __init__(self, model: bytes, signature: Signature) -> None:
         self._graph, self._scaler = _Graph(model, signature), signature.scaler
+        self._levels = signature.quantile_levels
         self.width = len(signature.features)
 
     def rows(self, values: np.ndarray, symbols: Sequence[str]) -> np.ndarray:
@@ -46,7 +47,7 @@ class OnnxWindowEngine:
             self._graph.run({"values": windows[i : i + 1], "observed": observed[i : i + 1]}, symbol)
             for i, symbol in enumerate(symbols)
         ]
-        return _outputs(said), new
+        return _outputs(said, self._levels), new
 
 
 class OnnxStreamEngine:
@@ -54,6 +55,7 @@ class OnnxStreamEngine:
 
     def __init__(self, model: bytes, signature: Signature) -> None:
         self._graph, self._scaler = _Graph(model, signature), signature.scaler
+        self._levels = signature.quantile_levels
         self._cache = self._graph.shape("selected")  # (1, T - 1, H)
         self.width = int(self._cache[-1])
 
@@ -84,7 +86,7 @@ class OnnxStreamEngine:
             )
             for i, symbol in enumerate(symbols)
         ]
-        return _outputs(said), np.stack([one["next_selected"][0, -1] for one in said])
+        return _outputs(said, self._levels), np.stack([one["next_selected"][0, -1] for one in said])
 
 
 class _Graph:
@@ -106,7 +108,7 @@ class _Graph:
         return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
 
 
-def _outputs(said: Sequence[Said]) -> Outputs:
+def _outputs(said: Sequence[Said], levels: tuple[float, ...]) -> Outputs:
     def column(name: str) -> np.ndarray:
         """(n,), NaN where the loss trains none."""
         return np.array([float(one[PREFIX + name][0]) if PREFIX + name in one else np.nan for one in said])
@@ -116,20 +118,19 @@ def _outputs(said: Sequence[Said]) -> Outputs:
         raw_position=column("position"),
         mean=mean,
         scale=np.exp(log_scale),
-        probability=np.array([_probability(one) for one in said]),
+        probability=np.array([probability(one, levels) for one in said]),
     )
 
 
-def _probability(said: Said) -> float:
-    """Of a label above 0, as `heads.Forecast.probability`: sigmoid(logit), 1 - F(0) of the quantiles, or Phi(mean / scale)."""
+def probability(said: Said, levels: tuple[float, ...]) -> float:
+    """Of a label above 0, NaN where the loss trains none: sigmoid(logit), 1 - F(0) of the quantiles, or Phi(mean / scale).
+
+    As `heads.Forecast.probability`, which lies beside torch.
+    """
     if PREFIX + "logit" in said:
         return 0.5 * (1.0 + math.tanh(0.5 * float(said[PREFIX + "logit"][0])))
-    if PREFIX + "quantiles" in said:
-        quantiles = said[PREFIX + "quantiles"][0].astype(np.float64)
-        step = np.diff(quantiles)
-        # two quantiles that rounding made equal are a jump of F: it lies below zero or not
-        share = np.divide(-quantiles[:-1], step, out=(quantiles[:-1] <= 0).astype(np.float64), where=step > 0)
-        return 1.0 - float(LEVELS[0] + np.clip(share, 0.0, 1.0) @ np.diff(LEVELS))
+    if QUANTILES in said:
+        return 1.0 - level_of_zero(said[QUANTILES][0], levels)
     if PREFIX + "mean" in said:
         ratio = float(said[PREFIX + "mean"][0]) * math.exp(-float(said[PREFIX + "log_scale"][0]))
         return 0.5 * math.erfc(-ratio / math.sqrt(2.0))

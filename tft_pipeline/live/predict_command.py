@@ -10,7 +10,8 @@ import polars as pl
 from tft_pipeline.domain.bars import BarsError
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.live.bar_history import BarHistory
-from tft_pipeline.live.predictor import Form, Predictor
+from tft_pipeline.live.engine import Form
+from tft_pipeline.live.predictor import Predictor
 from tft_pipeline.live.refusals import RefusedBarError
 from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError
 from tft_pipeline.storage.release_bundle import current_bundle

@@ -13,15 +13,15 @@ Axes: S symbols, n of them observed at a bar, T lookback, V features, K values o
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, get_args
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from tft_pipeline.domain.positions import RAW_ROUNDING, hold_positions
-from tft_pipeline.domain.scaling import Scaler
 from tft_pipeline.domain.signal import Signal
 from tft_pipeline.domain.signature import Signature
 from tft_pipeline.live.bar_features import BarFeatures, TakenBar, accepted, aware, refuse_infinite
+from tft_pipeline.live.engine import FORMS, Engine, Form, Outputs
 from tft_pipeline.live.predictor_state import PredictorState, formula_versions
 from tft_pipeline.live.refusals import NoForecastError, OtherStateError, WrongShapeError
 from tft_pipeline.live.signal_times import signal_times
@@ -29,44 +29,7 @@ from tft_pipeline.live.signal_times import signal_times
 if TYPE_CHECKING:
     from tft_pipeline.storage.release_bundle import ReleaseBundle
 
-Form = Literal["torch", "onnx_window", "onnx_stream"]
-FORMS: tuple[Form, ...] = get_args(Form)
 END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Outputs:
-    """What a network says of n windows; arrays (n,) float64, NaN where its loss trains none.
-
-    Attributes:
-        raw_position: signed share of the risk budget, before clip and smoothing.
-        mean, scale: of the label, in units of expected risk. probability: of a label above 0.
-    """
-
-    raw_position: np.ndarray
-    mean: np.ndarray
-    scale: np.ndarray
-    probability: np.ndarray
-
-
-class Engine(Protocol):
-    """A network in one form. Its methods change nothing and may run in many threads at once.
-
-    Attributes:
-        width: K.
-    """
-
-    width: int
-
-    def rows(self, values: np.ndarray, symbols: Sequence[str]) -> np.ndarray:
-        """What is kept (n, K) of n observed bars' unscaled features (n, V), each of one of `symbols`."""
-        ...
-
-    def step(
-        self, values: np.ndarray, kept: np.ndarray, seen: np.ndarray, symbols: Sequence[str], at: datetime
-    ) -> tuple[Outputs, np.ndarray]:
-        """New bars (n, V), all observed, behind kept rows (n, T - 1, K) and seen (n, T - 1): outputs, and rows (n, K)."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -330,17 +293,6 @@ class Predictor:
                 f"model {self.model_id} answers {outputs.raw_position[bad]} for {symbols[bad]} at {at}, outside [-1, 1]: it is "
                 "no position; verify the release (tft status), or roll it back"
             )
-
-
-def scaled(scaler: Scaler, values: np.ndarray) -> np.ndarray:
-    """(n, V) unscaled -> (n, V) float32 as windows hold them: missing values at the training mean."""
-    return np.nan_to_num(scaler.transform(values), nan=0.0, copy=False)
-
-
-def behind(kept: np.ndarray, seen: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Observed new rows (n, K) behind kept (n, T - 1, K) and seen (n, T - 1): whole windows (n, T, K), (n, T)."""
-    whole = np.concatenate((kept, new[:, None]), axis=1)
-    return whole, np.concatenate((seen, np.ones((len(new), 1), dtype=bool)), axis=1)
 
 
 def _or_none(value: float) -> float | None:

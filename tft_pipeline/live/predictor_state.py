@@ -139,11 +139,21 @@ class PredictorState:
                 f"stored predictor state of {len(stored)} bytes cannot be used ({error}): positions would be made up; restore "
                 "it, or start again and warm up with the newest bars"
             ) from error
-        last = about.pop("last")
-        known: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in about.items()
-        }
-        return cls(**known, **arrays, last=None if last is None else datetime.fromisoformat(last))
+        last = about["last"]
+        return cls(
+            model_id=about["model_id"],
+            form=about["form"],
+            symbols=tuple(about["symbols"]),
+            features=tuple(about["features"]),
+            versions=tuple(about["versions"]),
+            last=None if last is None else datetime.fromisoformat(last),
+            held=arrays["held"],
+            raw=arrays["raw"],
+            rows=arrays["rows"],
+            seen=arrays["seen"],
+            taken=arrays["taken"],
+            behind=arrays["behind"],
+        )
 
 
 def formula_versions(signature: Signature) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tft_pipeline.live.predictor import Engine, Outputs, behind, scaled
+from tft_pipeline.live.engine import Engine, Outputs, behind, scaled
 
 if TYPE_CHECKING:
     from tft_pipeline.model.context_attention import EncodedSequences

@@ -273,7 +273,7 @@ class _StateAfterEpoch(Callback):
 
 
 def _tell(sentence: str, path: Path, on_unwritten: Callable[[str], None] | None) -> None:
-    log.warning("%s: %s; training goes on, a killed fit would start again from an older state", path, sentence)
+    log.warning("%s: %s", path, sentence)
     if on_unwritten is not None:
         on_unwritten(sentence)
 

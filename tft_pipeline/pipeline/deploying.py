@@ -14,9 +14,9 @@ from tft_pipeline.pipeline.named import graph_named
 from tft_pipeline.pipeline.releasing import BrokenReleaseError, asked_once, models_of, told, unfinished
 from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError, read_artifact
 from tft_pipeline.storage.deploying import (
+    CardWriter,
     DeployRefusedError,
     GateRefusedError,
-    Renderers,
     check_gates,
     deploy_release,
     newest_candidate,
@@ -81,8 +81,8 @@ def make_live(
         version = released_version(models, wanted)
         check_gates(version, overridden=override is not None)
         position, asked = asked_once(version)
-        renderers = None if override is None else _renderers()
-        made = deploy_release(models, wanted, reason=reason, override=override, renderers=renderers)
+        cards = None if override is None else _cards()
+        made = deploy_release(models, wanted, reason=reason, override=override, cards=cards)
     except GateRefusedError as error:
         gate = {"passed": False, "reasons": error.reasons}
         return {"experiment": name, "release": wanted, "live": linked_release(models), "gate": gate, "failed": []}
@@ -193,9 +193,13 @@ def _stated(option: str, text: str) -> str:
     return said
 
 
-def _renderers() -> Renderers:
-    """What makes the card's renderings; a card that its schema refuses is not written."""
-    from tft_pipeline.pipeline.card.html import card_html
-    from tft_pipeline.pipeline.card.markdown import card_markdown
+def _cards() -> CardWriter:
+    """How the card of an overridden version is written; one that its schema refuses is not."""
+    from tft_pipeline.pipeline.card import card_html, card_markdown, override_card, validate_card
 
-    return {CARD_MARKDOWN: card_markdown, CARD_HTML: card_html}
+    def valid(card: dict[str, Any], gates: dict[str, Any]) -> dict[str, Any]:
+        changed = override_card(card, gates)
+        validate_card(changed)
+        return changed
+
+    return CardWriter(override=valid, renderings={CARD_MARKDOWN: card_markdown, CARD_HTML: card_html})

@@ -9,6 +9,7 @@ only.
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from tft_pipeline.domain.deploy_gate import (
     failed_gates,
     gate_problems,
     gate_sentence,
-    overridden_card,
     overridden_gates,
 )
 from tft_pipeline.storage.artifacts import Artifact
@@ -50,9 +50,20 @@ from tft_pipeline.storage.releases import (
     settle_version,
 )
 
-Renderers = Mapping[str, Callable[[dict[str, Any]], str]]
-"""File of a version that is made from its card, to the function that makes it."""
 _OVERRIDE = re.compile(rf"^(?P<of>.+?)-{OVERRIDDEN}(-\d+)?$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardWriter:
+    """How the card of an overridden version is written; its schema and renderings lie to the right of storage.
+
+    Attributes:
+        override: from the card that was and the new gate file to the new card.
+        renderings: file that is made from the card, to the function that makes it.
+    """
+
+    override: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
+    renderings: Mapping[str, Callable[[dict[str, Any]], str]]
 
 
 class DeployRefusedError(ValueError):
@@ -78,7 +89,7 @@ def deploy_release(
     reason: str,
     automatic: bool = False,
     override: str | None = None,
-    renderers: Renderers | None = None,
+    cards: CardWriter | None = None,
 ) -> Release:
     """Make a version live. Every file is verified under the lock; nothing changes when anything says no.
 
@@ -86,10 +97,11 @@ def deploy_release(
         reason: for the log.
         automatic: a run deploys, not a person: weights that somebody rolled back from are held, as the answer's `note` says.
         override: why it is live although gates failed; a person's. The version that goes live is then `<id>-override`.
-        renderers: files of the version that are made from its card; an override writes them again.
+        cards: writes the card of an overridden version; needed with an override.
     Returns:
         The version that is live, its entry of the log (None: held) and what the reader should know.
     Raises:
+        ValueError: an override without `cards`.
         GateRefusedError: no gate.json, one about another version, or gates failed and there is no override.
         DeployRefusedError: it is live already, or an override of gates that passed.
         IntegrityError: a file is missing, unlisted or changed, or the log is damaged.
@@ -97,6 +109,8 @@ def deploy_release(
         DeploymentLockedError: another process is deploying.
         OSError: the disk is full or broken. The link leads to the old version, or wholly to the new one.
     """
+    if override is not None and cards is None:
+        raise ValueError("an override writes a new card: say how, with `cards`")
     with deployment_lock(models):
         version = released_version(models, release_id)
         entries = deployments(models)
@@ -108,8 +122,8 @@ def deploy_release(
         weights, left = version.files[WEIGHTS_FILE], rolled_back_weights(entries)
         if automatic and weights in left:
             return Release(version=version, deployment=None, note=held_words(left[weights], release_id))
-        if override is not None:
-            version = _overridden(models, version, document, override, renderers or {})
+        if override is not None and cards is not None:
+            version = _overridden(models, version, document, override, cards)
             document = _gate_document(version)
         newest = max(left.values(), key=lambda entry: entry.sequence, default=None)
         ends = newest is not None and weights != live_weights(entries)
@@ -193,24 +207,22 @@ def newest_candidate(models: Path) -> str:
     raise DeployRefusedError(f"no candidate is newer than {live or 'nothing'}, which is live; name one; {listed}")
 
 
-def _overridden(
-    models: Path, version: Artifact, document: dict[str, Any], reason: str, renderers: Renderers
-) -> Artifact:
+def _overridden(models: Path, version: Artifact, document: dict[str, Any], reason: str, cards: CardWriter) -> Artifact:
     """A new version of the same files, whose gate file and card carry the override; the caller holds the lock."""
     known, stem = set(release_ids(models)), f"{version.version}-{OVERRIDDEN}"
     name, number = stem, 2
     while name in known:
         name, number = f"{stem}-{number}", number + 1
     gates = overridden_gates(document, release_id=name, reason=reason, who=user_name(), at=utc_now().isoformat())
-    card = overridden_card(json.loads(version.path(CARD_FILE).read_text()), gates)
+    card = cards.override(json.loads(version.path(CARD_FILE).read_text()), gates)
 
     def fill(folder: Path) -> None:
-        written = {GATE_FILE, CARD_FILE, *renderers}
+        written = {GATE_FILE, CARD_FILE, *cards.renderings}
         copy_verified(version, folder, [one for one in version.files if one not in written])
         (folder / GATE_FILE).write_text(canonical_json(gates))
         (folder / CARD_FILE).write_text(canonical_json(card))
-        for one in sorted(set(renderers) & set(version.files)):
-            (folder / one).write_text(renderers[one](card))
+        for one in sorted(set(cards.renderings) & set(version.files)):
+            (folder / one).write_text(cards.renderings[one](card))
 
     return settle_version(models, release_id=name, fill=fill)
 

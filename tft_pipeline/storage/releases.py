@@ -14,7 +14,7 @@ process that deploys starts at once.
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,20 +31,14 @@ from tft_pipeline.storage.artifacts import (
     sha256_file,
     write_artifact,
 )
-from tft_pipeline.storage.atomic import canonical_json, fsync_folder, replace_link, stage_beside, sweep_stages
+from tft_pipeline.storage.atomic import fsync_folder, replace_link, stage_beside, sweep_stages
 from tft_pipeline.storage.deployment_log import Deployment
 from tft_pipeline.storage.deployments import (
     CARD_FILE,
-    RELEASE,
     VERSIONS,
     WEIGHTS_FILE,
     deploy,
     deployment_lock,
-    deployments,
-    linked_release,
-    live_since,
-    live_weights,
-    rolled_back_weights,
 )
 
 TARGETS_FILE = "performance_targets.json"
@@ -76,51 +70,6 @@ class Release:
     version: Artifact
     deployment: Deployment | None
     note: str = ""
-
-
-def write_release(
-    models: Path,
-    *,
-    release_id: str,
-    bundle: Artifact,
-    card: dict[str, Any],
-    targets: Sequence[dict[str, Any]] = (),
-    decision: Mapping[str, bytes] | None = None,
-    reason: str = "release of the newest fold",
-) -> Release:
-    """Copy a verified fold bundle, its card and its performance targets into a new version and make it current.
-
-    Weights that somebody rolled back from are written but held: only a person makes them current again, by rolling "back" to
-    this id. Other weights than the live ones end a rollback, and the log says so.
-
-    Args:
-        decision: `DECISION_FILE` and `FACTS_FILE` of an exported form that was held against the weights.
-    Raises:
-        FileExistsError: this id was released with other content.
-        IntegrityError: a file of the bundle changed after it was verified; nothing is released.
-        DeploymentLockedError: another process is deploying; the version is not written.
-    """
-
-    def fill(folder: Path) -> None:
-        copy_verified(bundle, folder)
-        (folder / CARD_FILE).write_text(canonical_json(card))
-        (folder / TARGETS_FILE).write_text(canonical_json(list(targets)))
-        for name, content in (decision or {}).items():
-            (folder / name).write_bytes(content)
-
-    version = write_version(models, release_id=release_id, fill=fill)
-    with deployment_lock(models):
-        entries = deployments(models)
-        if linked_release(models) == release_id:
-            return Release(version=version, deployment=live_since(entries))
-        weights, left = version.files[WEIGHTS_FILE], rolled_back_weights(entries)
-        if weights in left:
-            return Release(version=version, deployment=None, note=held_words(left[weights], release_id))
-        newest = max(left.values(), key=lambda entry: entry.sequence, default=None)
-        ends = newest is not None and weights != live_weights(entries)
-        ended = f"ends the rollback of {newest.at} ({newest.reason})" if newest and ends else ""
-        done = make_current(models, version, RELEASE, "; ".join(filter(None, (reason, ended))))
-        return Release(version=version, deployment=done, note=ended)
 
 
 def write_version(models: Path, *, release_id: str, fill: Callable[[Path], None]) -> Artifact:

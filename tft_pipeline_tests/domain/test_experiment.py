@@ -222,6 +222,7 @@ CHANGES = {
     "drift.n_bins": 9,
     "ensemble.l2": 0.02,
     "gates.deploy": "manual",
+    "card.owner": "a desk",
 }
 
 

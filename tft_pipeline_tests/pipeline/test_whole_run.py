@@ -43,7 +43,8 @@ def test_the_cards_figures_are_those_of_the_assets(finished: Workbench) -> None:
     performance = OosPerformance.model_validate(report(finished, "oos_performance"))
     tuned = TunedHyperparameters.model_validate(report(finished, "tuned_hyperparameters"))
     latency = report(finished, "latency_benchmark")
-    assert card["metrics"]["sharpe"] == json.loads(json.dumps(performance.net))
+    assert card["metrics"]["sharpe"]["net"] == json.loads(json.dumps(performance.net))
+    assert card["metrics"]["sharpe"]["value"] == performance.net["sharpe_annual"]
     assert card["train"]["hp_source"]["value"] == tuned.best_sharpe_annual
     assert card["latency_ms"]["p95"] == latency["latency_ms"]["p95"]
     assert card["architecture"]["features"] == report(finished, "selected_features")["features"]

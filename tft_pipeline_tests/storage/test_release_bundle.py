@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,7 +42,7 @@ def folder(original: ReleaseBundle, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def nothing_is_parsed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def nothing_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parsing a signature fails the test."""
 
     def parsed(*_: object) -> None:
@@ -51,7 +50,6 @@ def nothing_is_parsed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(release_bundle.Signature, "from_dict", parsed)
     monkeypatch.setattr(release_bundle, "_json", parsed)
-    yield
 
 
 def reseal(folder: Path) -> None:
@@ -241,7 +239,9 @@ def no_pickles(folder: Path) -> None:
 
     for path in folder.iterdir():
         content = path.read_bytes()
-        assert not content.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04", b"\x1f\x8b")), path
+        assert not content.startswith(
+            (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04", b"\x1f\x8b")
+        ), path
         assert b"__reduce__" not in content, path
         try:
             opcodes = [opcode.name for opcode, _, _ in pickletools.genops(content)]

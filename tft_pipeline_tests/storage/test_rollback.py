@@ -28,7 +28,7 @@ from tft_pipeline.storage.releases import (
     release_ids,
 )
 from tft_pipeline.storage.rollback import find_release, roll_back
-from tft_pipeline_tests.released import at, bundle, candidate, released, write_candidate, write_release
+from tft_pipeline_tests.released import at, bundle, released, write_release
 
 
 @pytest.fixture(scope="module")

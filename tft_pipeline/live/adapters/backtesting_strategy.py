@@ -2,7 +2,8 @@
 
 Convention: `next` runs when bar t has closed and orders what the row of bar t asks for; backtesting.py fills it at the open of
 bar t + 1, or at the close of t with `trade_on_close`, which is our backtest's convention. Nothing at or before t changes. Its
-loop begins at the second bar, so the first bar's target is not traded.
+loop begins at the second bar, so the first bar's target is not traded. At the last bar but one the position is closed, for
+its own way of closing what is open at the end (`finalize_trades`) takes a price that is a bar old.
 
 Not here: targets (`live.strategy`), statistics; those are backtesting.py's.
 """
@@ -51,7 +52,7 @@ def release_strategy(targets: pl.DataFrame, symbol: str) -> "type[Strategy]":
                     f"{len(without)} bars have no target, the first at {self.data.index[without[0]]}: give the bars that the "
                     "signals were made from, stamped as they were"
                 )
-            self._fractions = [fraction_at[stamp] for stamp in stamps]
+            self._fractions = [*(fraction_at[stamp] for stamp in stamps[:-2]), 0.0, 0.0]
 
         def next(self) -> None:
             """Order the difference between the target and what is held."""
@@ -94,7 +95,6 @@ def release_backtest(
         commission=commission,
         margin=1.0 / (HEADROOM * max(1.0, largest)),
         trade_on_close=trade_on_close,
-        finalize_trades=True,
     )
 
 

@@ -34,6 +34,8 @@ from tft_pipeline.domain.reports import (
 from tft_pipeline.pipeline.assets.evaluation import all_production_folds, newest_fold
 from tft_pipeline.pipeline.automation import on_all_folds
 from tft_pipeline.pipeline.bundling import StagedBundle, fill_version, stage_bundle
+from tft_pipeline.pipeline.card import validate_card
+from tft_pipeline.pipeline.card.made import drift_schedule, fold_facts, live_card, made_with, scored_intervals
 from tft_pipeline.pipeline.gates import (
     refuse_another_model,
     refuse_card_of_another_plan,
@@ -46,24 +48,30 @@ from tft_pipeline.pipeline.partitions import planned_folds
 from tft_pipeline.pipeline.plots import bar_picture
 from tft_pipeline.pipeline.registry import follow
 from tft_pipeline.pipeline.release_gates import release_gate_rows
-from tft_pipeline.pipeline.usage import resource_tables
 from tft_pipeline.storage.artifacts import Artifact, IntegrityError, read_artifact
 from tft_pipeline.storage.atomic import canonical_json, stage_beside
 from tft_pipeline.storage.deploying import GateRefusedError, deploy_release
 from tft_pipeline.storage.deployments import DeploymentLockedError, linked_release
-from tft_pipeline.storage.environment import environment_record, utc_now
+from tft_pipeline.storage.environment import utc_now
 from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
 from tft_pipeline.storage.release_bundle import CARD_FILE, CARD_HTML, CARD_MARKDOWN, GATE_FILE
 from tft_pipeline.storage.releases import TARGETS_FILE, Release, deploy_problems, write_version
 from tft_pipeline.storage.snapshots import Snapshot
 
+CARD_REVISION = "7"
 CARD_SECTIONS = (
     "description",
+    "card",
     "target",
     "periods",
+    "research_paths",
+    "prefilter",
     "data.market_symbol",
     "data.cross_markets",
-    "evaluation.min_accuracy",
+    "evaluation",
+    "latency.max_p95_ms",
+    "drift",
+    "gates",
 )
 
 RELEASE_SECTIONS = (
@@ -100,10 +108,11 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         },
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("6", *CARD_SECTIONS),
+        code_version=graph.code_version(CARD_REVISION, *CARD_SECTIONS),
         automation_condition=on_all_folds(),
     )
     def model_card(
+        context: dg.AssetExecutionContext,
         snapshot: Snapshot,
         catalogue: FeatureCatalogue,
         prefiltered: PrefilteredFeatures,
@@ -122,6 +131,21 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         refuse_outdated_verdict(graph, performance, plan)
         used = planned_folds(plan, folds)
         refuse_another_model(weights_sha256(newest_fold(plan, folds).fitted), latency, drift, plan)
+        reports = {
+            "snapshot": snapshot,
+            "feature_catalogue": catalogue,
+            "prefiltered_features": prefiltered,
+            "selected_features": selected,
+            "tuned_hyperparameters": tuned,
+            "production_plan": plan,
+            "oos_performance": performance,
+            "leakage_audit": audit,
+            "latency_benchmark": latency,
+            "drift_report": drift,
+            "ensemble_weights": ensemble,
+        }
+        contents = {name: record.content_sha256() for name, record in reports.items()}
+        fitted = {key: fold.content_sha256() for key, fold in used.items()}
         card = build_card(
             experiment=graph.experiment,
             created_at=utc_now(),
@@ -131,20 +155,26 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             selected=selected,
             tuned=tuned,
             plan=plan,
-            folds={key: _fold_facts(fold) for key, fold in used.items()},
+            folds={key: fold_facts(fold) for key, fold in used.items()},
             performance=performance,
             audit=audit,
             latency=latency,
             drift=drift,
             ensemble=ensemble,
-            resources=resource_tables(
-                graph, {"production_fold": list(used), "exploration_fold": list(selected.thresholds)}
+            made=made_with(
+                graph,
+                context,
+                list(used),
+                list(selected.thresholds),
+                graph.code_version(CARD_REVISION, *CARD_SECTIONS),
             ),
-            environment=environment_record(),
+            schedule=drift_schedule(graph),
+            contents={**contents, "production_fold": fitted},
+            intervals=scored_intervals(used, horizon=plan.specs[-1].horizon, seed=graph.experiment.seed),
         )
-        sources = (catalogue, prefiltered, selected, tuned, plan, performance, audit, latency, drift, ensemble)
+        validate_card(card)
         own = graph.experiment.section_fingerprint(*CARD_SECTIONS)
-        content = json_sha256([own, snapshot.content_sha256(), *(source.content_sha256() for source in sources)])
+        content = json_sha256([own, contents, fitted])
         ratios = {"model": performance.net["sharpe_annual"]} | {
             name: row["sharpe_annual"]
             for name, row in performance.baselines.items()
@@ -231,7 +261,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                 fold=fold.key,
                 created_at=created_at.isoformat(),
             )
-            whole, cards = _cards(card.card, gates, staged, release_id)
+            whole, cards = _cards(models, card.card, gates, staged, release_id)
             documents = {GATE_FILE: canonical_json(gates), TARGETS_FILE: canonical_json(list(targets)), **cards}
             released = _released(
                 graph, release_id, fill_version(staged, documents), why_not_live(rows, graph.experiment.gates)
@@ -317,12 +347,21 @@ def _staged(
 
 
 def _cards(
-    card: dict[str, Any], gates: dict[str, Any], staged: StagedBundle, release_id: str
+    models: Path, card: dict[str, Any], gates: dict[str, Any], staged: StagedBundle, release_id: str
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The completed card, and its renderings by file."""
     from tft_pipeline.pipeline.card import card_html, card_markdown, complete_card
 
-    whole = complete_card(card, gates=gates, files=staged.bundle.artifact.files, release_id=release_id)
+    signature, live = staged.bundle.signature.to_dict(), live_card(models)
+    whole = complete_card(
+        card,
+        gates=gates,
+        files=staged.bundle.artifact.files,
+        release_id=release_id,
+        signature=signature,
+        previous=live,
+    )
+    validate_card(whole)
     texts = {CARD_FILE: canonical_json(whole), CARD_MARKDOWN: card_markdown(whole), CARD_HTML: card_html(whole)}
     return whole, texts
 
@@ -365,20 +404,3 @@ def _weights_picture(fold: FoldBundle) -> dg.MarkdownMetadataValue:
     sizes = {name: float(value.abs().mean()) for name, value in fold.fitted.state.items()}
     largest = dict(sorted(sizes.items(), key=lambda item: -item[1])[:20])
     return bar_picture(largest, title="released weights, mean size (largest 20 tensors)", label="mean |weight|")
-
-
-def _fold_facts(fold: FoldBundle) -> dict[str, Any]:
-    fitted = fold.fitted
-    return {
-        "best_epoch": fitted.best_epoch,
-        "epochs": len(fitted.history),
-        "validation_loss": float(fitted.history[fitted.best_epoch]["validation_loss"]),
-        "n_train_labels": fitted.n_train_labels,
-        "train_rows": sum(fold.class_balance.values()),
-        "n_parameters": fitted.n_parameters,
-        "imputed_values": sum(fitted.missing.values()),
-        "weights_sha256": weights_sha256(fitted),
-        "seconds": fold.seconds,
-        "seed": fitted.seed,
-        "class_balance": fold.class_balance,
-    }

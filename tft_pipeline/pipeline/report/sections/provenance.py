@@ -36,7 +36,8 @@ def provenance_section(records: ReportRecords) -> Section:
         "source": free(figure_of(manifest, "source", of=of)),
         "model card": figure_of(records.card.card, "created_at", of="model_card"),
     }
-    environment = figure_of(records.card.card, "environment", of="model_card")
+    train = figure_of(records.card.card, "train", of="model_card")
+    environment = {name: figure_of(train, name, of="model_card.train") for name in ("env", "code")}
     return Section(
         anchor="provenance",
         title="Configuration and hashes",
@@ -45,7 +46,12 @@ def provenance_section(records: ReportRecords) -> Section:
             facts(data, caption="Data"),
             _fold_hashes(records),
             free_record(
-                {"versions": free(environment.get("packages")), **_but(environment, "packages")}, caption="Code"
+                {
+                    "versions": free(environment["env"].get("packages")),
+                    **_but(environment["env"], "packages"),
+                    **environment["code"],
+                },
+                caption="Code",
             ),
             tag("h3", "Chosen settings"),
             tag("pre", _yaml(_chosen(records)), attributes={"tabindex": "0"}),
@@ -79,6 +85,6 @@ def _fold_hashes(records: ReportRecords) -> Html:
         Column("seed", lambda row: str(row["spec"].seeds[0])),
         Column("spec", lambda row: tag("code", row["spec"].content_sha256()[:16]), False),
         Column("data slice", lambda row: tag("code", row["spec"].data_sha256[:16]), False),
-        Column("weights", lambda row: tag("code", str(row["fitted"]["weights_sha256"])[:16]), False),
+        Column("weights", lambda row: tag("code", str(row["fitted"]["sha256"])[:16]), False),
     ]
     return table(columns, rows, caption="Production folds, first 16 digits of each SHA-256")

@@ -1,0 +1,101 @@
+"""The live loop of a soak, in a process of its own: `python -m tft_pipeline.live.soak_child SETTINGS.json`.
+
+Not here: what is done to it (`soak`).
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tft_pipeline.live.loop import LiveLoop, stop_on_signals
+from tft_pipeline.live.loop_contract import Decider, Settings
+from tft_pipeline.live.soak_market import CLOCK, SoakDecider, SoakSource, SteppedClock, leaking
+from tft_pipeline.live.triggers import DrawdownLimit, ErrorLimit, Limits, StaleDataLimit
+
+SAMPLE_BARS = 40
+OUTAGE_INTERVALS = 40.0
+"""Stale from here on: bars come so fast that a slow disk is a few intervals."""
+
+
+class Sampled(LiveLoop):
+    """A loop that says, every so many bars, how long they took and what the process holds."""
+
+    def sampling(self, path: Path, each_bar: Any) -> None:
+        """Args: each_bar: called once a bar."""
+        self._samples, self._each_bar = path, each_bar
+        self._taken: list[float] = []
+        self._bars = 0
+
+    def take(self, bars: Any) -> None:
+        """One bar, timed."""
+        began = time.perf_counter()
+        super().take(bars)
+        self._taken.append((time.perf_counter() - began) * 1e3)
+        self._bars += 1
+        self._each_bar()
+        if len(self._taken) < SAMPLE_BARS:
+            return
+        sample = {
+            "pid": os.getpid(),
+            "bars": self._bars,
+            "latency_ms": float(np.median(self._taken)),
+            "rss_kb": int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024,
+            "handles": len(os.listdir("/proc/self/fd")),
+            "threads": threading.active_count() + _native_threads(),
+        }
+        self._taken = []
+        with self._samples.open("a") as stream:
+            stream.write(json.dumps(sample) + "\n")
+
+
+def main() -> None:
+    """Run until told to stop."""
+    given = json.loads(Path(sys.argv[1]).read_text())
+    folder = Path(given["folder"])
+    recorded = pl.read_parquet(given["recorded"]) if given["recorded"] else None
+    symbols = tuple(given["symbols"])
+    source = SoakSource(
+        folder, symbols=symbols, seed=given["seed"], rate=given["rate"], bad_share=given["bad_share"], recorded=recorded
+    )
+    decider: Decider
+    if given["models"]:
+        from tft_pipeline.live.current import CurrentPredictor
+        from tft_pipeline.live.model_decider import ModelDecider
+
+        decider = ModelDecider(CurrentPredictor(Path(given["models"])), source.history)
+    else:
+        decider = SoakDecider(folder, symbols)
+    settings = Settings(
+        step_s=60.0,
+        validity_s=given["validity_s"],
+        idle_s=0.2,
+        watchdog_deadline_s=given["watchdog_deadline_s"],
+        limits=Limits(
+            # what days that begin anew do to prices is not what is tested
+            drawdown=DrawdownLimit(reduce_at=0.9, halt_at=0.95),
+            stale_data=StaleDataLimit(
+                reduce_after=given["rate"] * OUTAGE_INTERVALS / 10, halt_after=given["rate"] * OUTAGE_INTERVALS
+            ),
+            error_rate=ErrorLimit(bars=60, reduce_share=0.6, halt_share=0.8),
+        ),
+    )
+    loop = Sampled(folder, source, decider, settings, clock=SteppedClock(folder / CLOCK))
+    loop.sampling(folder / "samples.jsonl", leaking(source, given["leak"], folder))
+    stop_on_signals(loop)
+    loop.run()
+
+
+def _native_threads() -> int:
+    """Threads that Python does not know of, such as those of a library's pool."""
+    return len(os.listdir("/proc/self/task")) - threading.active_count()
+
+
+if __name__ == "__main__":
+    main()

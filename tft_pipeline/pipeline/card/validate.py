@@ -1,0 +1,56 @@
+"""Is a card what the published schema says? Not here: the schema itself (`schemas/model_card.v2.schema.json`)."""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from tft_pipeline.domain.card_nulls import finite, spelled
+
+SCHEMA = "schemas/model_card.v2.schema.json"
+SHOWN = 120
+"""Characters of a value in a message."""
+
+
+class CardInvalidError(ValueError):
+    """A card that the schema refuses; the message names the path, the value and the rule."""
+
+
+@cache
+def card_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) that the package publishes."""
+    schema: dict[str, Any] = json.loads(files("tft_pipeline").joinpath(SCHEMA).read_text(encoding="utf-8"))
+    return schema
+
+
+def validate_card(card: Mapping[str, Any]) -> None:
+    """Refuse a card that is not what the schema says, with one error: the most telling.
+
+    Raises:
+        CardInvalidError: path, value and rule; a number that is not finite is refused first, for JSON has none.
+    """
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    plain, lost = finite(card)
+    if lost:
+        raise CardInvalidError(
+            f"model card: {spelled(lost[0])} is not finite (rule: JSON has no such number); set it null, with a reason"
+        )
+    problem = best_match(Draft202012Validator(card_schema()).iter_errors(plain))
+    if problem is None:
+        return
+    where = spelled(tuple(problem.absolute_path)) or "the card"
+    rule = f"{problem.validator} {_short(problem.validator_value)}"
+    message = problem.message if len(problem.message) <= SHOWN else f"it breaks {problem.validator}"
+    raise CardInvalidError(f"model card: {where} is {_short(problem.instance)} (rule: {rule}): {message}")
+
+
+def _short(value: Any) -> str:
+    """A value as it is, or what it is where it is long."""
+    text = repr(value)
+    if len(text) <= SHOWN:
+        return text
+    kind = "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else f"{text[:SHOWN]}..."
+    return f"{kind} of {len(value)}" if isinstance(value, dict | list) else kind
