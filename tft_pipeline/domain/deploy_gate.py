@@ -41,8 +41,8 @@ def failed_gates(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def gate_sentence(row: Mapping[str, Any]) -> str:
-    """A failed gate for people: name, value, threshold and why."""
-    return f"{row['name']}: {row.get('value')} against {row.get('threshold')}; {row.get('why')}"
+    """A failed gate for people: its name, and why with the numbers."""
+    return f"{row['name']}: {row.get('why')}"
 
 
 def admitted(document: Mapping[str, Any]) -> str | None:

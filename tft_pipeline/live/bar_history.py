@@ -20,6 +20,7 @@ from tft_pipeline.domain.features.blocks import FeatureBuild
 from tft_pipeline.domain.signature import Signature
 from tft_pipeline.domain.targets import build_targets
 from tft_pipeline.live.bar_features import BarFeatures, aware
+from tft_pipeline.live.bar_tails import needed_bars
 from tft_pipeline.live.refusals import (
     DuplicateBarError,
     MissingFeatureError,
@@ -32,8 +33,6 @@ from tft_pipeline.live.refusals import (
 KEYS = ("timestamp", "symbol")
 N_BARS = "minute_number"
 """Bars a symbol has had; begins as no column of a user's may."""
-BARS_OF_OTHERS = 32
-"""Fewest bars of a market that is not traded: its usual spacing is read from the last 21."""
 
 
 class BarHistory:
@@ -263,18 +262,7 @@ class BarHistory:
         if any(feature.recursive for feature in self._features.features):
             return self._bars
         back = max((feature.lookback + feature.lag for feature in self._features.features), default=1)
-        untraded = pl.col("symbol").is_in(list(self.signature.untraded))
-        traded = self._newest(self._bars.filter(~untraded), first, back)
-        # a symbol that paused looks further back than `back` bars of a market, which is read beside it
-        beside = self._bars.filter(untraded)
-        others = self._newest(beside, traded.select(pl.col("timestamp").min()).item(), max(back, BARS_OF_OTHERS))
-        return pl.concat([traded, others]).sort("symbol", "timestamp")
-
-    @staticmethod
-    def _newest(bars: pl.DataFrame, first: datetime, back: int) -> pl.DataFrame:
-        """All bars from `first` on, and of each symbol so many before them."""
-        older = (pl.col("timestamp") < first).sum().cast(pl.Int64).over("symbol")
-        return bars.filter(pl.int_range(pl.len()).over("symbol") >= older - back)
+        return needed_bars(self._bars, first=first, back=back, untraded=self.signature.untraded)
 
     def _bar(self, rows: pl.DataFrame, at: datetime) -> BarFeatures:
         names = self.signature.features
@@ -292,9 +280,9 @@ class BarHistory:
         """Forget the oldest bars, twice as many as are kept at a time."""
         if self._keep is None:
             return
-        lengths = dict(self._bars.group_by("symbol").len().iter_rows())
-        if max(lengths.values()) < 2 * self._keep:
+        counts = dict(self._traded()["symbol"].value_counts().iter_rows())
+        if max(counts.values(), default=0) < 2 * self._keep:
             return
-        for symbol, n in lengths.items():
+        for symbol, n in counts.items():
             self._before[symbol] = self._before.get(symbol, 0) + max(0, n - self._keep)
-        self._bars = self._bars.filter(pl.int_range(pl.len()).over("symbol") >= pl.len().over("symbol") - self._keep)
+        self._bars = needed_bars(self._bars, first=None, back=self._keep, untraded=self.signature.untraded)

@@ -113,21 +113,30 @@ class LiveLoop:
         self._judge()
         if decision is not None:
             self._publish(decision.weights)
+        else:
+            self._renew()
         self._save()
         self._beat()
 
     def look_around(self) -> None:
         """Between bars: judge again, renew targets that count, flatten those that do not any more."""
         self._judge()
+        if self._renew():
+            self._save()
+        self._beat()
+
+    def _renew(self) -> bool:
+        """Targets that still count are written again before they run out, those that do not are ended: whether any were."""
         now = self._clock.now()
         if self._until_passed(now):
-            if any(self.state.held.values()):
-                self._say("expired", {"until": self.state.until})
-                self._publish({})
-                self._save()
-        elif self.state.held and self._age(now) >= self._settings.validity_s / 3.0:
+            if not any(self.state.held.values()):
+                return False
+            self._say("expired", {"until": self.state.until})
+            self._publish({})
+            return True
+        if self.state.held and self._age(now) >= self._settings.validity_s / 3.0:
             self._publish(self.state.held)
-        self._beat()
+        return False
 
     def _source_failed(self, error: RefusedBarError | OSError) -> None:
         """What the source brings is no bars, or it cannot be read: as much a bad bar as any, and no reason to hurry."""

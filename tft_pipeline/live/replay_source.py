@@ -106,8 +106,12 @@ class GrowingFile:
         header, _, body = content.partition(b"\n")
         self._header = header
         frame = self._parsed(body[: body.rfind(b"\n") + 1])
-        if until is None or frame is None:
-            return pl.DataFrame() if frame is None else frame.clear()
+        if frame is None:
+            return pl.DataFrame()
+        if until is None:
+            newest = frame["timestamp"].max()
+            assert isinstance(newest, datetime)
+            until = self._start = newest
         return frame.filter(pl.col("timestamp") <= until).unique(
             ["timestamp", "symbol"], keep="first", maintain_order=True
         )

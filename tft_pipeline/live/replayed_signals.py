@@ -19,6 +19,7 @@ import polars as pl
 from tft_pipeline.domain.positions import hold_positions
 from tft_pipeline.domain.signal import SIGNAL_FIELDS, TIMES, Signal
 from tft_pipeline.domain.signature import Signature
+from tft_pipeline.domain.targets import build_targets
 from tft_pipeline.live.signal_times import signal_times
 
 if TYPE_CHECKING:
@@ -115,26 +116,36 @@ def signals_of_predictions(predictions: pl.DataFrame, signature: Signature, *, m
 def signals_of_bars(predictor: "Predictor", bars: pl.DataFrame) -> pl.DataFrame:
     """A released model asked over raw bars, one calendar bar after another, from flat and an empty window.
 
-    Until a symbol has the history its features need it is not observed, and flat.
+    Until a symbol has the history its features need it is not observed, and flat. A bar at which none is has no signals.
 
     Args:
         predictor: of one verified bundle.
         bars: timestamp, symbol, close and the raw columns of the signature, every symbol that features read; UTC, closes.
     Returns:
-        A table of signals, one row a symbol of the signature and calendar bar.
+        A table of signals, one row a symbol of the signature and bar at which one of them is observed.
     Raises:
         ValueError, RefusedBarError: bars that the model cannot read, by name.
     """
-    from tft_pipeline.live.bar_history import (
-        BarHistory,
-    )  # the catalogue's formulas, which predictions alone do not need
+    # the catalogue's formulas, which predictions alone do not need
+    from tft_pipeline.live.bar_history import BarHistory
 
-    history = BarHistory(predictor.signature, bars)
+    signature = predictor.signature
+    history = BarHistory(signature, bars)
     state = predictor.start()
     signals: list[Signal] = []
-    volatility: dict[tuple[datetime, str], float] = {}
-    for timestamp in history.calendar:
-        decided, state = predictor.step(state, history.features_at(timestamp))
+    for bar in history.recent(len(history.calendar)):
+        decided, state = predictor.step(state, bar)
         signals += decided
-        volatility |= {(timestamp, symbol): s for symbol, s in history.volatility_at(timestamp).items()}
-    return signal_table(signals, volatility)
+    known = build_targets(
+        bars.select(pl.col("timestamp").cast(UTC_TIME), "symbol", "close").sort("symbol", "timestamp"),
+        horizon=1,
+        volatility_span=signature.volatility_span,
+        bars_per_year=signature.bars_per_year,
+        untraded=signature.untraded,
+    ).select(ts="timestamp", symbol="symbol", known="volatility")
+    return (
+        signal_table(signals, {})
+        .join(known, on=["ts", "symbol"], how="left", maintain_order="left")
+        .with_columns(volatility="known")
+        .drop("known")
+    )

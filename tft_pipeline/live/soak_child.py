@@ -6,7 +6,6 @@ Not here: what is done to it (`soak`).
 import json
 import os
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,7 @@ class Sampled(LiveLoop):
             "latency_ms": float(np.median(self._taken)),
             "rss_kb": int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024,
             "handles": len(os.listdir("/proc/self/fd")),
-            "threads": threading.active_count() + _native_threads(),
+            "threads": len(os.listdir("/proc/self/task")),
         }
         self._taken = []
         with self._samples.open("a") as stream:
@@ -90,11 +89,6 @@ def main() -> None:
     loop.sampling(folder / "samples.jsonl", leaking(source, given["leak"], folder))
     stop_on_signals(loop)
     loop.run()
-
-
-def _native_threads() -> int:
-    """Threads that Python does not know of, such as those of a library's pool."""
-    return len(os.listdir("/proc/self/task")) - threading.active_count()
 
 
 if __name__ == "__main__":

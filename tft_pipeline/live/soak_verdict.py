@@ -21,6 +21,7 @@ MOST_BLOCKS = 60
 LEAST_SAMPLES = 6
 PER_BARS = 1000.0
 WARM_UP_BARS = 400
+SAMPLES_FIELDS = ("rss_kb", "handles", "threads", "latency_ms")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +62,8 @@ def pooled_slope(lives: Sequence[tuple[np.ndarray, np.ndarray]]) -> Slope:
         return Slope(value=None, low=None, high=None, n=n)
     ordered = np.sort(np.concatenate(slopes)) * PER_BARS
     half = Z * math.sqrt(variance)
-    low = int(math.floor((len(ordered) - half) / 2.0))
-    high = int(math.ceil((len(ordered) + half) / 2.0))
+    low = math.floor((len(ordered) - half) / 2.0)
+    high = math.ceil((len(ordered) + half) / 2.0)
     return Slope(
         value=float(np.median(ordered)),
         low=float(ordered[low]) if low >= 0 else -math.inf,
@@ -107,7 +108,7 @@ def verdict(
     limits = limits or GrowthLimits()
     reasons = list(broken)
     growth: dict[str, Any] = {}
-    for name in ("rss_kb", "handles", "threads", "latency_ms"):
+    for name in SAMPLES_FIELDS:
         slope = pooled_slope(lives_of(samples, name))
         unit = float(np.median([sample[name] for sample in samples])) if samples and name == "latency_ms" else 1.0
         limit = getattr(limits, name) * unit
@@ -125,7 +126,8 @@ def verdict(
             )
         elif slope.low is not None and slope.low > limit:
             reasons.append(
-                f"{name} grows by {slope.value:.3g} per 1,000 bars (99 % interval from {slope.low:.3g}), limit {limit:.3g}: a leak"
+                f"{name} grows by {slope.value:.3g} per 1,000 bars (99 % interval from {slope.low:.3g}, limit {limit:.3g}): "
+                "a leak"
             )
     if not bars:
         reasons.append("no bar was decided on")

@@ -5,7 +5,7 @@ version is filled: the verified files, copied by hash, and gate file, card and t
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import polars as pl
 from tft_pipeline.domain.experiment import Experiment
 from tft_pipeline.domain.features.feature import MARKET_CLOSE
 from tft_pipeline.domain.findings import EnsembleWeights
+from tft_pipeline.domain.gate_row import GateRow
 from tft_pipeline.domain.intervals import BAR_LENGTHS
 from tft_pipeline.domain.reports import FeatureCatalogue, FoldSpec
 from tft_pipeline.domain.signature import Signature
@@ -33,6 +34,8 @@ from tft_pipeline.storage.release_bundle import (
     read_release_bundle,
 )
 from tft_pipeline.storage.releases import copy_verified
+
+BUNDLE_GATE = "bundle_verified"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +135,20 @@ def fill_version(staged: StagedBundle, documents: Mapping[str, str]) -> Callable
             (folder / name).write_text(text, encoding="utf-8")
 
     return fill
+
+
+def told_by_forms(rows: Sequence[GateRow], staged: StagedBundle) -> list[GateRow]:
+    """The gates, of which the one of the bundle also says which forms were asked and how far they are from eager torch."""
+    if staged.problems:
+        return list(rows)
+    forms = ", ".join(("eager torch", *staged.differences))
+    said = f"; {forms} were loaded from its {len(staged.bundle.artifact.files)} files and say the same to 1e-5, gaps included"
+    figures = {"released_files": len(staged.bundle.artifact.files), "smoke_position": staged.position}
+    figures |= {f"difference_{form}": value for form, value in staged.differences.items()}
+    return [
+        replace(row, why=row.why + said, figures={**row.figures, **figures}) if row.name == BUNDLE_GATE else row
+        for row in rows
+    ]
 
 
 def build_signature(

@@ -48,7 +48,7 @@ def describe_moment(named: str, at: str, *, layout: Layout | None = None) -> dic
         why = "nothing was ever made live" if first is None else f"the first release was made live {first.at}"
         if past:
             why = f"the link was taken away at {past[-1].at}"
-        return said | {"live": "nothing", "why": why, "details": None, "failed": []}
+        return said | {"live": "nothing", "why": why, "details": {}, "failed": []}
     entry = past[-1]
     after = next((one for one in done if one.sequence > entry.sequence), None)
     notes = [entry.note, _clock(done)]
@@ -85,6 +85,8 @@ def parse_moment(text: str, *, now: datetime) -> datetime:
             begins = datetime.combine(date.fromisoformat(text), time(), UTC)
             moment = begins if begins > now else min(begins + timedelta(days=1) - timedelta.resolution, now)
         else:
+            if "T" not in text and " " not in text:
+                raise ValueError("it has no time of day")
             moment = datetime.fromisoformat(text)
             moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError) as error:

@@ -14,8 +14,17 @@ from tft_pipeline.domain.performance_targets import target_sentence
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.releasing import live_targets, models_of
 from tft_pipeline.storage.artifacts import CURRENT, Artifact, ArtifactMissingError, IntegrityError, read_artifact
+from tft_pipeline.storage.deploying import origin_of
 from tft_pipeline.storage.deployment_log import Deployment
-from tft_pipeline.storage.deployments import CARD_FILE, VERSIONS, WEIGHTS_FILE, deployments, linked_release, live_since
+from tft_pipeline.storage.deployments import (
+    CARD_FILE,
+    VERSIONS,
+    WEIGHTS_FILE,
+    deployments,
+    linked_release,
+    live_since,
+    once_live,
+)
 from tft_pipeline.storage.drift_reports import drift_folder
 from tft_pipeline.storage.experiments import owner_of
 from tft_pipeline.storage.layout import Layout, default_layout
@@ -46,16 +55,18 @@ def describe_status(named: str, *, unknown_is_news: bool = False, layout: Layout
         why = f"nothing was trained under the name {named}: run `tft train`, or name another with --experiment"
         return {"experiment": named, "live": "nothing", "missing": [why], "failed": []}
     name, models = models_of(named, layout)
-    live, failed = linked_release(models), _problems(models)
-    version = None if failed or live is None else released_version(models, live)
-    card = {} if version is None else json.loads(version.path(CARD_FILE).read_text())
+    live, known, failed = linked_release(models), release_ids(models), []
     try:
         entries = deployments(models)
     except IntegrityError as error:
-        entries, failed = [], [*failed, str(error)]
+        entries, failed = [], [str(error)]
+    problems = _problems(models, was_live=bool(once_live(entries)) or bool(failed))
+    version = None if problems or live is None else released_version(models, live)
+    card = {} if version is None else json.loads(version.path(CARD_FILE).read_text())
+    failed = [*problems, *failed]
     since = live_since(entries)
     targets = live_targets(models, version)
-    releases = [_release(models, one, live) for one in release_ids(models)]
+    releases = [_release(models, one, live) for one in known]
     drift = _drift(layout, name, None if version is None else version.files[WEIGHTS_FILE])
     return {
         "experiment": name,
@@ -67,7 +78,7 @@ def describe_status(named: str, *, unknown_is_news: bool = False, layout: Layout
         "releases": [row["words"] for row in releases],
         "deployments": [_entry(entry) for entry in entries[-SHOWN_DEPLOYMENTS:]],
         "performance_targets": [target_sentence(row) for row in targets],
-        "missing": _missing(layout, name, live, drift),
+        "missing": _missing(layout, name, live, len(known), drift),
         "details": {
             "live": live,
             "since": None if since is None or live is None else since.at,
@@ -85,12 +96,15 @@ def describe_status(named: str, *, unknown_is_news: bool = False, layout: Layout
     }
 
 
-def _problems(models: Path) -> list[str]:
-    """Why readers do not get the live version as it was released; a folder without releases has none."""
+def _problems(models: Path, *, was_live: bool) -> list[str]:
+    """Why readers do not get the live version as it was released; where nothing was ever live there is none.
+
+    Args:
+        was_live: something was once, or the log cannot tell.
+    """
     if linked_release(models) is not None:
         return deploy_problems(models)
-    known = release_ids(models)
-    return [f"{models / VERSIONS / CURRENT} is missing, and {len(known)} release(s) are there"] if known else []
+    return [f"{models / VERSIONS / CURRENT} is missing, and a release was live"] if was_live else []
 
 
 def _about(version: Artifact | None, card: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +153,7 @@ def _drift(layout: Layout, name: str, live_weights: str | None) -> dict[str, Any
         words = (
             f"{verdict.replace('_', ' ')}, {reports[-1].name} of {report['created_at']}: the last {recent['n_bars']} bars "
             f"up to {recent['last']} against fold {report['fold']}"
-            + ("" if of_live else ", of another model than the live one")
+            + ("" if of_live or live_weights is None else ", of another model than the live one")
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         return {"verdict": None, "words": f"{reports[-1]} cannot be read ({error!r}): measure drift again"}
@@ -147,13 +161,14 @@ def _drift(layout: Layout, name: str, live_weights: str | None) -> dict[str, Any
     return {"verdict": verdict, "path": str(reports[-1]), "of_live_model": of_live, **about, "words": words}
 
 
-def _missing(layout: Layout, name: str, live: str | None, drift: dict[str, Any]) -> list[str]:
+def _missing(layout: Layout, name: str, live: str | None, n_versions: int, drift: dict[str, Any]) -> list[str]:
     folds = layout.artifact(name, "production_fold")
     said = []
     if not any(folds.glob(f"*/{CURRENT}")):
         said.append("nothing was trained yet: run `tft run` or `tft train`")
     if live is None:
-        said.append("nothing is released: no model is live")
+        waiting = f"{n_versions} version(s) wait, see `tft deploy`" if n_versions else "nothing is released"
+        said.append(f"no model is live: {waiting}")
     if drift["verdict"] is None:
         said.append("no drift report")
     return said
@@ -170,6 +185,8 @@ def _newest_release(layout: Layout, name: str, live: str | None) -> str:
         return f"the record of the newest release cannot be read: {error}"
     if record.release_id == live:
         return "the newest release is live"
+    if live is not None and record.release_id == origin_of(live):
+        return f"the newest release is live by an override, as {live}"
     return f"the newest release {record.release_id} is {record.note if not record.live else 'not live any more'}"
 
 

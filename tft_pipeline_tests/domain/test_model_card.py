@@ -1,27 +1,15 @@
+"""The card of a run: the guide's example is a subset, figures are those of the records, every null has its reason."""
+
 import json
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
-from tft_pipeline.domain.findings import DriftRecord, EnsembleWeights, LatencyBenchmark, LeakageAudit, OosPerformance
-from tft_pipeline.domain.manifest import snapshot_manifest
-from tft_pipeline.domain.model_card import build_card
-from tft_pipeline.domain.planning import production_folds
-from tft_pipeline.domain.reports import (
-    FeatureCatalogue,
-    FeatureRow,
-    FoldPlanReport,
-    PrefilteredFeatures,
-    SelectedFeatures,
-    TrialRow,
-    TunedHyperparameters,
-)
 from tft_pipeline.domain.sections import NetworkSection
-from tft_pipeline_tests.builders import FEATURES, planned, small, toy_panel
-from tft_pipeline_tests.conftest import random_bars
+from tft_pipeline_tests.made_cards import made_card as card
 
 GUIDE = {
     "version": "2",
@@ -43,135 +31,6 @@ GUIDE = {
     },
     "inference": {"device": "cpu", "threads": 1, "warmup_n": 20},
 }
-TAKEN = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
-
-
-def card(
-    *,
-    reasons: tuple[str, ...] = (),
-    p95: float | None = 12.0,
-    drift: str = "stable",
-    psi: tuple[float | None, ...] = (0.1, None, 0.3),
-    network: dict[str, Any] | None = None,
-    leak: str | None = None,
-    research_last: str | None = None,
-) -> dict[str, Any]:
-    experiment = small({f"network.{key}": value for key, value in (network or {}).items()})
-    bars = random_bars()
-    panel = toy_panel(bars, experiment)
-    plan = FoldPlanReport(
-        phase="production",
-        snapshot_id="s",
-        purge=5,
-        specs=planned(panel, experiment, production_folds(panel, experiment), production=True),
-        research_last=research_last,
-    )
-    folds = {
-        spec.key: {
-            "best_epoch": k,
-            "validation_loss": 0.5 + k,
-            "n_train_labels": 400,
-            "train_rows": 480,
-            "n_parameters": 1234,
-            "weights_sha256": "ab",
-            "seconds": 2.0,
-            "seed": 50 - k,
-            "class_balance": {"pos": 280, "neg": 200},
-        }
-        for k, spec in enumerate(plan.specs)
-    }
-    return build_card(
-        experiment=experiment,
-        created_at=TAKEN,
-        manifest=snapshot_manifest(bars, created_at=TAKEN, interval="1d", source={}, environment={}),
-        catalogue=FeatureCatalogue(
-            used=tuple(
-                FeatureRow(name=name, group="g", formula="f", lookback=1, inputs=(), version="1") for name in FEATURES
-            ),
-            skipped={},
-            user_columns=(),
-            max_lookback=11,
-        ),
-        prefiltered=PrefilteredFeatures(kept=FEATURES[:2], dropped=(), first="a", last="b", n_rows=3),
-        selected=SelectedFeatures(
-            features=FEATURES[:1],
-            rows=({"feature": "past_return", "kept": True}, {"feature": "mean_5", "kept": False}),
-            groups=({"group": "past"},),
-            thresholds={},
-            nogueira=None,
-            kendall_w=None,
-        ),
-        tuned=TunedHyperparameters(
-            network=experiment.network,
-            training=experiment.training,
-            position=experiment.position,
-            best_trial=3,
-            best_sharpe_annual=1.25,
-            study="small-1",
-            n_trials_started=9,
-            n_pruned=2,
-            fold_keys=("f1",),
-            trials=(TrialRow(number=3, state="complete", params={}, sharpe_annual=1.25, fold_sharpes=(), returns=()),),
-            seconds=10.0,
-        ),
-        plan=plan,
-        folds=folds,
-        performance=OosPerformance(
-            snapshot_id="s",
-            verdict="NO-GO" if reasons else "GO",
-            reasons=reasons,
-            net={"sharpe_annual": 0.7},
-            gross={"sharpe_annual": 0.9},
-            baselines={"long_only": {"sharpe_annual": 0.5}},
-            costs={"cost_bps": 5.0},
-            folds=({"fold": "f1"},),
-            research={"dsr": 0.96},
-            looks=2,
-            direction={"tft": {"accuracy": {"value": 0.52}}},
-            track_record={"max_drawdown": 0.1},
-            monthly=(),
-            symbols=(),
-            superiority={"superior": []},
-            notes=("a note",),
-            looks_seen=(),
-        ),
-        audit=LeakageAudit(
-            rows=(
-                {"guard": "held", "claim": "c", "tried": "t", "passed": True, "detail": ""},
-                {
-                    "guard": "tried",
-                    "claim": "c",
-                    "tried": "t",
-                    "passed": None if leak is None else False,
-                    "detail": leak,
-                },
-            ),
-            passed=leak is None,
-        ),
-        latency=LatencyBenchmark(
-            fold="f1",
-            weights_sha256="ab",
-            latency_ms={"mean": 10.0, "p50": 9.0, "p95": 12.0, "p99": 14.0, "p999": None, "p95_ci": [11.0, p95]},
-            environment={"device": "cpu", "threads": 1, "cold_start_ms": 5.0, "load_ms": 4.0},
-            warmup=2,
-            n=20,
-            max_p95_ms=40.0,
-            within_limit=p95 is not None and p95 <= 40.0,
-            form="onnx_window",
-            open_loop={"p95": 13.0, "distribution": {"ms": [1.0], "share": [1.0]}},
-        ),
-        drift=DriftRecord(
-            fold="f1",
-            verdict=drift,
-            n_reference=100,
-            n_recent=10,
-            rows=tuple({"psi": value} for value in psi),
-            detail={},
-        ),
-        ensemble=EnsembleWeights(weights={"tft": 1.0}, available={"tft": True}, metrics={}, folds=(), calibration={}),
-        resources={"timeline": [{"phase": "Snapshot"}], "system": [], "machine": {}},
-        environment={"python": "3"},
-    )
 
 
 def paths(value: Any, at: str = "") -> set[str]:
@@ -184,16 +43,37 @@ def test_every_key_of_the_guides_card_stands_at_its_place():
     assert paths(GUIDE) <= paths(card())
 
 
+def kinds(value: Any, other: Any, at: str = "") -> list[str]:
+    """Places of the first whose value has another JSON type in the second; a whole number is a number there."""
+    if isinstance(value, dict):
+        return [place for key, item in value.items() for place in kinds(item, other[key], f"{at}/{key}")]
+    if isinstance(value, list):
+        return (
+            [place for item in other for place in kinds(value[0], item, f"{at}[]")] if isinstance(other, list) else [at]
+        )
+    same = isinstance(other, int | float) if isinstance(value, float) else type(value) is type(other)
+    return [] if same and not isinstance(other, bool) else [at]
+
+
 def test_the_kinds_of_the_guides_values_are_kept():
     found = card()
-    assert found["version"] == "2"
-    assert isinstance(found["train"]["rows"], int)
+    assert kinds(GUIDE, found) == []
+    assert found["version"] == GUIDE["version"]
     assert found["train"]["rows"] == sum(found["train"]["class_balance"].values())
-    assert isinstance(found["architecture"]["features"], list)
     assert found["architecture"]["seq_len"] == 16
     assert found["architecture"]["hidden_size"] == 4
     assert found["inference"]["warmup_n"] == 2
     datetime.fromisoformat(found["created_at"])
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [("/metrics/accuracy", {"value": 1.0}), ("/train/rows", "9"), ("/train/rows", 1.5)]
+)
+def test_another_kind_at_a_place_of_the_guide_is_noticed(place, value):
+    found = card()
+    section, key = place.strip("/").split("/")
+    found[section][key] = value
+    assert kinds(GUIDE, found) == [place]
 
 
 @pytest.mark.parametrize("family", get_args(NetworkSection.model_fields["family"].annotation))
@@ -221,7 +101,7 @@ def test_figures_of_the_model_are_those_of_the_newest_fold():
     assert n_folds > 2
     assert found["metrics"]["val_loss"] == 0.5 + n_folds - 1
     assert found["train"]["range"]["start"] == found["train"]["folds"][-1]["train"]["first"]
-    assert found["train"]["range"]["end"] == found["train"]["folds"][-1]["validation"]["last"]
+    assert found["train"]["range"]["end"] == found["train"]["folds"][-1]["val"]["last"]
     assert found["train"]["seeds"] == sorted(50 - k for k in range(n_folds))
     assert found["train"]["duration_s"] == 10.0 + 2.0 * n_folds
 
@@ -238,7 +118,8 @@ def test_where_the_hyper_parameters_and_features_come_from_is_told():
     }
     chosen = found["feature_selection"]
     assert (chosen["initial"], chosen["after_prefilter"], chosen["selected"]) == (3, 2, 1)
-    assert chosen["features"] == [{"feature": "past_return", "kept": True}]
+    assert [row["feature"] for row in chosen["features"]] == ["past_return"]
+    assert (chosen["vsn_weight"], chosen["stability"]) == ({"past_return": 0.2}, {"past_return": 0.75})
 
 
 def test_no_reason_is_go():
@@ -270,7 +151,11 @@ def test_the_card_says_whether_it_is_contaminated_which_guards_held_and_what_to_
     first = found["train"]["folds"][0]["test"]["first"]
     assert card(research_last=first)["contaminated"] is True
     assert card(research_last="2019-01-01T00:00:00+00:00")["contaminated"] is False
-    assert found["leakage_audit"] == {"passed": True, "guards": {"held": True, "tried": None}}
+    assert found["leakage_audit"] == {
+        "passed": True,
+        "guards": {"held": True, "tried": None},
+        "reasons": {"tried": "the source brings the column ready-made"},
+    }
     assert found["notes"] == ["a note"]
 
 
@@ -293,3 +178,99 @@ def test_the_card_says_which_form_was_timed_and_leaves_the_drawing_of_its_open_l
     inference = card()["inference"]
     assert inference["form"] == "onnx_window"
     assert inference["open_loop"] == {"p95": 13.0}
+
+
+def test_what_only_people_know_comes_from_the_experiment_file_and_is_not_made_up():
+    said = {
+        "owner": "a desk",
+        "license": "apache-2.0",
+        "intended_use": "research",
+        "out_of_scope": ["other people's money"],
+    }
+    found = card(experiment={"card": said, "description": "a demonstration"})
+    assert {key: found[key] for key in ("owner", "license", "intended_use")} == {
+        key: said[key] for key in ("owner", "license", "intended_use")
+    }
+    assert found["out_of_scope"][-1] == "other people's money"
+    bare = card()
+    assert (bare["owner"], bare["license"], bare["intended_use"]) == (None, None, None)
+    assert bare["null_reasons"]["owner"] == "the experiment file names none: set card.owner"
+    assert card(experiment={"description": "a demonstration"})["intended_use"] == "a demonstration"
+
+
+def test_a_figure_says_what_it_was_measured_on_and_how_sure_it_is():
+    metrics = card()["metrics"]
+    for name in ("auc", "f1", "log_loss", "brier", "ece", "direction_accuracy"):
+        figure = metrics[name]
+        low, high = figure["ci"]
+        assert low <= high
+        assert (figure["n"], figure["split"]) == (240, "out_of_sample")
+        assert "reason" not in figure
+    assert metrics["direction_accuracy"]["value"] == metrics["accuracy"]
+    assert metrics["validation_loss"]["value"] == metrics["val_loss"]
+    sharpe = metrics["sharpe"]
+    assert (sharpe["value"], sharpe["se"], sharpe["ci"], sharpe["n"]) == (0.7, 0.4, [-0.1, 1.5], 160)
+    assert (sharpe["trials"], sharpe["pbo"], sharpe["gross"]["sharpe_annual"]) == (9, 0.25, 0.9)
+    assert (sharpe["dsr"], sharpe["dsr_reason"]) == (None, "two completed trials")
+
+
+def test_the_gap_between_validation_and_out_of_sample_has_students_interval():
+    gap = card()["metrics"]["val_vs_oos_gap"]
+    assert gap["value"] == 1.25
+    assert gap["ci"] == pytest.approx(
+        [1.25 - 4.302652729911275 * 0.5, 1.25 + 4.302652729911275 * 0.5]
+    )  # t table, 2 degrees
+
+
+def test_a_loss_without_a_probability_leaves_the_figures_of_a_direction_null_with_the_reason():
+    found = card(probabilities=False)
+    assert found["metrics"]["accuracy"] is None
+    for name in ("auc", "f1", "log_loss", "brier", "ece", "direction_accuracy"):
+        assert found["metrics"][name]["value"] is None
+        assert "loss_mode sharpe trains a position" in found["null_reasons"][f"metrics.{name}.value"]
+    assert "loss_mode sharpe" in found["null_reasons"]["metrics.accuracy"]
+    assert found["architecture"]["output"] == ["position"]
+
+
+def test_latency_beside_the_guides_four_figures_is_of_the_same_record():
+    found = card()
+    for key in ("p999", "max", "p95_ci"):
+        assert found["latency"][key] == found["latency_ms"][key]
+    assert (found["latency"]["cold_start"], found["latency"]["load_ms"]) == (5.0, 4.0)
+    assert found["latency"]["load"] == {"cores": 2, "load_before": 0.5, "load_after": 0.75, "other_busy_share": 0.25}
+
+
+def test_a_fold_carries_its_parts_figures_checkpoint_status_and_weights():
+    fold = card()["train"]["folds"][1]
+    assert fold["metrics"]["val"]["loss"] == 1.5
+    assert fold["metrics"]["val"]["sharpe_annual"] == 1.5
+    assert fold["metrics"]["oos"] == {"sharpe_annual": 0.0, "n_bars": 40}
+    assert (fold["rows"], fold["best_epoch"], fold["checkpoint_status"]) == (480, 1, "ok")
+    assert re.fullmatch("[0-9a-f]{64}", fold["sha256"])
+
+
+def test_risks_follow_the_figures_and_the_limits_of_the_experiment_file():
+    def exceeded(**changes):
+        return {row["risk"]: row["exceeded"] for row in card(**changes)["risks"]}
+
+    calm = exceeded()
+    assert calm["best trial loses afterwards"] is False
+    assert calm["no edge out of sample"] is True
+    assert calm["inputs have changed"] is False
+    assert exceeded(drift="retrain")["inputs have changed"] is True
+    assert exceeded(experiment={"evaluation.max_probability_of_loss": 0.05})["best trial loses afterwards"] is True
+    assert calm["overfitted search"] is None  # no deflated Sharpe ratio to hold against the limit
+
+
+def test_the_monitoring_plan_is_that_of_the_configuration_and_the_schedule():
+    plan = card(experiment={"drift.retrain_nights": 5, "gates.deploy": "manual"})["monitoring_plan"]
+    assert (plan["drift"]["cron"], plan["drift"]["retrain_nights"]) == ("0 3 * * *", 5)
+    assert plan["release"]["deploy"] == "manual"
+    assert plan["expected"]["sharpe_annual_ci"] == [-0.1, 1.5]
+
+
+def test_an_embargo_is_that_of_combinatorial_cross_validation_or_null_with_the_reason():
+    assert card()["train"]["embargo"] is None
+    assert "walk forward" in card()["null_reasons"]["train.embargo"]
+    paths = {"validation": 20, "epochs": 1, "embargo": 7}
+    assert card(experiment={"research_paths": paths})["train"]["embargo"] == 7

@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 from tft_pipeline.domain.findings import OosPerformance
 from tft_pipeline.domain.gate_row import GateRow
 from tft_pipeline.domain.gates_section import GatesSection
-from tft_pipeline.domain.latency import latency_reasons
+from tft_pipeline.domain.model_card import _operational_reasons
 from tft_pipeline.domain.performance_gates import PERFORMANCE, drift_reasons, performance_gates
 from tft_pipeline.domain.phases import EvaluationSection
 from tft_pipeline.domain.release_gates import verdict_of
 from tft_pipeline.domain.verdict import GO, NO_GO, RULES, json_ready, reasons_against
-from tft_pipeline_tests.domain.test_model_card import card
 from tft_pipeline_tests.report_records import made_records
 
 RECORDS = made_records()
@@ -36,7 +35,7 @@ SCORED = RECORDS.plan.specs[0].dates["test"]["first"]
 
 
 def rows_and_verdict(limits: EvaluationSection | None = None, **changes: Any) -> tuple[dict[str, GateRow], str]:
-    """The gates, and the verdict as the assets make it: `reasons_against`, then the card's reasons of latency and drift."""
+    """The gates, and the verdict as performance and card make it, one after the other."""
     case, limits = GOOD | changes, limits or EvaluationSection()
     statistics = {"sharpe": case["sharpe"], "sharpe_annual": 15.8 * case["sharpe"], "se_annual": 0.3, "n": 500}
     baselines = {
@@ -95,11 +94,7 @@ def rows_and_verdict(limits: EvaluationSection | None = None, **changes: Any) ->
         latency=latency,
         drift=drift,
     )
-    against = [
-        *reasons,
-        *latency_reasons(figures["p95_ci"], n=case["n"], max_p95_ms=40.0),
-        *([case["drift"]] if case["drift"] in ("retrain", "insufficient_data") else []),
-    ]
+    against = [*reasons, *_operational_reasons(latency, drift)]
     assert tuple(row.name for row in rows) == PERFORMANCE
     return {row.name: row for row in rows}, NO_GO if against else GO
 
@@ -181,15 +176,6 @@ def test_the_gates_pass_exactly_where_the_verdict_is_go(
     assert verdict_of(list(rows.values())) == verdict
     # and without the row that repeats the record's own verdict: no condition is without a gate
     assert (failed(rows) - {"verdict"} == set()) is (verdict == GO)
-
-
-@pytest.mark.parametrize("drift", ["stable", "investigate", "retrain", "insufficient_data"])
-@pytest.mark.parametrize("p95", [12.0, 41.0, None])
-@pytest.mark.parametrize("reasons", [(), ("production: no",)])
-def test_the_cards_verdict_is_that_of_the_gates(drift, p95, reasons):
-    found = card(drift=drift, p95=p95, reasons=reasons)
-    rows, _ = rows_and_verdict(drift=drift, upper=p95, psr=0.5 if reasons else 0.99)
-    assert verdict_of(list(rows.values())) == found["verdict"]
 
 
 def test_every_limit_of_the_experiment_moves_its_gate():

@@ -220,3 +220,17 @@ def test_a_row_in_words_says_result_value_interval_target_and_why():
     assert [target_sentence(row) for row in absent] == [
         f"{m}: not known; nothing is live" for m in METRICS if m != DEPLOY
     ]
+
+
+def test_a_candidate_is_no_deployment_and_passes_and_fails_nothing():
+    """Only a live version that readers cannot get fails; that nothing is live yet is no fault of a candidate."""
+    nothing = deploy_target(["no version was written yet"], release=None, candidate="r2", note="2 gate(s) say no")
+    assert (nothing["passed"], nothing["value"]) == (None, "not deployed")
+    assert nothing["detail"] == "r2 is not deployed; nothing is live; 2 gate(s) say no"
+    beside = deploy_target([], release="r1", candidate="r2")
+    assert (beside["passed"], beside["detail"]) == (None, "r2 is not deployed; live is r1")
+    broken = deploy_target(["r1: a file was changed"], release="r1", candidate="r2")
+    assert (broken["passed"], broken["value"]) == (False, "not ready")
+    assert broken["detail"] == "r2 is not deployed; r1: a file was changed"
+    assert deploy_target([], release="r2", candidate="r2") == deploy_target([], release="r2")
+    assert target_sentence(nothing).startswith("symlink_deploy: not known, not deployed, target ready; r2 is not")

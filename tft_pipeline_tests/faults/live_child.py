@@ -18,7 +18,7 @@ from tft_pipeline.live.moment import Moment
 from tft_pipeline.live.triggers import ErrorLimit, Limits, StaleDataLimit
 
 STEP_S = 0.05
-VALIDITY_S, WATCHDOG_S = 2.0, 5.0
+VALIDITY_S, WATCHDOG_S = 2.0, 8.0
 
 
 class Ticks:

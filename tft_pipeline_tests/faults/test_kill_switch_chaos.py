@@ -21,7 +21,7 @@ from tft_pipeline.live.target_book import read_targets, written_targets
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60.0
-"""Thirty times the deadlines below."""
+"""Ten times the deadlines below, which are long, for a busy machine must not look like a hang."""
 
 
 class Market:
@@ -38,7 +38,7 @@ class Market:
 
     def watchdog(self) -> subprocess.Popen[bytes]:
         words = ("-m", "tft_pipeline.live.watchdog", str(self.folder))
-        return self._start(*words, "--deadline", "2", "--grace", "60", "--poll", "0.1")
+        return self._start(*words, "--deadline", "6", "--grace", "60", "--poll", "0.1")
 
     def _start(self, *words: str) -> subprocess.Popen[bytes]:
         quiet = subprocess.DEVNULL
@@ -93,9 +93,12 @@ FAULTS = {
     "raising": ("raise", by_its_own_fault),
     "left without a word": ("die", by_its_own_fault),
 }
+WAITS_FOR_THE_DEADLINE = ("stopped", "hung")
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(name, marks=pytest.mark.slow) if name in WAITS_FOR_THE_DEADLINE else name for name in FAULTS]
+)
 def test_a_loop_that_goes_wrong_is_flat_and_a_restart_stays_halted_until_a_reset(market: Market, fault: str) -> None:
     kind, strike = FAULTS[fault]
     market.watchdog()
@@ -134,6 +137,7 @@ def test_a_loop_that_goes_wrong_is_flat_and_a_restart_stays_halted_until_a_reset
     assert market.switch.state() == ACTIVE
 
 
+@pytest.mark.slow
 def test_with_every_process_dead_targets_run_out_by_themselves(market: Market) -> None:
     watchdog = market.watchdog()
     loop = market.loop()
@@ -144,6 +148,7 @@ def test_with_every_process_dead_targets_run_out_by_themselves(market: Market) -
     assert "ran out" in read_targets(market.folder).why
 
 
+@pytest.mark.slow
 def test_a_watchdog_that_dies_is_missed_by_the_loop_which_halts_itself(market: Market) -> None:
     watchdog = market.watchdog()
     market.loop()
@@ -164,6 +169,7 @@ def test_a_second_loop_fences_the_first_which_ends_without_halting(market: Marke
     assert market.switch.state() == ACTIVE
 
 
+@pytest.mark.slow
 def test_a_loop_that_is_told_to_stop_saves_and_is_not_halted(market: Market) -> None:
     market.watchdog()
     loop = market.loop()

@@ -16,8 +16,8 @@ from tft_pipeline.pipeline.benching import bench_model, benchmark_bundle, benchm
 from tft_pipeline.storage.artifacts import read_artifact
 from tft_pipeline.storage.cold_start import ColdStartError
 from tft_pipeline.storage.fold_bundles import weights_sha256
-from tft_pipeline.storage.releases import write_release
 from tft_pipeline_tests.conftest import Workbench
+from tft_pipeline_tests.released import write_release
 from tft_pipeline_tests.stored import stored_report
 
 QUICK: dict[str, Any] = {"warmup": 1, "n": 20, "forms": (), "rate_per_s": 2000.0, "cold_start": False}

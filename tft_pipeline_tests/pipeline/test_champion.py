@@ -154,9 +154,11 @@ def made_scaler(*names: str) -> Any:
     return made_signature(names).scaler
 
 
-def loop(fitted: FittedFold, span: Span) -> np.ndarray:
+def loop(fitted: FittedFold, span: Span, min_history: int = MIN_HISTORY) -> np.ndarray:
     """Net returns of a model's own positions at bars of the panel, by loops over bars and symbols."""
-    raw = predict(fitted, PANEL.between(0, span.stop), span).raw_position
+    places = np.arange(PANEL.n_bars)
+    panel = replace(PANEL, observed=PANEL.observed & (places >= min_history - 1))
+    raw = predict(fitted, panel.between(0, span.stop), span).raw_position
     cut = slice(*span)
     held = held_positions(raw, fitted.position.max_position, fitted.position.position_smooth, [0.0] * len(raw))
     costs = [EXPERIMENT.position.cost_bps] * len(raw)
@@ -192,6 +194,19 @@ def test_bars_on_which_the_live_model_was_scored_are_not_compared(bench: Bench) 
     )
     assert found.difference is not None
     assert found.difference.difference_annual == pytest.approx(difference.difference_annual, rel=1e-6)
+
+
+def test_the_live_model_holds_nothing_before_it_has_the_history_that_it_asks_for(bench: Bench) -> None:
+    span, ready = FOLDS[-1].test, FOLDS[-1].test.start + 15
+    bench.release(changes={"max_lookback": ready + 1})
+    found = bench.compared()
+    rival = np.concatenate([np.zeros(15), loop(bench.champion, Span(ready, span.stop), min_history=ready + 1)])
+    own = loop(replace(bench.challenger.fitted, position=bench.spec.position), span)
+    oracle = paired_sharpe_difference(own, rival, bars_per_year=252.0, seed=EXPERIMENT.seed)
+    assert found.difference is not None
+    assert found.difference.difference_annual == pytest.approx(oracle.difference_annual, rel=1e-6)
+    bench.release(changes={"max_lookback": PANEL.n_bars + 1}, name="r2")
+    assert "it cannot be asked: no symbol is observed" in bench.compared().why
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ from tft_pipeline.storage.fold_bundles import weights_sha256
 from tft_pipeline_tests.conftest import Workbench
 from tft_pipeline_tests.stored import stored_fold, stored_report
 
-
 NEAR = {"probability_of_loss", "degradation", "baselines"}
 """So near their limits in the small run that another processor's rounding may turn them."""
 
@@ -59,7 +58,7 @@ def test_the_small_run_says_exactly_which_gates_fail_and_its_verdict_is_the_card
     words = " ".join(performance.reasons)
     said = {
         "probability_of_loss": "probability of loss",
-        "degradation": "the best trial",
+        "degradation": "research: the best trial",
         "baselines": "the model does not",
     }
     assert {name for name in NEAR if found[name].blocks} == {name for name in NEAR if said[name] in words}

@@ -14,8 +14,10 @@ from tft_pipeline.__main__ import app
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.findings import ReleaseRecord
 from tft_pipeline.domain.performance_targets import METRICS
-from tft_pipeline.pipeline.assets import release as release_asset
+from tft_pipeline.model.forms import decision_facts
+from tft_pipeline.model.released_form import export_forms
 from tft_pipeline.pipeline.commands import materialise_asset, run_experiment
+from tft_pipeline.pipeline.deploying import make_live
 from tft_pipeline.pipeline.release_status import describe_status
 from tft_pipeline.pipeline.releasing import roll_back, target_rows
 from tft_pipeline.pipeline.runs import QUIET
@@ -24,8 +26,9 @@ from tft_pipeline.storage.deployment_log import LOG_FILE
 from tft_pipeline.storage.deployments import deployment_lock, deployments, linked_release
 from tft_pipeline.storage.experiments import claim_name
 from tft_pipeline.storage.fold_bundles import read_fold_bundle
-from tft_pipeline.storage.releases import CARD_FILE, DECISION_FILE, FACTS_FILE, write_release
+from tft_pipeline.storage.releases import CARD_FILE, DECISION_FILE, FACTS_FILE, release_ids
 from tft_pipeline_tests.conftest import Workbench, write_experiment
+from tft_pipeline_tests.released import write_candidate, write_release
 from tft_pipeline_tests.stored import stored_report
 
 
@@ -55,11 +58,18 @@ def read_card(bench: Workbench) -> tuple[str, dict[str, Any]]:
     return live, json.loads((models(bench) / "versions" / live / CARD_FILE).read_text())
 
 
+def deployed(bench: Workbench) -> str:
+    """The candidate of the finished run, whose gates failed, made live by an override."""
+    claim_name(bench.layout.experiment("small"), bench.file)
+    done = make_live("small", bench.layout, override="a test needs a live model")
+    assert done["failed"] == []
+    return str(done["to"])
+
+
 @pytest.fixture
 def two(finished: Workbench) -> tuple[Workbench, str, str]:
-    """A finished run, released, and a second release of an older fold's model after it."""
-    first, _ = read_card(finished)
-    claim_name(finished.layout.experiment("small"), finished.file)
+    """A finished run, live by an override, and a second release of an older fold's model after it."""
+    first = deployed(finished)
     return finished, first, release_again(finished, "r-second", finished.folds()[0])
 
 
@@ -87,25 +97,25 @@ def test_a_rollback_stays_when_a_run_is_resumed_with_nothing_changed(two) -> Non
     assert (models(bench) / LOG_FILE).read_bytes() == log
 
 
-def test_a_new_release_of_the_model_that_was_rolled_back_from_is_held_and_says_so(finished: Workbench) -> None:
-    released, _ = read_card(finished)
-    claim_name(finished.layout.experiment("small"), finished.file)
-    older = release_again(finished, "older", finished.folds()[0])
-    roll_back("small", released)
-    roll_back("small", older, reason="drawdown")
-    write_experiment(finished.folder, {"evaluation.min_accuracy": 0.5})  # another card, the same weights
-    assert not run_experiment(finished.file, resume=True, until="release", report=str)["failed"]
-    record = stored_report(finished, ReleaseRecord, "release")
-    assert linked_release(models(finished)) == older
+def test_a_new_candidate_is_no_way_back_and_waits_for_a_person(two) -> None:
+    bench, first, second = two
+    write_experiment(bench.folder, {"evaluation.min_accuracy": 0.5})  # another card, the same weights
+    assert not run_experiment(bench.file, resume=True, until="release", report=str)["failed"]
+    record = stored_report(bench, ReleaseRecord, "release")
+    assert linked_release(models(bench)) == second
     assert not record.live
-    assert "drawdown" in record.note
-    assert record.targets[0]["target"] == ">= 0.50"
+    assert "gate(s) say no" in record.note
     said = describe_status("small")
     assert record.release_id in said["newest"]
-    assert "drawdown" in said["newest"]
-    assert any(record.release_id in row and "is not live" in row for row in target_rows(finished.graph))
-    assert roll_back("small", record.release_id, reason="it was right")["to"] == record.release_id
-    assert read_card(finished)[1]["limits"]["min_accuracy"] == 0.5
+    assert any(record.release_id in row and "is not live" in row for row in target_rows(bench.graph))
+    code, answer = tft("rollback", record.release_id, "--experiment", "small")
+    assert code == 2
+    assert "it is a candidate, see `tft deploy" in answer["error"]
+    assert linked_release(models(bench)) == second
+    override = ("--override", "its gates are too strict")
+    code, answer = tft("deploy", record.release_id, "--experiment", "small", *override)
+    assert (code, answer["to"], answer["from"]) == (0, f"{record.release_id}-override", second)
+    assert tft("rollback", first, "--experiment", "small")[0] == 0
 
 
 def test_what_cannot_be_rolled_back_to_is_refused_with_exit_code_2(two) -> None:
@@ -169,23 +179,31 @@ def test_a_release_whose_hashes_hold_and_whose_model_does_not_answer_is_not_live
     assert (models(bench) / LOG_FILE).read_bytes() == log
 
 
-def release_with_form(bench: Workbench, release_id: str, spoil: bool = False) -> None:
-    """Release the newest fold with its exported form; its card's latency is of that form."""
+def release_of_old(bench: Workbench, release_id: str, spoil: bool = False) -> None:
+    """A release from before signatures: its one form is decision.onnx, which its card's latency is of."""
     source = read_artifact(bench.layout.artifact("small", "production_fold", bench.folds()[-1]))
-    made = release_asset._decision(read_fold_bundle(source), "onnx_window", seed=0)
-    assert set(made) == {DECISION_FILE, FACTS_FILE}
+    fitted = read_fold_bundle(source).fitted
+    facts = decision_facts(fitted) | {"form": "onnx_window"}
     if spoil:
-        facts = json.loads(made[FACTS_FILE])
         facts["scaler"]["mean"] = [value + 1.0 for value in facts["scaler"]["mean"]]
-        made[FACTS_FILE] = json.dumps(facts).encode()
+    form = export_forms(fitted, judged="onnx_window", seed=0).models["onnx_window"]
+    made = {DECISION_FILE: form, FACTS_FILE: json.dumps(facts).encode()}
     _, card = read_card(bench)
     card["inference"] |= {"form": "onnx_window", "eager_p95_ci": [50.0, 61.23]}
-    write_release(models(bench), release_id=release_id, bundle=source, card=card, decision=made)
+    write_release(models(bench), release_id=release_id, bundle=source, card=card, files=made)
 
 
-def test_a_rollback_asks_the_exported_form_too_and_status_names_it_beside_eager_torch(two) -> None:
+def test_a_rollback_asks_every_form_of_a_release(two) -> None:
+    bench, first, _ = two
+    _, answer = tft("rollback", first, "--experiment", "small")
+    assert answer["asked"] == ["eager", "onnx_stream", "onnx_window"]
+    carried = read_version(models(bench) / "versions" / first).files
+    assert {"window.onnx", "stream.onnx", "signature.json"} <= set(carried)
+
+
+def test_a_rollback_asks_the_form_of_an_older_release_and_status_names_it_beside_eager_torch(two) -> None:
     bench, _, _ = two
-    release_with_form(bench, "r-form")
+    release_of_old(bench, "r-form")
     release_again(bench, "r-last", bench.folds()[0])
     _, answer = tft("rollback", "r-form", "--experiment", "small")
     assert answer["asked"] == ["eager", "onnx_window"]
@@ -197,33 +215,129 @@ def test_a_rollback_asks_the_exported_form_too_and_status_names_it_beside_eager_
 
 def test_a_form_that_says_something_else_than_the_weights_is_not_live_again(two) -> None:
     bench, _, _ = two
-    release_with_form(bench, "r-form", spoil=True)
+    release_of_old(bench, "r-form", spoil=True)
     release_again(bench, "r-last", bench.folds()[0])
     answer = roll_back("small", "r-form")
     assert "it is another network: nothing was changed" in answer["failed"][0]
     assert linked_release(models(bench)) == "r-last"
 
 
-def test_the_asset_releases_the_form_of_its_card_and_nothing_more_for_eager_torch(finished, monkeypatch) -> None:
-    live, card = read_card(finished)
-    assert DECISION_FILE not in read_version(models(finished) / "versions" / live).files
-    asked = []
+def test_a_release_whose_signature_is_another_models_is_not_deployed(two) -> None:
+    bench, first, second = two
+    intact = read_version(models(bench) / "versions" / first)
+    signature = json.loads(intact.path("signature.json").read_text())
+    signature["scaler"]["mean"] = [value + 1.0 for value in signature["scaler"]["mean"]]
+    source = read_artifact(bench.layout.artifact("small", "production_fold", bench.folds()[-1]))
+    files = {name: intact.path(name).read_bytes() for name in ("window.onnx", "stream.onnx", "features.json")}
+    files["signature.json"] = json.dumps(signature).encode()
+    write_candidate(models(bench), release_id="s-bad", bundle=source, card={}, files=files)
+    code, answer = tft("deploy", "s-bad", "--experiment", "small", "--reason", "try")
+    assert code == 1
+    assert "another model's: nothing was changed" in answer["failed"][0]
+    assert answer["failed"][0].endswith(f"{second} is live as before")
 
-    def made(fold: Any, form: str, *, seed: int) -> dict[str, bytes]:
-        asked.append((fold.key, form))
-        return {DECISION_FILE: b"network", FACTS_FILE: b"{}"}
 
-    monkeypatch.setattr(release_asset, "_decision", made)
-    result = materialise_asset(finished.file, "release", partition=None, downstream=False, report=print)
-    assert not result["failed"]
-    assert asked == [(finished.folds()[-1], card["inference"]["form"])]
-    assert DECISION_FILE in read_version(models(finished) / "versions" / str(linked_release(models(finished)))).files
+def test_a_candidate_whose_gates_failed_is_refused_with_exit_code_3_and_the_gates(finished: Workbench) -> None:
+    claim_name(finished.layout.experiment("small"), finished.file)
+    record = stored_report(finished, ReleaseRecord, "release")
+    code, answer = tft("deploy", "--experiment", "small", "--reason", "try")
+    assert (code, answer["release"], answer["live"]) == (3, record.release_id, None)
+    failed = [row["name"] for row in record.gates if row["verdict"] == "fail"]
+    assert [reason.split(":")[0] for reason in answer["gate"]["reasons"]] == failed
+    assert linked_release(models(finished)) is None
+    assert deployments(models(finished)) == []
+    code, said = tft("status", "--experiment", "small")
+    assert (code, said["live"]) == (0, "nothing")
+    assert "1 version(s) wait, see `tft deploy`" in said["missing"][0]
+
+
+def test_an_override_is_in_gate_file_card_renderings_and_log(finished: Workbench) -> None:
+    first = deployed(finished)
+    record = stored_report(finished, ReleaseRecord, "release")
+    assert first == f"{record.release_id}-override"
+    version = read_version(models(finished) / "versions" / first)
+    gates = json.loads(version.path("gate.json").read_text())
+    card = json.loads(version.path(CARD_FILE).read_text())
+    reason = "a test needs a live model"
+    assert gates["override"]["reason"] == card["override"]["reason"] == reason
+    failed = {row["name"] for row in record.gates if row["verdict"] == "fail"}
+    assert {row["name"] for row in card["gates"] if row["override"] == reason} == failed
+    assert card["status"] == "deployed by override"
+    assert card["release_id"] == first
+    for rendering in ("model_card.md", "model_card.html"):
+        assert reason in version.path(rendering).read_text()
+    (done,) = deployments(models(finished))
+    assert (done.gates, done.action, done.target) == (f"override: {reason}", "deploy", first)
+    assert done.manifest_sha256 == json.loads((version.folder / "manifest.json").read_text())["manifest_sha256"]
+    assert read_version(models(finished) / "versions" / record.release_id).files == record.files
+    said = describe_status("small")
+    assert said["newest"] == f"the newest release is live by an override, as {first}"
+    assert f"gates override: {reason}" in said["deployments"][0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--reason", ""), "--reason is empty"),
+        (("--override", "  "), "--override is empty"),
+        (("--reason", "two\nlines"), "cannot be printed"),
+        (("--reason", "x" * 1001), "1001 characters"),
+        (("nonsense", "--reason", "x"), "'nonsense' names no release"),
+        (("r-second", "--reason", "x"), "r-second is live already"),
+        (("--reason", "x"), "name one"),
+    ],
+)
+def test_what_cannot_be_deployed_is_refused_with_exit_code_2(two, arguments, words) -> None:
+    bench, _, second = two
+    log = (models(bench) / LOG_FILE).read_bytes()
+    code, answer = tft("deploy", *arguments, "--experiment", "small")
+    assert code == 2
+    assert words in answer["error"]
+    assert linked_release(models(bench)) == second
+    assert (models(bench) / LOG_FILE).read_bytes() == log
+
+
+def test_a_damaged_candidate_is_not_deployed_and_its_file_is_named(finished: Workbench) -> None:
+    claim_name(finished.layout.experiment("small"), finished.file)
+    (name,) = release_ids(models(finished))
+    path = models(finished) / "versions" / name / "window.onnx"
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    code, answer = tft("deploy", "--experiment", "small", "--override", "never mind")
+    assert code == 1
+    assert "window.onnx: SHA-256 is" in answer["failed"][0]
+    assert answer["live"] is None
+
+
+def test_the_jobs_of_the_ui_deploy_look_and_remove(finished: Workbench) -> None:
+    claim_name(finished.layout.experiment("small"), finished.file)
+    (name,) = release_ids(models(finished))
+
+    def execute(job: str, op: str, config: dict[str, Any]) -> dg.ExecuteInProcessResult:
+        run_config = {"ops": {f"small_{op}": {"config": config}}, **QUIET}
+        found = finished.definitions.resolve_job_def(f"small_{job}")
+        return found.execute_in_process(instance=instance, run_config=run_config, raise_on_error=False)
+
+    with finished.instance() as instance:
+        refused = execute("deploy", "make_live", {"reason": "from the UI"})
+        assert "the gates say no" in str(refused.get_step_failure_events()[0].step_failure_data.user_failure_data)
+        assert linked_release(models(finished)) is None
+        assert execute("deploy", "make_live", {"release": name, "override": "from the UI"}).success
+        assert linked_release(models(finished)) == f"{name}-override"
+        assert execute("status", "look", {}).success
+        assert execute("status", "look", {"at": "2001-01-01"}).success
+        assert execute("prune", "remove", {"keep": 0}).success
+        seen = instance.fetch_observations(finished.graph.key("release"), limit=9).records
+    assert release_ids(models(finished)) == [name, f"{name}-override"]
+    shown = [one.asset_observation.metadata for one in seen if one.asset_observation is not None]
+    assert [metadata["live"].value for metadata in shown if "live" in metadata] == ["nothing", f"{name}-override"]
+    assert shown[-1]["gates"].value == "override: from the UI"
 
 
 def test_a_damaged_log_is_set_aside_for_a_whole_id_and_the_answer_says_so(two) -> None:
     bench, first, second = two
     log = models(bench) / LOG_FILE
-    log.write_bytes(log.read_bytes().replace(b"release", b"reLease", 1))
+    log.write_bytes(log.read_bytes().replace(b"verdict", b"Verdict", 1))
     code, answer = tft("rollback", "previous", "--experiment", "small")
     assert code == 1
     assert "line 1" in answer["failed"][0]
@@ -277,9 +391,9 @@ def test_status_says_what_is_live_since_when_and_how_it_stands(two) -> None:
     assert f"{card['latency_ms']['p95']:.1f} ms" in said["latency"]
     assert said["drift"].startswith("insufficient data, drift_")
     assert "another model" not in said["drift"]
-    assert "not live any more" in said["newest"] or "newest release is live" in said["newest"]
-    assert [row.split(":")[0] for row in said["releases"]] == [first, second]
-    assert [row.endswith(", live") for row in said["releases"]] == [True, False]
+    assert said["newest"] == f"the newest release is live by an override, as {first}"
+    assert [row.split(":")[0] for row in said["releases"]] == [first.removesuffix("-override"), first, second]
+    assert [row.endswith(", live") for row in said["releases"]] == [False, True, False]
     assert len(said["deployments"]) == 3
     assert [row.split(":")[0] for row in said["performance_targets"]] == list(METRICS)
     assert said["missing"] == []
@@ -313,7 +427,7 @@ def test_status_says_what_is_missing_and_that_is_no_failure(workbench, tmp_path:
     assert (code, said["live"], said["failed"]) == (0, "nothing", [])
     assert [words.split(":")[0] for words in said["missing"]] == [
         "nothing was trained yet",
-        "nothing is released",
+        "no model is live",
         "no drift report",
     ]
     assert all("not known" in row or row.startswith("symlink_deploy: FAIL") for row in said["performance_targets"])
@@ -345,7 +459,7 @@ def test_status_reads_and_writes_nothing(two) -> None:
 def test_a_release_holds_its_targets_and_the_asset_shows_them(finished: Workbench) -> None:
     record = stored_report(finished, ReleaseRecord, "release")
     assert [row["metric"] for row in record.targets] == list(METRICS)
-    assert record.live
+    assert not record.live
     stored = json.loads((Path(record.path) / "performance_targets.json").read_text())
     assert stored == list(record.targets[:-1])
     accuracy = record.targets[0]

@@ -2,19 +2,20 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from tft_pipeline.domain.findings import OosPerformance
+from tft_pipeline.domain.findings import OosPerformance, ReleaseRecord
 from tft_pipeline.domain.planning import split_periods
 from tft_pipeline.domain.reports import FeatureCatalogue, FoldPlanReport, TunedHyperparameters
 from tft_pipeline.pipeline.io_managers import FRAME_FILE, REPORT_FILE
 from tft_pipeline.pipeline.panels import panel_of
-from tft_pipeline.storage.artifacts import IntegrityError, read_artifact
+from tft_pipeline.storage.artifacts import IntegrityError, read_artifact, read_version
+from tft_pipeline.storage.deployments import linked_release
 from tft_pipeline.storage.fold_bundles import read_fold_bundle
-from tft_pipeline.storage.releases import current_release
 from tft_pipeline_tests.conftest import Workbench, random_bars
 
 
@@ -23,13 +24,31 @@ def report(bench: Workbench, asset: str) -> dict:
 
 
 def test_the_run_ends_with_a_release_that_holds_the_newest_folds_weights(finished: Workbench) -> None:
-    released, card = current_release(finished.layout.models("small"))
+    record = ReleaseRecord.model_validate(report(finished, "release"))
+    released, card = read_version(Path(record.path)), read_card(finished)
     newest = finished.folds()[-1]
     bundle = read_artifact(finished.layout.artifact("small", "production_fold", newest))
-    assert released.files["weights.safetensors"] == bundle.files["weights.safetensors"]
+    assert {name: released.files[name] for name in bundle.files} == bundle.files
+    assert released.files == record.files
+    assert (card["verdict"], card["status"]) == ("NO-GO", "candidate")
+
+
+def test_a_run_whose_gates_say_no_makes_nothing_live_and_says_which(finished: Workbench) -> None:
+    record = ReleaseRecord.model_validate(report(finished, "release"))
     models = finished.layout.models("small")
-    assert (models / "best_tft.safetensors").resolve() == released.folder / "weights.safetensors"
-    assert json.loads((models / "best_tft_model_card.json").read_text()) == card
+    failed = [row["name"] for row in record.gates if row["verdict"] == "fail"]
+    assert "latency_p95" in failed
+    assert (record.live, record.deployed) == (False, None)
+    assert record.note == f"a candidate: {len(failed)} gate(s) say no: {', '.join(failed)}"
+    assert linked_release(models) is None
+    assert not list(models.glob("best_tft*"))
+    deployment = record.targets[-1]
+    assert (deployment["value"], deployment["passed"]) == ("not deployed", None)
+    assert record.note in deployment["detail"]
+
+
+def read_card(bench: Workbench) -> dict:
+    return json.loads(Path(report(bench, "release")["card_path"]).read_text())
 
 
 def test_training_states_are_gone_when_their_folds_are_done(finished: Workbench) -> None:
@@ -39,7 +58,7 @@ def test_training_states_are_gone_when_their_folds_are_done(finished: Workbench)
 
 
 def test_the_cards_figures_are_those_of_the_assets(finished: Workbench) -> None:
-    _, card = current_release(finished.layout.models("small"))
+    card = read_card(finished)
     performance = OosPerformance.model_validate(report(finished, "oos_performance"))
     tuned = TunedHyperparameters.model_validate(report(finished, "tuned_hyperparameters"))
     latency = report(finished, "latency_benchmark")
@@ -52,7 +71,7 @@ def test_the_cards_figures_are_those_of_the_assets(finished: Workbench) -> None:
 
 
 def test_the_card_holds_the_keys_of_the_guides_example_at_their_places(finished: Workbench) -> None:
-    _, card = current_release(finished.layout.models("small"))
+    card = read_card(finished)
     example = {
         "": ("version", "model_name", "created_at", "train", "metrics", "latency_ms", "architecture", "inference"),
         "train": ("snapshot_id", "range", "rows", "class_balance"),

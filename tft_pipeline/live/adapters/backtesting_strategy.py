@@ -27,7 +27,8 @@ PRICES = ("open", "high", "low", "close")
 def release_strategy(targets: pl.DataFrame, symbol: str) -> "type[Strategy]":
     """A `backtesting.Strategy` that holds the targets of one symbol.
 
-    Units are whole and rounded towards zero: start with enough cash, or use `backtesting.lib.FractionalBacktest`.
+    Before the first target, while the model has too little history to speak, it is flat. Units are whole and rounded towards
+    zero: start with enough cash, or use `backtesting.lib.FractionalBacktest`.
 
     Args:
         targets: timestamp and a column of fractions named `symbol`, as `TFTStrategy.by_bar` makes them.
@@ -39,6 +40,7 @@ def release_strategy(targets: pl.DataFrame, symbol: str) -> "type[Strategy]":
         raise ValueError(f"the targets have no {symbol}: they hold {targets.columns[1:]}")
     base = library("backtesting").Strategy
     fraction_at = dict(zip(targets["timestamp"].dt.epoch("us").to_list(), targets[symbol].to_list(), strict=True))
+    first = min(fraction_at, default=0)
 
     class ReleaseTargets(base):  # type: ignore[misc, valid-type]
         """Holds a fraction of the equity that a release asked for."""
@@ -46,13 +48,13 @@ def release_strategy(targets: pl.DataFrame, symbol: str) -> "type[Strategy]":
         def init(self) -> None:
             """Find the target of every bar."""
             stamps = [int(value) for value in _microseconds(self.data.index)]
-            without = [place for place, stamp in enumerate(stamps) if stamp not in fraction_at]
+            without = [k for k, stamp in enumerate(stamps) if stamp not in fraction_at and stamp >= first]
             if without:
                 raise ValueError(
                     f"{len(without)} bars have no target, the first at {self.data.index[without[0]]}: give the bars that the "
                     "signals were made from, stamped as they were"
                 )
-            self._fractions = [*(fraction_at[stamp] for stamp in stamps[:-2]), 0.0, 0.0]
+            self._fractions = [*(fraction_at.get(stamp, 0.0) for stamp in stamps[:-2]), 0.0, 0.0]
 
         def next(self) -> None:
             """Order the difference between the target and what is held."""

@@ -1,7 +1,7 @@
-"""The model card and the release of the newest fold's model.
+"""The release of the newest fold's model: staged, asked, held against its gates, written, and made live where all pass.
 
-A run makes a candidate; it is live once its gates pass. Not here: the files of a bundle (`pipeline.bundling`), the gates
-(`pipeline.release_gates`), writing and deploying (`storage.releases`, `storage.deploying`).
+Not here: the card (`assets.card`), the files of a bundle (`pipeline.bundling`), the gates (`pipeline.release_gates`), writing
+and deploying (`storage.releases`, `storage.deploying`).
 """
 
 from collections.abc import Callable, Iterator
@@ -21,21 +21,15 @@ from tft_pipeline.domain.findings import (
     ReleaseRecord,
 )
 from tft_pipeline.domain.gate_row import GateRow
-from tft_pipeline.domain.model_card import build_card
 from tft_pipeline.domain.performance_targets import deploy_target, performance_targets
 from tft_pipeline.domain.release_gates import GATES, gate_document, why_not_live
-from tft_pipeline.domain.reports import (
-    FeatureCatalogue,
-    FoldPlanReport,
-    PrefilteredFeatures,
-    SelectedFeatures,
-    TunedHyperparameters,
-)
+from tft_pipeline.domain.reports import FeatureCatalogue, FoldPlanReport
+from tft_pipeline.pipeline.assets.card import card_asset
 from tft_pipeline.pipeline.assets.evaluation import all_production_folds, newest_fold
 from tft_pipeline.pipeline.automation import on_all_folds
-from tft_pipeline.pipeline.bundling import StagedBundle, fill_version, stage_bundle
-from tft_pipeline.pipeline.card import validate_card
-from tft_pipeline.pipeline.card.made import drift_schedule, fold_facts, live_card, made_with, scored_intervals
+from tft_pipeline.pipeline.bundling import StagedBundle, fill_version, stage_bundle, told_by_forms
+from tft_pipeline.pipeline.card import card_html, card_markdown, complete_card, validate_card
+from tft_pipeline.pipeline.card.made import live_card
 from tft_pipeline.pipeline.gates import (
     refuse_another_model,
     refuse_card_of_another_plan,
@@ -44,7 +38,6 @@ from tft_pipeline.pipeline.gates import (
 )
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.outputs import content_output, table
-from tft_pipeline.pipeline.partitions import planned_folds
 from tft_pipeline.pipeline.plots import bar_picture
 from tft_pipeline.pipeline.registry import follow
 from tft_pipeline.pipeline.release_gates import release_gate_rows
@@ -56,23 +49,6 @@ from tft_pipeline.storage.environment import utc_now
 from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
 from tft_pipeline.storage.release_bundle import CARD_FILE, CARD_HTML, CARD_MARKDOWN, GATE_FILE
 from tft_pipeline.storage.releases import TARGETS_FILE, Release, deploy_problems, write_version
-from tft_pipeline.storage.snapshots import Snapshot
-
-CARD_REVISION = "7"
-CARD_SECTIONS = (
-    "description",
-    "card",
-    "target",
-    "periods",
-    "research_paths",
-    "prefilter",
-    "data.market_symbol",
-    "data.cross_markets",
-    "evaluation",
-    "latency.max_p95_ms",
-    "drift",
-    "gates",
-)
 
 RELEASE_SECTIONS = (
     "evaluation",
@@ -89,106 +65,6 @@ RELEASE_SECTIONS = (
 def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """`model_card`, `release`."""
     group = f"{graph.name}_7_release"
-
-    @dg.asset(
-        key=graph.key("model_card"),
-        ins={
-            "snapshot": dg.AssetIn(graph.key("snapshot")),
-            "catalogue": dg.AssetIn(graph.key("feature_catalogue")),
-            "prefiltered": dg.AssetIn(graph.key("prefiltered_features")),
-            "selected": dg.AssetIn(graph.key("selected_features")),
-            "tuned": dg.AssetIn(graph.key("tuned_hyperparameters")),
-            "plan": dg.AssetIn(graph.key("production_plan")),
-            "folds": all_production_folds(graph),
-            "performance": dg.AssetIn(graph.key("oos_performance")),
-            "audit": dg.AssetIn(graph.key("leakage_audit")),
-            "latency": dg.AssetIn(graph.key("latency_benchmark")),
-            "drift": dg.AssetIn(graph.key("drift_report")),
-            "ensemble": dg.AssetIn(graph.key("ensemble_weights")),
-        },
-        io_manager_key="reports",
-        group_name=group,
-        code_version=graph.code_version(CARD_REVISION, *CARD_SECTIONS),
-        automation_condition=on_all_folds(),
-    )
-    def model_card(
-        context: dg.AssetExecutionContext,
-        snapshot: Snapshot,
-        catalogue: FeatureCatalogue,
-        prefiltered: PrefilteredFeatures,
-        selected: SelectedFeatures,
-        tuned: TunedHyperparameters,
-        plan: FoldPlanReport,
-        folds: dict[str, FoldBundle],
-        performance: OosPerformance,
-        audit: LeakageAudit,
-        latency: LatencyBenchmark,
-        drift: DriftRecord,
-        ensemble: EnsembleWeights,
-    ) -> dg.Output[ModelCard]:
-        """Everything a reader must know before using the model; one record, every figure from this run."""
-        refuse_leaks(graph, audit, plan)
-        refuse_outdated_verdict(graph, performance, plan)
-        used = planned_folds(plan, folds)
-        refuse_another_model(weights_sha256(newest_fold(plan, folds).fitted), latency, drift, plan)
-        reports = {
-            "snapshot": snapshot,
-            "feature_catalogue": catalogue,
-            "prefiltered_features": prefiltered,
-            "selected_features": selected,
-            "tuned_hyperparameters": tuned,
-            "production_plan": plan,
-            "oos_performance": performance,
-            "leakage_audit": audit,
-            "latency_benchmark": latency,
-            "drift_report": drift,
-            "ensemble_weights": ensemble,
-        }
-        contents = {name: record.content_sha256() for name, record in reports.items()}
-        fitted = {key: fold.content_sha256() for key, fold in used.items()}
-        card = build_card(
-            experiment=graph.experiment,
-            created_at=utc_now(),
-            manifest=snapshot.manifest,
-            catalogue=catalogue,
-            prefiltered=prefiltered,
-            selected=selected,
-            tuned=tuned,
-            plan=plan,
-            folds={key: fold_facts(fold) for key, fold in used.items()},
-            performance=performance,
-            audit=audit,
-            latency=latency,
-            drift=drift,
-            ensemble=ensemble,
-            made=made_with(
-                graph,
-                context,
-                list(used),
-                list(selected.thresholds),
-                graph.code_version(CARD_REVISION, *CARD_SECTIONS),
-            ),
-            schedule=drift_schedule(graph),
-            contents={**contents, "production_fold": fitted},
-            intervals=scored_intervals(used, horizon=plan.specs[-1].horizon, seed=graph.experiment.seed),
-        )
-        validate_card(card)
-        own = graph.experiment.section_fingerprint(*CARD_SECTIONS)
-        content = json_sha256([own, contents, fitted])
-        ratios = {"model": performance.net["sharpe_annual"]} | {
-            name: row["sharpe_annual"]
-            for name, row in performance.baselines.items()
-            if row["sharpe_annual"] is not None
-        }
-        return content_output(
-            ModelCard(content=content, card=card, plan_sha256=plan.content_sha256()),
-            {
-                "verdict": card["verdict"],
-                "reasons": dg.MetadataValue.md("\n".join(f"* {reason}" for reason in card["reasons"]) or "none"),
-                "card": dg.MetadataValue.json(card),
-                "picture": bar_picture(ratios, title="net out-of-sample Sharpe a year", label="Sharpe"),
-            },
-        )
 
     @dg.asset(
         key=graph.key("release"),
@@ -251,6 +127,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                 drift=drift,
                 problems=staged.problems,
             )
+            rows = told_by_forms(rows, staged)
             created_at = utc_now()
             content = json_sha256([card.content, staged.bundle.signature.weights_sha256])
             release_id = f"{created_at:%Y-%m-%dT%H-%M-%SZ}-{content[:8]}"
@@ -311,7 +188,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         )
         yield from (_check(row) for row in rows)
 
-    return [model_card, release]
+    return [card_asset(graph), release]
 
 
 def _staged(
@@ -350,8 +227,6 @@ def _cards(
     models: Path, card: dict[str, Any], gates: dict[str, Any], staged: StagedBundle, release_id: str
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The completed card, and its renderings by file."""
-    from tft_pipeline.pipeline.card import card_html, card_markdown, complete_card
-
     signature, live = staged.bundle.signature.to_dict(), live_card(models)
     whole = complete_card(
         card,
@@ -378,7 +253,7 @@ def _released(graph: ExperimentGraph, release_id: str, fill: Callable[[Path], No
         if why_not:
             return Release(version=version, deployment=None, note=why_not)
         return deploy_release(models, release_id, reason="release of the newest fold", automatic=True)
-    except (DeploymentLockedError, GateRefusedError) as error:
+    except (DeploymentLockedError, GateRefusedError, IntegrityError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
 
 

@@ -2,7 +2,7 @@
 
     made          where and by what a card was made, and the facts of its folds
     validate      the published JSON Schema
-    parts         what the renderings show, in their order
+    parts, sheets what the renderings show, in their order, as plain text
     markdown      GitHub Markdown with the front matter of the Hugging Face Hub
     model_index   that front matter
     html          one page that loads nothing

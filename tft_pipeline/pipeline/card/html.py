@@ -1,10 +1,12 @@
-"""A card as one HTML page that loads nothing and runs nothing. Not here: what is shown (`parts`), escaping (`report.markup`)."""
+"""A card as one HTML page that loads and runs nothing. Not here: what is shown (`parts`), escaping (`report.markup`)."""
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from tft_pipeline.pipeline.card.parts import Listing, Part, Sheet, card_parts, lead_of, title_of
+from tft_pipeline.pipeline.card.parts import card_parts, lead_of, title_of
+from tft_pipeline.pipeline.card.sheets import Listing, Part, Sheet
 from tft_pipeline.pipeline.card.validate import validate_card
 from tft_pipeline.pipeline.report.markup import Column, Html, bullets, html, join, paragraph, table, tag
 from tft_pipeline.pipeline.report.page import script_source
@@ -66,12 +68,13 @@ def _section(part: Part) -> Html:
 def _sheet(sheet: Sheet) -> Html:
     if not sheet.rows:
         return join([paragraph(sheet.caption, kind="caption"), paragraph("none", kind="note")])
-    columns = [Column(title, lambda row, k=k: _cell(row["cells"][k]), False) for k, title in enumerate(sheet.head)]
+    columns = [Column(title, partial(_cell, k), False) for k, title in enumerate(sheet.head)]
     return table(columns, [{"cells": cells} for cells in sheet.rows], caption=sheet.caption)
 
 
-def _cell(text: str) -> object:
+def _cell(column: int, row: Mapping[str, Any]) -> object:
     """Text; one with a long word may be broken anywhere."""
+    text = row["cells"][column]
     longest = max(map(len, text.split()), default=0)
     return tag("div", text, attributes={"class": "long"}) if longest >= LONG_WORD else text
 

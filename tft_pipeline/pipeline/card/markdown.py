@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tft_pipeline.pipeline.card.model_index import front_matter
-from tft_pipeline.pipeline.card.parts import Listing, Sheet, card_parts, lead_of, title_of
+from tft_pipeline.pipeline.card.parts import card_parts, lead_of, title_of
+from tft_pipeline.pipeline.card.sheets import Listing, Sheet
 from tft_pipeline.pipeline.card.validate import validate_card
 
 SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")

@@ -1,9 +1,9 @@
-"""What the renderings of a card show, in their order, as plain text: sentences, lists and tables. Not here: any markup."""
+"""What the renderings of a card show, in their order. Not here: any markup."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
+from tft_pipeline.pipeline.card.sheets import Listing, Part, Sheet, facts, sheet
 from tft_pipeline.pipeline.report.markup import DASH, count, day, free, several, span, words
 
 Card = Mapping[str, Any]
@@ -21,32 +21,6 @@ FIGURES = (
     ("val_vs_oos_gap", "validation less out-of-sample Sharpe ratio, a year"),
     ("champion_delta", "Sharpe ratio a year, less that of the live model"),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sheet:
-    """A table of text: a heading for each column, the first cell of a row names it."""
-
-    caption: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
-    """A list under a lead."""
-
-    lead: str
-    items: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """One section: heading, one sentence, what follows."""
-
-    title: str
-    sentence: str
-    blocks: tuple[Sheet | Listing, ...]
 
 
 def card_parts(card: Card) -> tuple[Part, ...]:
@@ -79,11 +53,6 @@ def lead_of(card: Card) -> Sheet:
     )
 
 
-def facts(caption: str, rows: Mapping[str, object]) -> Sheet:
-    """Two columns: what, and its value."""
-    return Sheet(caption=caption, head=("", "value"), rows=tuple((name, _text(value)) for name, value in rows.items()))
-
-
 def _use(card: Card) -> Part:
     contaminated = (Listing(lead="Contaminated", items=("Features or settings were chosen on scored bars.",)),)
     return Part(
@@ -98,7 +67,7 @@ def _use(card: Card) -> Part:
             Listing(lead="Intended use", items=(card["intended_use"] or _why(card, "intended_use"),)),
             Listing(lead="Out of scope", items=tuple(card["out_of_scope"])),
             Listing(lead="Limitations", items=tuple(card["limitations"])),
-            _sheet("Risks", card["risks"], ("risk", "value", "limit", "exceeded", "detail", "source")),
+            sheet("Risks", card["risks"], ("risk", "value", "limit", "exceeded", "detail", "source")),
         ),
     )
 
@@ -115,7 +84,7 @@ def _gates(card: Card) -> Part:
         sentence=_why(card, "gates_passed").removeprefix(f"{DASH} ").capitalize() + "."
         if card["gates_passed"] is None
         else f"Before a model is live: {_gates_said(card)}.",
-        blocks=(_sheet("Gates", rows, ("name", "verdict", "value", "threshold", "why", "override")),),
+        blocks=(sheet("Gates", rows, ("name", "verdict", "value", "threshold", "why", "override")),),
     )
 
 
@@ -149,12 +118,12 @@ def _results(card: Card) -> Part:
                     "before costs, a year": sharpe["gross"].get("sharpe_annual"),
                 },
             ),
-            _sheet(
+            sheet(
                 "Baselines on the same bars, net, a year",
                 [{"baseline": name, **row} for name, row in metrics["baselines"].items()],
                 ("baseline", "sharpe_annual", "se_annual", "psr", "n"),
             ),
-            _sheet(
+            sheet(
                 "Reliability: what was said against what came",
                 card["calibration"]["reliability"],
                 ("mean_probability", "share_up", "n", "n_bars"),
@@ -204,7 +173,7 @@ def _training(card: Card) -> Part:
                     f"{train['hp_source']['n_trials']} ({train['hp_source']['n_pruned']} pruned)",
                 },
             ),
-            _sheet("Production folds", folds, tuple(folds[0])),
+            sheet("Production folds", folds, tuple(folds[0])),
             *(facts(f"Hyper-parameters: {name}", train["hp"][name]) for name in train["hp"]),
             facts(
                 "Preprocessing", {f"{a} {b}": v for a, part in train["preprocessing"].items() for b, v in part.items()}
@@ -223,8 +192,8 @@ def _features(card: Card) -> Part:
         title="Features",
         sentence=f"{chosen['selected']} of {chosen['initial']} features, by {chosen['method']}.",
         blocks=(
-            _sheet("Inputs, in order", rows, ("feature", "VSN weight", "stability")),
-            _sheet("Groups", chosen["groups"], ("group", "initial", "kept", "weight")),
+            sheet("Inputs, in order", rows, ("feature", "VSN weight", "stability")),
+            sheet("Groups", chosen["groups"], ("group", "initial", "kept", "weight")),
         ),
     )
 
@@ -291,23 +260,14 @@ def _origin(card: Card) -> Part:
         title="Where it comes from",
         sentence=f"Every value traces to an asset or to the configuration {lineage['experiment']['fingerprint']}.",
         blocks=(
-            _sheet("Assets", assets, ("asset", "data version")),
+            sheet("Assets", assets, ("asset", "data version")),
             stored,
             facts("Code and environment", {**train["code"], **train["env"]}),
             facts("Dagster and MLflow", {**train["dagster"], **{f"mlflow {k}": v for k, v in train["mlflow"].items()}}),
-            _sheet("Changes", changes, ("at", "event", "release", "since", "changes")),
+            sheet("Changes", changes, ("at", "event", "release", "since", "changes")),
             facts("What is null, and why", card["null_reasons"]),
         ),
     )
-
-
-def _sheet(caption: str, rows: Iterable[Mapping[str, Any]], keys: Sequence[str]) -> Sheet:
-    cells = tuple(tuple(_text(row.get(key)) for key in keys) for row in rows)
-    return Sheet(caption=caption, head=tuple(words(key) for key in keys), rows=cells)
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) and value else DASH if value == "" else free(value)
 
 
 def _dates(part: Mapping[str, Any]) -> str:
@@ -318,7 +278,7 @@ def _gates_said(card: Card) -> str:
     if card["gates_passed"] is None:
         return _why(card, "gates_passed")
     no = [row["name"] for row in card["gates"] if row["verdict"] == "fail"]
-    return f"all {len(card['gates'])} pass or do not apply" if card["gates_passed"] else f"no: {', '.join(no)}"
+    return f"all {len(card['gates'])} pass or do not apply" if card["gates_passed"] else f"these say no: {', '.join(no)}"
 
 
 def _why(card: Card, path: str) -> str:

@@ -14,6 +14,16 @@ import pytest
 N, START = 400, pd.Timestamp("2026-01-05", tz="UTC")
 FIRST_DEALT = 40
 """Candles before it are start-up."""
+NAME = "Released"
+FILE = f"""
+from {__name__} import BASES
+
+
+class {NAME}(BASES["{NAME}"]):
+    pass
+"""
+BASES: dict[str, type] = {}
+"""What the strategy file of the running test derives from."""
 
 
 def market(pair: str, *, futures: bool) -> dict[str, Any]:
@@ -75,14 +85,13 @@ def backtested(
     monkeypatch: pytest.MonkeyPatch,
     folder: Path,
     frames: Mapping[str, pd.DataFrame],
-    strategy_file: str,
+    base: type,
     *,
-    name: str = "Released",
     futures: bool = True,
     wallet: float = 10_000.0,
     fee: float = 0.0,
 ) -> tuple[dict[str, Any], Any]:
-    """Run a strategy file over candles; its statistics, and freqtrade's `Backtesting`."""
+    """Run a strategy file, whose class derives from `base`, over candles; its statistics, and freqtrade's `Backtesting`."""
     from freqtrade.data.history import get_datahandler
     from freqtrade.enums import CandleType, RunMode
     from freqtrade.exchange import Exchange
@@ -94,7 +103,8 @@ def backtested(
     )
     data = folder / "data"
     data.mkdir(parents=True)
-    (folder / "strategy_file.py").write_text(strategy_file)
+    monkeypatch.setitem(BASES, NAME, base)
+    (folder / "strategy_file.py").write_text(FILE)
     kind = CandleType.FUTURES if futures else CandleType.SPOT
     store = get_datahandler(data, "feather")
     for pair, frame in frames.items():
@@ -103,7 +113,7 @@ def backtested(
             store.ohlcv_store(pair, "1h", frame, CandleType.MARK)
             funding = pd.DataFrame({"date": frame["date"], "funding_rate": 0.0})
             store.ohlcv_store(pair, "1h", funding, CandleType.FUNDING_RATE)
-    pricing = {"price_side": "same", "use_order_book": True, "order_book_top": 1}
+    pricing = {"price_side": "other", "use_order_book": True, "order_book_top": 1}
     config = {
         "runmode": RunMode.BACKTEST,
         "dry_run": True,
@@ -116,7 +126,7 @@ def backtested(
         "pairlists": [{"method": "StaticPairList"}],
         "datadir": data,
         "user_data_dir": folder,
-        "strategy": name,
+        "strategy": NAME,
         "strategy_path": str(folder),
         "dataformat_ohlcv": "feather",
         "dataformat_trades": "feather",
@@ -134,7 +144,7 @@ def backtested(
     run = Backtesting(config)
     try:
         run.start()
-        return run.results["strategy"][name], run
+        return run.results["strategy"][NAME], run
     finally:
         Backtesting.cleanup()
         run.exchange.close()

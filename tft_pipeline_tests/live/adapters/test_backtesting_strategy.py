@@ -124,6 +124,14 @@ def test_a_bar_without_a_target_is_refused() -> None:
         release_backtest(targets().filter(pl.col("timestamp") != STAMPS[3]), bars(), "AAA", cash=CASH).run()
 
 
+def test_before_the_first_target_it_is_flat() -> None:
+    frame = targets()
+    late = pl.when(pl.col("timestamp") < STAMPS[40]).then(0.0).otherwise("AAA")
+    cut = equity(frame.filter(pl.col("timestamp") >= STAMPS[40]))
+    assert (cut == equity(frame.with_columns(AAA=late))).all()
+    assert (cut[:41] == CASH).all()
+
+
 def test_unknown_symbols_and_bars_without_opens_are_refused() -> None:
     with pytest.raises(ValueError, match="the targets have no BBB"):
         release_strategy(targets(), "BBB")
