@@ -6,8 +6,8 @@
     python benchmarks/soak.py --hours 1 --recorded bars.parquet  on recorded minute bars, day after day
 
 The report goes to standard output as JSON, progress to standard error. Exit code 0: GO; 3: NO-GO; 2: an option cannot be used.
-The folder of the soak stays with --folder. `tft_pipeline.live.soak` names the faults and the invariants, `soak_verdict` says what
-counts as a leak.
+The folder of the soak stays with --folder. `tft_pipeline.live.soak` names the faults and the invariants, `soak_verdict` says
+what counts as a leak.
 """
 
 import argparse

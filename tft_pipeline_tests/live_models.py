@@ -147,7 +147,8 @@ def stepped(
 def release(models: Path, release_id: str, fitted: FittedFold, signature: Signature, *, forms: bool = False) -> Path:
     """A version that live code can read, made current; its folder."""
     weights = weights_sha256(fitted)
-    names = {"onnx_window": "window.onnx", "onnx_stream": "stream.onnx"} if forms else {}
+    exports: tuple[tuple[Form, str], ...] = (("onnx_window", "window.onnx"), ("onnx_stream", "stream.onnx"))
+    names = {str(form): name for form, name in exports} if forms else {}
     left_out = {} if forms else dict.fromkeys(("onnx_window", "onnx_stream"), "not exported here")
     stated = replace(signature, weights_sha256=weights, forms=names, left_out=left_out)
     bundle = FoldBundle(
@@ -163,7 +164,7 @@ def release(models: Path, release_id: str, fitted: FittedFold, signature: Signat
     def fill(folder: Path) -> None:
         write_fold_bundle(bundle, folder)
         (folder / "signature.json").write_text(json.dumps(stated.to_dict()))
-        for form, name in names.items():
+        for form, name in exports if forms else ():
             (folder / name).write_bytes(exported(fitted, form))
 
     return write_artifact(models / "versions", fill, version=release_id).folder

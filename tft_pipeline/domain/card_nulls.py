@@ -10,7 +10,7 @@ from typing import Any
 
 from tft_pipeline.domain.card_sources import sources_of
 
-Path = tuple[str | int, ...]
+Place = tuple[str | int, ...]
 """Keys and positions from the card down to a value."""
 NOT_RELEASED = "the release adds it, when the gates are judged"
 DECLARED: tuple[tuple[str, str], ...] = (
@@ -62,7 +62,7 @@ MAPPINGS = ("reasons", "unbounded", "undefined")
 """Keys of records that hold reasons by name, beside the values they are about."""
 
 
-def finite(value: Any, at: Path = ()) -> tuple[Any, list[Path]]:
+def finite(value: Any, at: Place = ()) -> tuple[Any, list[Place]]:
     """A value as plain JSON, non-finite numbers as None; and the paths where there were such numbers."""
     if isinstance(value, Mapping):
         parts = {str(key): finite(item, (*at, str(key))) for key, item in value.items()}
@@ -83,8 +83,8 @@ def with_null_reasons(card: Mapping[str, Any]) -> dict[str, Any]:
     return plain | {"null_reasons": _joined(rows)}
 
 
-def leaves(value: Any, where: Path = ()) -> Iterator[Path]:
-    """Path of every value that holds no others; of empty objects and lists too."""
+def leaves(value: Any, where: Place = ()) -> Iterator[Place]:
+    """Place of every value that holds no others; of empty objects and lists too."""
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
             yield from leaves(item, (*where, key))
@@ -95,14 +95,14 @@ def leaves(value: Any, where: Path = ()) -> Iterator[Path]:
         yield where
 
 
-def at(card: Any, path: Path) -> Any:
+def at(card: Any, path: Place) -> Any:
     """The value at a path."""
     for part in path:
         card = card[part]
     return card
 
 
-def spelled(path: Path, *, general: bool = False) -> str:
+def spelled(path: Place, *, general: bool = False) -> str:
     """`train.folds[0].rows`; general: `train.folds[].rows`, for every item."""
     words = ""
     for part in path:
@@ -110,7 +110,7 @@ def spelled(path: Path, *, general: bool = False) -> str:
     return words
 
 
-def _reason(card: Mapping[str, Any], path: Path) -> str:
+def _reason(card: Mapping[str, Any], path: Place) -> str:
     """What stands beside the null, else what is declared, else which record holds none."""
     general = spelled(path, general=True)
     inner, outer = at(card, path[:-1]), at(card, path[:-2])
@@ -136,7 +136,7 @@ def _beside(holder: Any, name: str | int, *, null: bool) -> str:
     return next((option for option in options if isinstance(option, str) and option), "")
 
 
-def _joined(rows: Sequence[tuple[Path, str]]) -> dict[str, str]:
+def _joined(rows: Sequence[tuple[Place, str]]) -> dict[str, str]:
     groups: dict[str, dict[str, str]] = {}
     for path, reason in rows:
         groups.setdefault(spelled(path, general=True), {})[spelled(path)] = reason

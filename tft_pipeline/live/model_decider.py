@@ -72,8 +72,8 @@ class ModelDecider:
             RefusedBarError: nothing was decided, and the predictor's state is as it was.
         """
         self._follow()
-        history = self._appended(bars)
         at = _timestamp(bars, self._predictor.signature) + self._opened_before
+        history = self._appended(bars)
         signals, state = self._step(history.features_at(at))
         volatility = history.volatility_at(at)
         signature = self._predictor.signature

@@ -46,6 +46,10 @@ def predict_last(
         ) from error
     except (IntegrityError, ValueError) as error:
         raise ConfigurationError(f"the live release of experiment {experiment} cannot be used: {error}") from error
+    if not bars.exists():
+        raise ConfigurationError(
+            f"{OPTION} {bars}: no such file or folder; name a Parquet or CSV file, or a folder of them"
+        )
     try:
         given = read_source(bars, key=OPTION)
         known, others = _known(given, predictor)

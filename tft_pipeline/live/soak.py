@@ -230,6 +230,9 @@ class Soak:
         (self.folder / OUTAGE).touch()
         self._must(lambda: self.switch.state() != ACTIVE, "a source that fell silent was not noticed")
         (self.folder / OUTAGE).unlink()
+        # whoever resets before a bar came is halted again, and rightly
+        bars = self.seen.bars
+        self._must(lambda: self.seen.bars > bars, "after an outage nothing is decided")
 
     def _swap(self) -> None:
         link = self.folder / "models" / "current"

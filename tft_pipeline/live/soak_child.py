@@ -15,7 +15,7 @@ import polars as pl
 
 from tft_pipeline.live.loop import LiveLoop, stop_on_signals
 from tft_pipeline.live.loop_contract import Decider, Settings
-from tft_pipeline.live.soak_market import CLOCK, SoakDecider, SoakSource, SteppedClock, leaking
+from tft_pipeline.live.soak_market import CLOCK, Bursting, SoakDecider, SoakSource, SteppedClock, leaking
 from tft_pipeline.live.triggers import DrawdownLimit, ErrorLimit, Limits, StaleDataLimit
 
 SAMPLE_BARS = 40
@@ -85,8 +85,8 @@ def main() -> None:
             error_rate=ErrorLimit(bars=60, reduce_share=0.6, halt_share=0.8),
         ),
     )
-    loop = Sampled(folder, source, decider, settings, clock=SteppedClock(folder / CLOCK))
-    loop.sampling(folder / "samples.jsonl", leaking(source, given["leak"], folder))
+    loop = Sampled(folder, source, Bursting(decider, folder), settings, clock=SteppedClock(folder / CLOCK))
+    loop.sampling(folder / "samples.jsonl", leaking(given["leak"], folder))
     stop_on_signals(loop)
     loop.run()
 

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from tft_pipeline.domain.minute_generator import MINUTES, generate_minute_bars
-from tft_pipeline.live.loop_contract import Decision
+from tft_pipeline.live.loop_contract import Decider, Decision
 from tft_pipeline.live.moment import Moment, SystemClock
 from tft_pipeline.live.refusals import (
     DuplicateBarError,
@@ -149,7 +149,7 @@ class SoakDecider:
     """A model of a few numbers, whichever the link `current` names: it holds against the mean of the last returns."""
 
     def __init__(self, folder: Path, symbols: tuple[str, ...]) -> None:
-        self._burst, self._link, self._symbols = folder / BURST, folder / "models" / "current", symbols
+        self._link, self._symbols = folder / "models" / "current", symbols
         self._mean: dict[str, float] = {}
         self._closes: dict[str, float] = {}
         self._last: datetime | None = None
@@ -158,10 +158,8 @@ class SoakDecider:
         """Weights in [-LARGEST_WEIGHT, LARGEST_WEIGHT].
 
         Raises:
-            RefusedBarError: a bar of another symbol, not finite, late or twice. BurstError: while the soak asks for it.
+            RefusedBarError: a bar of another symbol, not finite, late or twice.
         """
-        if self._burst.exists():
-            raise BurstError("the soak asked for it")
         at, closes = self._accepted(bars)
         mean = dict(self._mean)
         for symbol, close in closes.items():
@@ -211,10 +209,29 @@ class SoakDecider:
 
 
 class BurstError(Exception):
-    """What the decider raises while it is asked to."""
+    """What a decider raises while the soak asks for it."""
 
 
-def leaking(source: SoakSource, kind: str, folder: Path) -> Callable[[], None]:
+class Bursting:
+    """Any decider, broken while the file `burst` is there."""
+
+    def __init__(self, decider: Decider, folder: Path) -> None:
+        self._decider, self._burst = decider, folder / BURST
+        self.to_bytes, self.restore = decider.to_bytes, decider.restore
+        self.weights_sha256 = decider.weights_sha256
+
+    def take(self, bars: pl.DataFrame) -> Decision:
+        """As the decider.
+
+        Raises:
+            BurstError: while it is asked for.
+        """
+        if self._burst.exists():
+            raise BurstError("the soak asked for it")
+        return self._decider.take(bars)
+
+
+def leaking(kind: str, folder: Path) -> Callable[[], None]:
     """For tests of the soak: what is called once a bar and lets go of nothing. "" leaks nothing."""
     kept: list[object] = []
 

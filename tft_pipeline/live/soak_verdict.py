@@ -97,7 +97,7 @@ def verdict(
     bars: int,
     limits: GrowthLimits | None = None,
 ) -> dict[str, Any]:
-    """GO or NO-GO, with every reason.
+    """GO or NO-GO, with every reason; notes say what so short a soak cannot rule out.
 
     Args:
         samples: pid, bars, rss_kb, handles, threads, latency_ms.
@@ -106,7 +106,7 @@ def verdict(
         bars: that were decided on.
     """
     limits = limits or GrowthLimits()
-    reasons = list(broken)
+    reasons, notes = list(broken), list[str]()
     growth: dict[str, Any] = {}
     for name in SAMPLES_FIELDS:
         slope = pooled_slope(lives_of(samples, name))
@@ -129,11 +129,17 @@ def verdict(
                 f"{name} grows by {slope.value:.3g} per 1,000 bars (99 % interval from {slope.low:.3g}, limit {limit:.3g}): "
                 "a leak"
             )
+        elif slope.high is not None and slope.high > limit:
+            notes.append(
+                f"{name}: growth above the limit of {limit:.3g} per 1,000 bars is not shown and not ruled out "
+                f"({slope.n} samples): run longer"
+            )
     if not bars:
         reasons.append("no bar was decided on")
     return {
         "verdict": "NO-GO" if reasons else "GO",
         "reasons": reasons,
+        "notes": notes,
         "bars": bars,
         "faults": dict(sorted(faults.items())),
         "growth": growth,

@@ -141,8 +141,11 @@ def told_by_forms(rows: Sequence[GateRow], staged: StagedBundle) -> list[GateRow
     """The gates, of which the one of the bundle also says which forms were asked and how far they are from eager torch."""
     if staged.problems:
         return list(rows)
-    forms = ", ".join(("eager torch", *staged.differences))
-    said = f"; {forms} were loaded from its {len(staged.bundle.artifact.files)} files and say the same to 1e-5, gaps included"
+    loaded = f"loaded from its {len(staged.bundle.artifact.files)} files"
+    if staged.differences:
+        said = f"; eager torch, {', '.join(staged.differences)} were {loaded} and say the same to 1e-5, gaps included"
+    else:
+        said = f"; eager torch was {loaded} and answers, there is no exported form"
     figures = {"released_files": len(staged.bundle.artifact.files), "smoke_position": staged.position}
     figures |= {f"difference_{form}": value for form, value in staged.differences.items()}
     return [

@@ -55,7 +55,10 @@ class Staleness:
         for check in assets.get_check_keys_for_assets({key}):
             record = self.instance.get_latest_asset_check_evaluation_record(check)
             evaluation = None if record is None or record.event is None else record.event.asset_check_evaluation
-            if evaluation is None or not evaluation.passed:
+            if evaluation is None:
+                return True
+            # a gate that says no is an answer, not a failure: asking again would only write one more candidate
+            if not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR:
                 return True
         return False
 

@@ -369,7 +369,8 @@ def test_probabilities_of_an_exported_form_are_those_of_torch() -> None:
         for parts in forecasts.values():
             expected = Forecast(torch.zeros(1), **parts).probability()
             actual = probability({f"forecast_{name}": part.numpy() for name, part in parts.items()}, QUANTILES)
-            assert actual == pytest.approx(float(expected), abs=1e-6)
+            assert expected is not None
+            assert actual == pytest.approx(expected.item(), abs=1e-6)
     assert np.isnan(probability({"forecast_position": np.zeros(1)}, ()))
 
 

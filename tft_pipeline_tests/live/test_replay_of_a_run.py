@@ -5,6 +5,7 @@ The held positions equal the backtest's, from stored features and from raw bars 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import numpy as np
 import polars as pl
@@ -93,7 +94,7 @@ def run(finished: Workbench) -> Iterator[Run]:
     torch.set_num_threads(before)
 
 
-def _expected(run: Run, smooth: float) -> tuple[list[object], np.ndarray]:
+def _expected(run: Run, smooth: float) -> tuple[list[datetime], np.ndarray]:
     """Timestamps and positions (N, S) by an own grid over the stored raw positions; p over all folds in time order."""
     wide = run.predictions.pivot("symbol", index="timestamp", values="raw_position", sort_columns=True).sort(
         "timestamp"
@@ -108,7 +109,7 @@ def _predictor(run: Run, spec: FoldSpec, form: Form, smooth: float) -> Predictor
     return predictor_of(fitted, run.signature(spec, smooth=smooth), form=form, model_id=spec.key)
 
 
-def _replayed(run: Run, form: Form, smooth: float, feed: "Feed") -> tuple[list[object], np.ndarray]:
+def _replayed(run: Run, form: Form, smooth: float, feed: "Feed") -> tuple[list[datetime], np.ndarray]:
     """Every bar of the production period; after some bars the state goes through bytes into a new predictor."""
     stamps, held = [], []
     state: PredictorState | None = None

@@ -38,6 +38,16 @@ def test_figures_that_stand_still_are_go_whatever_they_do_at_first_and_between_p
     found = judged(samples())
     assert found["reasons"] == []
     assert found["verdict"] == "GO"
+    assert found["notes"] == []
+
+
+def test_a_short_soak_says_what_it_cannot_rule_out() -> None:
+    rows = samples(lives=1, n=18, seed=2)
+    for row in rows:
+        row["latency_ms"] *= 1.0 + 0.8 * np.random.default_rng(row["bars"]).random()
+    found = judged(rows)
+    assert found["verdict"] == "GO"
+    assert any("not ruled out" in note for note in found["notes"])
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_the_released_card_is_valid_traced_and_rendered(finished: Workbench) -> 
     )
     gates = json.loads(version.path("gate.json").read_text())
     assert (card["gates"], card["gates_passed"]) == (gates["gates"], gates["passed"])
-    answer = show_card("small", release="newest", as_format="json", layout=finished.layout)
+    answer = show_card(str(finished.file), release="newest", as_format="json", layout=finished.layout)
     assert json.loads(answer["text"]) == card
 
 

@@ -82,13 +82,14 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     [
         ({"pruning.min_stability": 0.4}, {"selected_features", "leakage_audit"}),
         ({"latency.n": 30}, {"latency_benchmark"}),
-        ({"drift.recent_bars": 12}, {"drift_report"}),
+        ({"drift.recent_bars": 12}, {"drift_report", "model_card"}),
         ({"tuning.n_trials": 4}, {"tuned_hyperparameters"}),
-        ({"evaluation.min_psr": 0.97}, {"oos_performance"}),
+        ({"evaluation.min_psr": 0.97}, {"oos_performance", "model_card", "release"}),
         ({"evaluation.min_accuracy": 0.55}, {"oos_performance", "model_card", "release"}),
         ({"ensemble.sentiment_column": "mood"}, {"feature_catalogue", "production_plan"}),
         ({"ensemble.l2": 0.5}, {"ensemble_weights"}),
         ({"description": "other words"}, {"model_card"}),
+        ({"card.owner": "a desk"}, {"model_card"}),
     ],
 )
 def test_a_changed_section_changes_the_code_version_of_exactly_its_readers(

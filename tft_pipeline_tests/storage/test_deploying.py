@@ -1,6 +1,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from tft_pipeline.storage.deploying import (
     newest_candidate,
     origin_of,
 )
-from tft_pipeline.storage.deployment_log import LOG_FILE
+from tft_pipeline.storage.deployment_log import LOG_FILE, entry_line
 from tft_pipeline.storage.deployments import (
     DEPLOY,
     RELEASE,
@@ -311,10 +313,16 @@ def test_two_deployers_do_not_meet(models, monkeypatch):
     assert linked_release(models) == "r1"
 
 
+def test_a_process_that_deploys_or_goes_back_needs_the_standard_library_only():
+    code = "import tft_pipeline.storage.deploying, tft_pipeline.storage.rollback, tft_pipeline.storage.retention"
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-S", "-s", "-c", code]
+    done = subprocess.run(command, env={"PYTHONPATH": str(root)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_old_log_is_read_and_goes_on(models):
     log = models / LOG_FILE
-    from tft_pipeline.storage.deployment_log import entry_line
-
     text, previous = "", ""
     for line in log.read_text().splitlines():
         row = {

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from tft_pipeline.pipeline.card.parts import card_parts, lead_of, title_of
-from tft_pipeline.pipeline.card.sheets import Listing, Part, Sheet
+from tft_pipeline.pipeline.card.sheets import Listing, Part, Sheet, ordered
 from tft_pipeline.pipeline.card.validate import validate_card
 from tft_pipeline.pipeline.report.markup import Column, Html, bullets, html, join, paragraph, table, tag
 from tft_pipeline.pipeline.report.page import script_source
@@ -29,6 +29,7 @@ def card_html(card: Mapping[str, Any]) -> str:
         CardInvalidError: a card that its schema refuses.
     """
     validate_card(card)
+    card = ordered(card)
     style = STYLE + OWN
     policy = f"default-src 'none'; style-src {script_source(style)}; img-src data:; base-uri 'none'; form-action 'none'"
     parts = card_parts(card)

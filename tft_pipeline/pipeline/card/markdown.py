@@ -6,7 +6,7 @@ from typing import Any
 
 from tft_pipeline.pipeline.card.model_index import front_matter
 from tft_pipeline.pipeline.card.parts import card_parts, lead_of, title_of
-from tft_pipeline.pipeline.card.sheets import Listing, Sheet
+from tft_pipeline.pipeline.card.sheets import Listing, Sheet, ordered
 from tft_pipeline.pipeline.card.validate import validate_card
 
 SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
@@ -24,6 +24,7 @@ def card_markdown(card: Mapping[str, Any]) -> str:
         CardInvalidError: a card that its schema refuses.
     """
     validate_card(card)
+    card = ordered(card)
     lines = [front_matter(card), f"# {escaped(title_of(card))}", "", *_sheet(lead_of(card), named=False)]
     for part in card_parts(card):
         lines += [f"## {escaped(part.title)}", "", escaped(part.sentence), ""]

@@ -278,7 +278,9 @@ def _gates_said(card: Card) -> str:
     if card["gates_passed"] is None:
         return _why(card, "gates_passed")
     no = [row["name"] for row in card["gates"] if row["verdict"] == "fail"]
-    return f"all {len(card['gates'])} pass or do not apply" if card["gates_passed"] else f"these say no: {', '.join(no)}"
+    return (
+        f"all {len(card['gates'])} pass or do not apply" if card["gates_passed"] else f"these say no: {', '.join(no)}"
+    )
 
 
 def _why(card: Card, path: str) -> str:

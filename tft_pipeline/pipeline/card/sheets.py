@@ -46,3 +46,10 @@ def sheet(caption: str, rows: Iterable[Mapping[str, Any]], keys: Sequence[str]) 
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) and value else DASH if value == "" else free(value)
+
+
+def ordered(value: Any) -> Any:
+    """The same card with sorted keys, as it is stored: a page is the same whether its card was read back or not."""
+    if isinstance(value, Mapping):
+        return {key: ordered(value[key]) for key in sorted(value)}
+    return [ordered(item) for item in value] if isinstance(value, list) else value

@@ -11,6 +11,8 @@ from tft_pipeline.domain.card_nulls import finite, spelled
 SCHEMA = "schemas/model_card.v2.schema.json"
 SHOWN = 120
 """Characters of a value in a message."""
+NAMING = frozenset({"required", "additionalProperties"})
+"""Rules whose own message names the key; of the others path, value and rule say it all."""
 
 
 class CardInvalidError(ValueError):
@@ -43,8 +45,8 @@ def validate_card(card: Mapping[str, Any]) -> None:
         return
     where = spelled(tuple(problem.absolute_path)) or "the card"
     rule = f"{problem.validator} {_short(problem.validator_value)}"
-    message = problem.message if len(problem.message) <= SHOWN else f"it breaks {problem.validator}"
-    raise CardInvalidError(f"model card: {where} is {_short(problem.instance)} (rule: {rule}): {message}")
+    said = f": {problem.message}" if problem.validator in NAMING and len(problem.message) <= SHOWN else ""
+    raise CardInvalidError(f"model card: {where} is {_short(problem.instance)} (rule: {rule}){said}")
 
 
 def _short(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Markdown and HTML of a card: complete, and unmoved by names that mean something to either."""
 
 import itertools
+import json
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -187,3 +188,9 @@ def test_both_show_verdict_gates_figures_reasons_for_nulls_and_the_override(rend
 def test_a_card_that_the_schema_refuses_is_not_rendered(render: Any) -> None:
     with pytest.raises(CardInvalidError, match="'owner' is a required property"):
         render({key: value for key, value in made_card().items() if key != "owner"})
+
+
+@pytest.mark.parametrize("render", [card_markdown, card_html])
+def test_a_rendering_does_not_depend_on_the_order_of_keys(render: Any) -> None:
+    card = overridden()
+    assert render(json.loads(json.dumps(card, sort_keys=True))) == render(card)

@@ -1,0 +1,73 @@
+"""`tft kill-switch`, `tft watchdog` and `tft live` as people type them."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tft_pipeline.__main__ import app
+from tft_pipeline.domain.experiment import ConfigurationError
+from tft_pipeline.live.target_book import written_targets
+
+
+def typed(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+def switch(folder: Path, *words: str) -> Result:
+    return typed("kill-switch", *words, "--folder", str(folder), "--json")
+
+
+def test_a_switch_is_armed_reduced_tripped_and_reset_and_tells_it(tmp_path: Path) -> None:
+    folder = tmp_path / "live"
+    fresh = switch(folder, "status")
+    assert fresh.exit_code == 3
+    assert json.loads(fresh.stdout)["trigger"] == "never armed"
+    for words, state in (("arm", "ACTIVE"), ("reduce", "REDUCING"), ("trip", "HALTED"), ("reset", "ACTIVE")):
+        done = switch(folder, words, "--why", f"to {words} it", "--who", "somebody")
+        assert done.exit_code == 0
+        assert json.loads(done.stdout)["state"] == state
+        if words == "trip":
+            book = written_targets(folder)
+            assert book is not None
+            assert book.flat
+    found = switch(folder, "status")
+    assert found.exit_code == 0
+    assert "somebody" in json.loads(found.stdout)["history"][-1]
+    assert len(json.loads(found.stdout)["history"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["arm", "--why", "again"], "armed once"),
+        (["reset", "--why", "x"], "nothing to reset"),
+        (["trip", "--why", "x", "--folder", "/proc/nowhere"], "nowhere"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(tmp_path: Path, words: list[str], said: str) -> None:
+    folder = tmp_path / "live"
+    switch(folder, "arm", "--why", "begin")
+    given = words if "--folder" in words else [*words, "--folder", str(folder)]
+    done = typed("kill-switch", *given)
+    assert isinstance(done.exception, ConfigurationError)
+    assert said in str(done.exception)
+
+
+def test_an_experiment_that_never_ran_has_no_live_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TFT_HOME", str(tmp_path))
+    for words in (["kill-switch", "status"], ["watchdog"], ["live", "--replay", "x.csv"]):
+        done = typed(*words, "--experiment", "nobody")
+        assert isinstance(done.exception, ConfigurationError)
+        assert "nothing was run here" in str(done.exception)
+
+
+def test_the_watchdog_becomes_the_light_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda program, words: started.append(words))
+    typed("watchdog", "--folder", str(tmp_path), "--deadline", "9", "--grace", "20")
+    (words,) = started
+    assert words[1:4] == ["-m", "tft_pipeline.live.watchdog", str(tmp_path)]
+    assert words[4:] == ["--deadline", "9.0", "--poll", "1.0", "--grace", "20.0"]
