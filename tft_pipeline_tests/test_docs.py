@@ -90,6 +90,8 @@ def unknown_commands(text: str) -> list[str]:
             unknown += [] if all(known) else [line]
         elif words and words[0].split("/")[-1] == "tft" and len(words) > 1:
             command = group.commands.get(words[1])
+            if isinstance(command, typer.core.TyperGroup):
+                command = command.commands.get(words[2]) if len(words) > 2 else None
             options = {name for one in (command.params if command else ()) for name in one.opts}
             fine = command is not None and all(w in options for w in words if w.startswith("--"))
             unknown += [] if fine else [line]

@@ -28,7 +28,9 @@ from tft_pipeline.domain.card_sources import lineage_block
 from tft_pipeline.domain.card_train import MadeWith, architecture_block, train_block
 from tft_pipeline.domain.experiment import Experiment
 from tft_pipeline.domain.findings import DriftRecord, EnsembleWeights, LatencyBenchmark, LeakageAudit, OosPerformance
+from tft_pipeline.domain.gates_section import GatesSection
 from tft_pipeline.domain.latency import latency_reasons
+from tft_pipeline.domain.performance_gates import drift_reasons
 from tft_pipeline.domain.reports import (
     FeatureCatalogue,
     FoldPlanReport,
@@ -74,7 +76,7 @@ def build_card(
         intervals: `direction_intervals` of the network's probabilities; None where it gives none.
     """
     newest, spec = folds[plan.specs[-1].key], plan.specs[-1]
-    reasons = [*performance.reasons, *_operational_reasons(latency, drift)]
+    reasons = [*performance.reasons, *_operational_reasons(latency, drift, experiment.gates)]
     verdict = NO_GO if reasons else GO
     scored = {str(row["fold"]): row for row in performance.folds}
     figures = ("mean", "p50", "p95", "p99")
@@ -140,9 +142,7 @@ def build_card(
     return with_null_reasons(card | {"lineage": lineage_block(experiment, contents)})
 
 
-def _operational_reasons(latency: LatencyBenchmark, drift: DriftRecord) -> list[str]:
+def _operational_reasons(latency: LatencyBenchmark, drift: DriftRecord, gates: GatesSection) -> list[str]:
     bounds = latency.latency_ms["p95_ci"]
     reasons = [f"latency: {why}" for why in latency_reasons(bounds, n=latency.n, max_p95_ms=latency.max_p95_ms)]
-    if drift.verdict in ("retrain", "insufficient_data"):
-        reasons.append(f"drift: {drift.verdict} over the last {drift.n_recent} bars")
-    return reasons
+    return [*reasons, *drift_reasons(drift, gates)]

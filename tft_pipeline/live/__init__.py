@@ -1,1 +1,1 @@
-"""What runs beside a market: a released bundle asked bar by bar, strategies over it, the kill switch. Not here: Dagster, training."""
+"""What runs beside a market: a release asked bar by bar, strategies, the kill switch. Not here: Dagster, training."""

@@ -94,7 +94,7 @@ def rows_and_verdict(limits: EvaluationSection | None = None, **changes: Any) ->
         latency=latency,
         drift=drift,
     )
-    against = [*reasons, *_operational_reasons(latency, drift)]
+    against = [*reasons, *_operational_reasons(latency, drift, GatesSection())]
     assert tuple(row.name for row in rows) == PERFORMANCE
     return {row.name: row for row in rows}, NO_GO if against else GO
 

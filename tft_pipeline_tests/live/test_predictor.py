@@ -78,7 +78,11 @@ def fitted(fits: dict[str, tuple[FittedFold, Predictions]]) -> FittedFold:
     return fits["static tft"][0]
 
 
-CASES = [(name, form) for name, (_, _, forms) in KINDS.items() for form in forms]
+CASES = [
+    pytest.param(name, form, marks=[pytest.mark.slow] if name == "tft of quantiles" and form != "torch" else [])
+    for name, (_, _, forms) in KINDS.items()
+    for form in forms
+]
 
 
 @pytest.mark.parametrize(("name", "form"), CASES)
