@@ -223,7 +223,10 @@ def calendar_of(predictions: pl.DataFrame, length: timedelta) -> dict[str, Any]:
         if regular
         else f"a bar is a timestamp at which a traded symbol has a row; one bar is {seconds} s long, the next may be later"
     )
-    return {"kind": "regular" if regular else "observed", "step_s": seconds, "words": words}
+    calendar: dict[str, Any] = {"kind": "regular" if regular else "observed", "step_s": seconds, "words": words}
+    if not regular and len(steps) > 0:
+        calendar["longest_gap_s"] = int(steps.max().total_seconds())
+    return calendar
 
 
 def feature_rows(features: Sequence[str], catalogue: FeatureCatalogue) -> list[dict[str, Any]]:

@@ -129,11 +129,10 @@ def target_rows(graph: ExperimentGraph) -> list[str]:
         return [f"performance targets: not known, {record.release_id} was released before they were recorded"]
     models = graph.layout.models(graph.name)
     live = linked_release(models)
-    note = (
-        record.note if record.release_id == live else f"{record.release_id}, which the other rows are of, is not live"
-    )
+    candidate = None if record.release_id == live else record.release_id
     rows = [row for row in record.targets if row["metric"] != DEPLOY]
-    return [target_sentence(row) for row in (*rows, current_deploy_target(models, note))]
+    deployed = deploy_target(deploy_problems(models), release=live, note=record.note, candidate=candidate)
+    return [target_sentence(row) for row in (*rows, deployed)]
 
 
 def current_deploy_target(models: Path, note: str = "") -> Row:

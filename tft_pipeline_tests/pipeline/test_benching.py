@@ -13,6 +13,7 @@ from tft_pipeline.domain.findings import LatencyBenchmark
 from tft_pipeline.domain.phases import LatencySection
 from tft_pipeline.domain.reports import FoldPlanReport
 from tft_pipeline.pipeline.benching import bench_model, benchmark_bundle, benchmark_in_words, newest_bundle
+from tft_pipeline.pipeline.deploying import make_live
 from tft_pipeline.storage.artifacts import read_artifact
 from tft_pipeline.storage.cold_start import ColdStartError
 from tft_pipeline.storage.fold_bundles import weights_sha256
@@ -139,6 +140,7 @@ def test_the_answer_says_whether_the_timed_model_is_live(finished: Workbench) ->
     def said() -> str:
         return str(bench_model(str(finished.file), warmup=0, n=20, forms=(), rate_per_s=2000.0)["live"])
 
+    assert make_live("small", finished.layout, override="to be timed")["failed"] == []
     assert said().startswith("the timed model is live, release ")
     models = finished.layout.models("small")
     older = read_artifact(finished.layout.artifact("small", "production_fold", finished.folds()[0]))
