@@ -107,7 +107,7 @@ def test_a_new_candidate_is_no_way_back_and_waits_for_a_person(two) -> None:
     assert "gate(s) say no" in record.note
     said = describe_status("small")
     assert record.release_id in said["newest"]
-    assert any(record.release_id in row and "is not live" in row for row in target_rows(bench.graph))
+    assert any(record.release_id in row and "is not deployed" in row for row in target_rows(bench.graph))
     code, answer = tft("rollback", record.release_id, "--experiment", "small")
     assert code == 2
     assert "it is a candidate, see `tft deploy" in answer["error"]
