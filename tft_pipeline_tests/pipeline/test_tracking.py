@@ -9,6 +9,7 @@ from mlflow import MlflowClient
 
 from tft_pipeline.pipeline.commands import materialise_asset
 from tft_pipeline.pipeline.tracking import mirror_waiting
+from tft_pipeline.storage.releases import release_ids
 from tft_pipeline_tests.conftest import Workbench
 
 FOLD = "f2021-03-12"
@@ -24,7 +25,9 @@ def test_each_fold_is_a_run_with_its_parameters_epochs_and_hashes(finished: Work
     assert experiment is not None
     runs = {run.info.run_name: run for run in store.search_runs([experiment.experiment_id])}
     expected = [f"{phase} {fold}" for phase in ("exploration", "production") for fold in finished.folds(phase)]
-    assert sorted(runs) == sorted([*expected, f"report {finished.artifact('snapshot').name}"])
+    expected += [f"report {finished.artifact('snapshot').name}"]
+    expected += [f"release {name}" for name in release_ids(finished.layout.models("small"))]
+    assert sorted(runs) == sorted(expected)
     network = json.loads((finished.artifact("production_fold", FOLD) / "network.json").read_text())
     run = runs[f"production {FOLD}"]
     assert run.data.params["network.hidden"] == str(network["network"]["hidden"])
