@@ -35,6 +35,7 @@ class ChallengerFinding:
 
     Attributes:
         champion: release id of the live version; None where nothing is live.
+        weights_sha256: of its weights; None where nothing is live or it cannot be read.
         applies: there was something to compare with.
         why: where there is no difference, why; else what was compared, in words.
         difference: challenger less champion.
@@ -49,6 +50,7 @@ class ChallengerFinding:
     n_bars: int = 0
     first: str = ""
     last: str = ""
+    weights_sha256: str | None = None
 
 
 def reasons_incomparable(champion: Signature, *, experiment: Experiment, catalogue: FeatureCatalogue) -> list[str]:

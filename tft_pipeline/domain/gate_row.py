@@ -28,6 +28,8 @@ class GateRow:
         unit: of value and threshold, such as "ms" or "Sharpe ratio a year"; "" for words.
         value_reason: why there is no value; "" where there is one.
         figures: further numbers by name, those an interval or a sample size has.
+        looser: the experiment file is laxer here than the defaults, by a limit or by not asking.
+        default: the defaults it is laxer than, by key of the file; empty where it is not.
         override: why somebody deployed in spite of it; None where nobody did.
     """
 
@@ -41,6 +43,8 @@ class GateRow:
     unit: str = ""
     value_reason: str = ""
     figures: Mapping[str, Any] = field(default_factory=dict)
+    looser: bool = False
+    default: Mapping[str, Number] = field(default_factory=dict)
     override: str | None = None
 
     def __post_init__(self) -> None:
@@ -61,7 +65,7 @@ class GateRow:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; every key is always there."""
-        row: dict[str, Any] = json_ready({**asdict(self), "figures": dict(self.figures)})
+        row: dict[str, Any] = json_ready({**asdict(self), "figures": dict(self.figures), "default": dict(self.default)})
         return row
 
 

@@ -11,7 +11,10 @@ from tft_pipeline.domain.sections import Section
 
 
 class GatesSection(Section):
-    """What a released model must pass before it is live. Limits may be stricter than the defaults, never looser."""
+    """What a released model must pass before it is live.
+
+    Limits may be stricter than the defaults. `challenger: off` is looser, and the gate and the card say so (`looser_limits`).
+    """
 
     deploy: Literal["on_pass", "manual"] = Field(
         default="on_pass",
@@ -35,9 +38,10 @@ class GatesSection(Section):
     challenger: Literal["not_worse", "better", "off"] = Field(
         default="not_worse",
         description="against the live model on the same bars, which neither was trained or chosen on: not_worse: the 95 % "
-        "interval of the difference of the Sharpe ratios reaches 0 or more; better: it lies above 0; off: not asked",
+        "interval of the difference of the Sharpe ratios reaches 0 or more; better: it lies above 0; off: not asked, which is "
+        "looser than the default and told on gate and card",
     )
-    challenger_min_bars: Annotated[int, Field(ge=8)] = Field(
+    challenger_min_bars: Annotated[int, Field(ge=20)] = Field(
         default=20, description="fewest such bars; with fewer the gate says no. Few bars show only large differences"
     )
     keep_candidates: Annotated[int, Field(ge=0)] = Field(

@@ -1,7 +1,7 @@
 """Gates whose conditions make up the card's verdict, one row a condition: each of them passes if and only if it is GO.
 
-The conditions are those of `verdict.reasons_against`, of latency and of drift; the numbers are the records' own, nothing is
-computed again. Not here: gates that the verdict does not know (`release_gates`).
+The conditions are those of `verdict.reasons_against`, of latency and of drift, and that each of them is known
+(`unknown_reasons`); the numbers are the records' own, nothing is computed again. Not here: gates that the verdict does not know (`release_gates`).
 """
 
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from typing import Any
 
 from tft_pipeline.domain.drift_records import Verdict
 from tft_pipeline.domain.findings import DriftRecord, LatencyBenchmark, LeakageAudit, OosPerformance
+from tft_pipeline.domain.gate_names import PERFORMANCE
 from tft_pipeline.domain.gate_row import FAIL, PASS, GateRow, judged, not_applicable
 from tft_pipeline.domain.gates_section import GatesSection
 from tft_pipeline.domain.latency import latency_reasons
@@ -18,19 +19,10 @@ from tft_pipeline.domain.verdict import GO, RULES
 
 TOLERATED: dict[str, tuple[Verdict, ...]] = {"stable": ("stable",), "investigate": ("stable", "investigate")}
 """Verdicts of the drift report that pass, by `gates.drift`."""
-PERFORMANCE = (
-    "leakage_audit",
-    "not_contaminated",
-    "probabilistic_sharpe_ratio",
-    "deflated_sharpe_ratio",
-    "probability_of_loss",
-    "degradation",
-    "baselines",
-    "verdict",
-    "latency_p95",
-    "drift",
-)
-"""Names of these gates, in order."""
+UNTESTED = "production: no test says whether a baseline is superior"
+NO_BASELINE = "production: no baseline that held anything was scored on the same bars"
+NOTHING_HELD = "leakage audit: no guard was tried and held"
+NO_RESEARCH_END = "research: up to which bar features and settings were chosen is not recorded"
 
 
 def performance_gates(
@@ -63,34 +55,64 @@ def drift_reasons(drift: DriftRecord, gates: GatesSection) -> list[str]:
     return [f"drift: {drift.verdict} over the last {drift.n_recent} bars"]
 
 
+def unknown_reasons(plan: FoldPlanReport, performance: OosPerformance, audit: LeakageAudit) -> list[str]:
+    """Conditions of GO of which the records say nothing, in words; what is not known does not hold."""
+    unknown = (_unheard(audit), _unrecorded(plan), _uncompared(performance))
+    return [why for why in unknown if why]
+
+
+def _unheard(audit: LeakageAudit) -> str:
+    return "" if any(row["passed"] is not None for row in audit.rows) else NOTHING_HELD
+
+
+def _unrecorded(plan: FoldPlanReport) -> str:
+    return NO_RESEARCH_END if plan.research_last is None else ""
+
+
+def _uncompared(performance: OosPerformance) -> str:
+    if all(row.get("sharpe") is None for row in performance.baselines.values()):
+        return NO_BASELINE
+    return UNTESTED if performance.superiority.get("spa_p_consistent") is None else ""
+
+
+def _unknown(name: str, why: str, threshold: float, *, source: str, unit: str = "") -> GateRow:
+    return GateRow(
+        name=name, value=None, threshold=threshold, unit=unit, verdict=FAIL, why=why, source=source, value_reason=why
+    )
+
+
 def _leaks(audit: LeakageAudit) -> GateRow:
+    """Guards that could not be tried on this data block nothing and are named; one that was tried must have held."""
     leaks = [f"{row['guard']}: {row['detail']}" for row in audit.rows if row["passed"] is False]
     held = sum(row["passed"] is True for row in audit.rows)
     untried = [str(row["guard"]) for row in audit.rows if row.get("state") == "not_verifiable"]
-    said = "; ".join(leaks) or f"{held} guards were tried and held"
+    said = "; ".join(leaks) or _unheard(audit) or f"{held} guards were tried and held"
     return GateRow(
         name="leakage_audit",
-        value=len(leaks),
+        value=None if _unheard(audit) else len(leaks),
+        value_reason=_unheard(audit),
         threshold=0,
         unit="guards that found a leak",
-        verdict=FAIL if leaks else PASS,
+        verdict=FAIL if leaks or _unheard(audit) else PASS,
         why=said + (f"; could not be tried: {', '.join(untried)}" if untried else ""),
         source="leakage_audit.rows",
-        figures={"guards_held": held, "guards_not_verifiable": len(untried)},
+        figures={"guards_held": held, "guards_not_verifiable": untried},
     )
 
 
 def _contamination(plan: FoldPlanReport) -> GateRow:
     first = plan.specs[0].dates["test"]["first"]
-    last = plan.research_last or "a bar that is not recorded"
-    said = f"features and settings were chosen on bars up to {last}, bars from {first} on are scored"
+    source = "production_plan.research_last"
+    if _unrecorded(plan):
+        return _unknown("not_contaminated", _unrecorded(plan), False, source=source)
+    said = f"features and settings were chosen on bars up to {plan.research_last}, bars from {first} on are scored"
     return GateRow(
         name="not_contaminated",
         value=plan.contaminated,
         threshold=False,
         verdict=FAIL if plan.contaminated else PASS,
         why=said,
-        source="production_plan.research_last",
+        source=source,
     )
 
 
@@ -124,17 +146,12 @@ def _sharpe(performance: OosPerformance, limits: EvaluationSection) -> tuple[Gat
 def _cscv(research: Mapping[str, Any], limits: EvaluationSection) -> tuple[GateRow, GateRow]:
     loss, lost, pbo = (research.get(name) for name in ("probability_of_loss", "degradation", "pbo"))
     source = "oos_performance.research."
+    no_trials = research.get("dsr") is None
     one_trial = f"{research.get('dsr_reason') or 'not computed'}; deflated_sharpe_ratio says no for the same reason"
     flat = "" if pbo is None else f", PBO {pbo:.2f}, which alone blocks nothing"
     probability = (
-        not_applicable(
-            "probability_of_loss",
-            one_trial
-            if research.get("dsr") is None
-            else str(research.get("probability_of_loss_reason", "not recorded")),
-            source=f"{source}probability_of_loss",
-        )
-        if loss is None
+        not_applicable("probability_of_loss", one_trial, source=f"{source}probability_of_loss")
+        if loss is None and no_trials
         else judged(
             "probability_of_loss",
             loss,
@@ -143,10 +160,11 @@ def _cscv(research: Mapping[str, Any], limits: EvaluationSection) -> tuple[GateR
             why=f"share of CSCV splits in which the best trial loses out of sample{flat}",
             source=f"{source}probability_of_loss",
             unit="probability",
+            missing=str(research.get("probability_of_loss_reason", "")),
             figures={"pbo": pbo},
         )
     )
-    if lost is None and research.get("dsr") is None:
+    if lost is None and no_trials:
         return probability, not_applicable("degradation", one_trial, source=f"{source}degradation")
     degradation = judged(
         "degradation",
@@ -163,9 +181,18 @@ def _cscv(research: Mapping[str, Any], limits: EvaluationSection) -> tuple[GateR
 
 def _baselines(performance: OosPerformance, limits: EvaluationSection) -> GateRow:
     """A rule that is as good vetoes, and any baseline that StepM names superior; see `verdict.reasons_against`."""
+    if _uncompared(performance):
+        return _unknown(
+            "baselines",
+            _uncompared(performance),
+            0,
+            source="oos_performance.baselines",
+            unit="baselines that are not beaten",
+        )
     own, superior = performance.net.get("sharpe"), performance.superiority.get("superior", ())
     scored = {name: row for name, row in performance.baselines.items() if row.get("sharpe") is not None}
-    against = [
+    lost = [f"{name} (not known)" for name, row in performance.baselines.items() if _lost(name, row)]
+    against = lost + [
         f"{name} (Sharpe {row['sharpe_annual']:.2f}{', superior' if name in superior else ''})"
         for name, row in scored.items()
         if name in superior or (name in RULES and (own is None or own <= row["sharpe"]))
@@ -186,6 +213,11 @@ def _baselines(performance: OosPerformance, limits: EvaluationSection) -> GateRo
         source="oos_performance.baselines",
         figures={"sharpe_annual": annual} | {name: row["sharpe_annual"] for name, row in scored.items()},
     )
+
+
+def _lost(name: str, row: Mapping[str, Any]) -> bool:
+    """Whether a rule's ratio is missing and no reason says that it held nothing."""
+    return name in RULES and row.get("sharpe") is None and not row.get("reason")
 
 
 def _verdict(performance: OosPerformance) -> GateRow:

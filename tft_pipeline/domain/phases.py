@@ -231,7 +231,8 @@ class LatencySection(Section):
         description="timed decisions of each form; fewer than 72 do not bound a p95, and then the gate says no",
     )
     max_p95_ms: PositiveFloat = Field(
-        default=40.0, description="GO needs the upper bound of the chosen form's p95 to be no higher"
+        default=40.0, description="GO needs the upper bound of the chosen form's p95 to be no higher; more than the default is told on gate "
+        "and card"
     )
     forms: Annotated[tuple[LatencyForm, ...], Field(strict=False)] = Field(
         default=("onnx_window", "onnx_stream"),
@@ -266,12 +267,19 @@ class DriftSection(Section):
         "nothing can be said",
     )
     n_bins: Annotated[int, Field(ge=2)] = Field(default=10, description="quantile bins of PSI and Jensen-Shannon")
-    psi_threshold: PositiveFloat = Field(default=0.25, description="PSI from which a significant change is large")
+    psi_threshold: PositiveFloat = Field(
+        default=0.25,
+        description="PSI from which a significant change is large; more than the default is told on gate and card",
+    )
     js_threshold: PositiveFloat = Field(
-        default=0.3, description="Jensen-Shannon distance from which a significant change is large"
+        default=0.3,
+        description="Jensen-Shannon distance from which a significant change is large; more than the default is told on gate "
+        "and card",
     )
     alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        default=0.05, description="level at which a change is significant, over all features together"
+        default=0.05,
+        description="level at which a change is significant, over all features together; less than the default is told on "
+        "gate and card",
     )
     min_null_windows: Annotated[int, Field(ge=19)] = Field(
         default=19, description="windows of the reference that show what is usual; with fewer nothing is said"

@@ -15,9 +15,11 @@ from typing import Any
 from tft_pipeline.domain.champion import ChallengerFinding
 from tft_pipeline.domain.experiment import Experiment
 from tft_pipeline.domain.findings import DriftRecord, LatencyBenchmark, LeakageAudit, OosPerformance
+from tft_pipeline.domain.gate_names import CHALLENGER, EVIDENCE, GATES, PERFORMANCE
 from tft_pipeline.domain.gate_row import FAIL, PASS, GateRow, judged, not_applicable
 from tft_pipeline.domain.gates_section import GatesSection
-from tft_pipeline.domain.performance_gates import PERFORMANCE, performance_gates
+from tft_pipeline.domain.looser_limits import looser_limits, told_looser
+from tft_pipeline.domain.performance_gates import performance_gates
 from tft_pipeline.domain.reports import FoldPlanReport
 from tft_pipeline.domain.verdict import GO, NO_GO, json_ready
 
@@ -33,9 +35,6 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
-EVIDENCE = ("sharpe_lower_bound", "accuracy_lower_bound")
-GATES = ("bundle_verified", *PERFORMANCE, *EVIDENCE, "checkpoints", "challenger")
-"""Every gate, in the order of the rows."""
 
 
 def gate_rows(
@@ -51,7 +50,7 @@ def gate_rows(
     checkpoints: Mapping[str, str],
     challenger: ChallengerFinding | None,
 ) -> tuple[GateRow, ...]:
-    """Every gate, in the order of `GATES`.
+    """Every gate, in the order of `GATES`; one whose limit is laxer than the default says so (`looser_limits`).
 
     Args:
         files: of the bundle, all verified but for `problems`.
@@ -60,7 +59,7 @@ def gate_rows(
         challenger: None where `gates.challenger` is off.
     """
     loss = plan.specs[-1].training.loss_mode
-    return (
+    rows = (
         _bundle(files, problems, plan.specs[-1].key),
         *performance_gates(
             evaluation=experiment.evaluation,
@@ -76,11 +75,17 @@ def gate_rows(
         _checkpoints(checkpoints),
         _challenger(challenger, experiment.gates),
     )
+    return told_looser(rows, looser_limits(latency=latency, drift=drift, gates=experiment.gates))
 
 
-def verdict_of(rows: Sequence[GateRow]) -> str:
-    """GO when no performance gate blocks: the card's verdict."""
-    return NO_GO if any(row.blocks for row in rows if row.name in PERFORMANCE) else GO
+def verdict_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """GO when every performance gate is there and none blocks: the card's verdict.
+
+    Args:
+        rows: of `gate_document`.
+    """
+    found = {str(row["name"]): row["verdict"] for row in rows}
+    return NO_GO if any(found.get(name, FAIL) == FAIL for name in PERFORMANCE) else GO
 
 
 def why_not_live(rows: Sequence[GateRow], gates: GatesSection) -> str:
@@ -99,9 +104,12 @@ def gate_document(
     """What `gate.json` holds: numbers with their units, limits and rules; nothing non-finite.
 
     Returns:
-        schema_version, release_id, created_at, fold, weights_sha256 (of the weights that were judged), passed, gates (one
-        object a gate, the attributes of `GateRow`), override (None: `deploy_gate.overridden_gates` writes one).
+        schema_version, release_id, created_at, fold, weights_sha256 (of the weights that were judged), champion and
+        champion_weights_sha256 (the version that the row `challenger` was judged against; None where nothing was live, it
+        was not asked, or, of the weights, could not be read), passed, gates (one object a gate, the attributes of `GateRow`),
+        override (None: `deploy_gate.overridden_gates` writes one).
     """
+    against = next((row.figures for row in rows if row.name == CHALLENGER), {})
     document: dict[str, Any] = json_ready(
         {
             "schema_version": SCHEMA_VERSION,
@@ -109,6 +117,8 @@ def gate_document(
             "created_at": created_at,
             "fold": fold,
             "weights_sha256": weights_sha256,
+            "champion": against.get("champion"),
+            "champion_weights_sha256": against.get("champion_weights_sha256"),
             "passed": not any(row.blocks for row in rows),
             "gates": [row.to_dict() for row in rows],
             "override": None,
@@ -158,7 +168,10 @@ def _accuracy_bound(performance: OosPerformance, gates: GatesSection, loss: str)
     found = performance.direction.get("tft", {})
     low, high = found.get("accuracy_ci_bars") or (None, None)
     guessing = found.get("majority_rate")
-    least = max(gates.min_accuracy_ci_low, guessing or 0.0)
+    least = gates.min_accuracy_ci_low if guessing is None else max(gates.min_accuracy_ci_low, guessing)
+    missing = "" if low is not None else "a fold gives no probability of an upward move"
+    if low is not None and guessing is None:
+        low, missing = None, "the record does not say how often always guessing the larger class is right"
     trials = found.get("trials", found.get("n_bars"))
     return judged(
         "accuracy_lower_bound",
@@ -170,7 +183,7 @@ def _accuracy_bound(performance: OosPerformance, gates: GatesSection, loss: str)
         f"gates.min_accuracy_ci_low {gates.min_accuracy_ci_low:g} and always guessing the larger class",
         source=source,
         unit="share of labels",
-        missing="" if low is not None else "a fold gives no probability of an upward move",
+        missing=missing,
         figures={
             "accuracy": found.get("accuracy"),
             "high": high,
@@ -202,8 +215,9 @@ def _challenger(finding: ChallengerFinding | None, gates: GatesSection) -> GateR
     source = "models/versions/current"
     if finding is None:
         return not_applicable("challenger", "gates.challenger is off: the live model is not asked", source=source)
+    champion = {"champion": finding.champion, "champion_weights_sha256": finding.weights_sha256}
     if not finding.applies:
-        return not_applicable("challenger", finding.why, source=source, figures={"champion": finding.champion})
+        return not_applicable("challenger", finding.why, source=source, figures=champion)
     better = gates.challenger == "better"
     found = finding.difference
     bounds: dict[str, Any] = (
@@ -234,7 +248,7 @@ def _challenger(finding: ChallengerFinding | None, gates: GatesSection) -> GateR
             "min_bars": gates.challenger_min_bars,
             "first": finding.first or None,
             "last": finding.last or None,
-            "champion": finding.champion,
+            **champion,
             **bounds,
         },
     )

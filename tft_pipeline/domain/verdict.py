@@ -151,7 +151,7 @@ def reasons_against(
     if contaminated:
         reasons.append("contaminated: features or settings were chosen on bars that are scored")
     shown = f"Sharpe {statistics['sharpe_annual']:.2f} +- {statistics['se_annual']:.2f} a year, n {statistics['n']}"
-    if psr_after_looks < limits.min_psr:
+    if not psr_after_looks >= limits.min_psr:  # so written that a ratio that is not a number is a reason too
         reasons.append(
             f"production: PSR {psr_after_looks:.3f} after {looks} look(s) at the period is below {limits.min_psr} ({shown})"
         )
@@ -162,7 +162,7 @@ def reasons_against(
         figures = f"net Sharpe {statistics['sharpe_annual']:.2f}, {name} {row['sharpe_annual']:.2f}"
         if name in superior:
             reasons.append(f"production: {name} is superior at the {limits.alpha:.0%} level ({figures})")
-        elif name in RULES and statistics["sharpe"] <= row["sharpe"]:
+        elif name in RULES and not statistics["sharpe"] > row["sharpe"]:
             reasons.append(f"production: the model does not beat {name} ({figures})")
     return tuple(reasons)
 
@@ -171,20 +171,22 @@ def _research_reasons(research: dict[str, Any], limits: EvaluationSection) -> li
     reasons = []
     if research["dsr"] is None:
         reasons.append(f"research: no deflated Sharpe ratio, {research['dsr_reason']}")
-    elif research["dsr"] < limits.min_dsr:
+    elif not research["dsr"] >= limits.min_dsr:
         reasons.append(
             f"research: deflated Sharpe ratio {research['dsr']:.3f} of the chosen trial is below {limits.min_dsr} "
             f"({research['n_trials_started']} trials started)"
         )
     loss = research["probability_of_loss"]
-    if loss is not None and loss > limits.max_probability_of_loss:
+    if loss is None and research["dsr"] is not None:
+        reasons.append("research: the probability of loss of the best trial is not known (CSCV)")
+    elif loss is not None and not loss <= limits.max_probability_of_loss:
         reasons.append(
             f"research: probability of loss {loss:.2f} of the best trial is above {limits.max_probability_of_loss} (CSCV)"
         )
     lost = research["degradation"]
     if lost is None and research["dsr"] is not None:
         reasons.append("research: the best trial earns nothing in sample (CSCV)")
-    elif lost is not None and lost > limits.max_degradation:
+    elif lost is not None and not lost <= limits.max_degradation:
         reasons.append(
             f"research: the best trial loses {lost:.0%} of its Sharpe ratio out of sample, more than "
             f"{limits.max_degradation:.0%} (CSCV)"

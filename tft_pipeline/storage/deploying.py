@@ -1,27 +1,19 @@
-"""Making a version live: verified, its gates held against it, overrides recorded, then the one link swapped.
+"""Making a version live: verified, its gates held against it and what is live, overrides recorded, then the one link swapped.
 
-A run deploys what passed its gates (`automatic`), a person what passed or, with a reason, what did not: then a new version
-carries the override in its gate file and card, and nothing that was written before changes. Not here: writing a version
-(`releases`), judging gates, asking the model for an answer (who calls this does), the way back (`rollback`). Standard library
-only.
+A run writes a version and deploys it where its gates let it (`release_candidate`), a person what passed or, with a reason,
+what did not: then a new version carries the override in its gate file and card, and nothing that was written before changes.
+Not here: the files of a version (`releases`), what gates say (`gate_files`) and judging them, asking the model for an answer
+(who calls this does), the way back (`rollback`). Standard library only.
 """
 
 import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tft_pipeline.domain.deploy_gate import (
-    OVERRIDDEN,
-    admitted,
-    failed_gates,
-    gate_problems,
-    gate_sentence,
-    overridden_gates,
-)
-from tft_pipeline.storage.artifacts import Artifact
+from tft_pipeline.domain.deploy_gate import OVERRIDDEN, PASSED, admitted, origin_of, overridden_gates
+from tft_pipeline.storage.artifacts import Artifact, IntegrityError
 from tft_pipeline.storage.atomic import canonical_json
 from tft_pipeline.storage.deployment_log import Deployment
 from tft_pipeline.storage.deployments import (
@@ -37,6 +29,7 @@ from tft_pipeline.storage.deployments import (
     user_name,
 )
 from tft_pipeline.storage.environment import utc_now
+from tft_pipeline.storage.gate_files import DeployRefusedError, GateRefusedError, check_gates, own_gates
 from tft_pipeline.storage.releases import (
     CARD_FILE,
     GATE_FILE,
@@ -49,8 +42,6 @@ from tft_pipeline.storage.releases import (
     released_version,
     settle_version,
 )
-
-_OVERRIDE = re.compile(rf"^(?P<of>.+?)-{OVERRIDDEN}(-\d+)?$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,20 +57,8 @@ class CardWriter:
     renderings: Mapping[str, Callable[[dict[str, Any]], str]]
 
 
-class DeployRefusedError(ValueError):
-    """What was asked for cannot be deployed: no such version, none that waits, or it is live already."""
-
-
-class GateRefusedError(ValueError):
-    """The gates keep a version from being live.
-
-    Attributes:
-        reasons: one sentence each.
-    """
-
-    def __init__(self, release_id: str, reasons: list[str]) -> None:
-        super().__init__(f"{release_id}: {'; '.join(reasons)}")
-        self.reasons = reasons
+AUTOMATIC = "release of the newest fold"
+"""Why a run deploys, for the log."""
 
 
 def deploy_release(
@@ -102,7 +81,8 @@ def deploy_release(
         The version that is live, its entry of the log (None: held) and what the reader should know.
     Raises:
         ValueError: an override without `cards`.
-        GateRefusedError: no gate.json, one about another version, or gates failed and there is no override.
+        GateRefusedError: no gate.json, one about another version, or gates failed and there is no override. The comparison
+            with the live model fails where another one is live by now.
         DeployRefusedError: it is live already, or an override of gates that passed.
         IntegrityError: a file is missing, unlisted or changed, or the log is damaged.
         RollbackRefusedError: no version of this name.
@@ -112,78 +92,68 @@ def deploy_release(
     if override is not None and cards is None:
         raise ValueError("an override writes a new card: say how, with `cards`")
     with deployment_lock(models):
-        version = released_version(models, release_id)
-        entries = deployments(models)
-        if linked_release(models) == release_id:
-            if automatic:
-                return Release(version=version, deployment=live_since(entries))
-            raise DeployRefusedError(f"{release_id} is live already: there is nothing to deploy")
-        document = check_gates(version, overridden=override is not None)
-        weights, left = version.files[WEIGHTS_FILE], rolled_back_weights(entries)
-        if automatic and weights in left:
-            return Release(version=version, deployment=None, note=held_words(left[weights], release_id))
-        if override is not None and cards is not None:
-            version = _overridden(models, version, document, override, cards)
-            document = _gate_document(version)
-        newest = max(left.values(), key=lambda entry: entry.sequence, default=None)
-        ends = newest is not None and weights != live_weights(entries)
-        ended = f"ends the rollback of {newest.at} ({newest.reason})" if newest and ends else ""
-        why = "; ".join(filter(None, (reason or override, ended)))
-        done = make_current(models, version, RELEASE if automatic else DEPLOY, why, gates=admitted(document))
-        return Release(version=version, deployment=done, note=ended)
+        return _deployed(models, release_id, reason=reason, automatic=automatic, override=override, cards=cards)
 
 
-def check_gates(version: Artifact, *, overridden: bool = False) -> dict[str, Any]:
-    """The gate file of a verified version, which lets it go live.
+def release_candidate(models: Path, *, release_id: str, fill: Callable[[Path], None], why_not: str = "") -> Release:
+    """A run's version, written and made live in one hold of the lock, so that nobody removes it or deploys another in between.
 
     Args:
-        overridden: failed gates are overridden; a missing or foreign file never is.
+        fill: as `releases.write_version`.
+        why_not: why it stays a candidate whatever its gate file says; empty where nothing says so.
+    Returns:
+        As `deploy_release`; a version that its gates do not let go live is a candidate, as the `note` says.
     Raises:
-        GateRefusedError: it does not.
-        DeployRefusedError: an override, and nothing that needs one.
+        FileExistsError, ValueError, DeploymentLockedError: as `releases.write_version`; nothing was written.
+        IntegrityError, OSError: as `deploy_release`; the version may be there.
     """
-    if GATE_FILE not in version.files:
-        raise GateRefusedError(
-            version.version, [f"no {GATE_FILE}: its gates were never judged; run the release again, which judges them"]
-        )
-    try:
-        document = _gate_document(version)
-    except ValueError as error:
-        raise GateRefusedError(version.version, [f"{GATE_FILE} is not JSON ({error})"]) from error
-    problems = gate_problems(document, release_id=version.version, weights_sha256=version.files[WEIGHTS_FILE])
-    if problems:
-        raise GateRefusedError(version.version, problems)
-    said = admitted(document)
-    if overridden and said is not None:
-        raise DeployRefusedError(f"{version.version}: {said}; there is nothing to override: deploy it without")
-    if not overridden and said is None:
-        raise GateRefusedError(version.version, [gate_sentence(row) for row in failed_gates(document)])
-    return document
+    with deployment_lock(models):
+        version = settle_version(models, release_id=release_id, fill=fill)
+        if why_not:
+            return Release(version=version, deployment=None, note=why_not)
+        try:
+            return _deployed(models, release_id, reason=AUTOMATIC, automatic=True)
+        except GateRefusedError as error:
+            return Release(version=version, deployment=None, note=f"a candidate: {'; '.join(error.reasons)}")
 
 
-def gates_of(version: Artifact) -> str | None:
-    """What the log says of a verified version's gates; None where they do not let it go live, or are not there to be read."""
-    if GATE_FILE not in version.files:
-        return None
-    try:
-        document = _gate_document(version)
-    except ValueError:
-        return None
-    wrong = gate_problems(document, release_id=version.version, weights_sha256=version.files[WEIGHTS_FILE])
-    return None if wrong else admitted(document)
-
-
-def origin_of(release_id: str) -> str:
-    """The version that an override is of; the version itself where it is none."""
-    found = _OVERRIDE.fullmatch(release_id)
-    return release_id if found is None else found["of"]
+def _deployed(
+    models: Path,
+    release_id: str,
+    *,
+    reason: str,
+    automatic: bool,
+    override: str | None = None,
+    cards: CardWriter | None = None,
+) -> Release:
+    """`deploy_release` for who holds the lock."""
+    version = released_version(models, release_id)
+    entries = deployments(models)
+    if linked_release(models) == release_id:
+        if automatic:
+            return Release(version=version, deployment=live_since(entries))
+        raise DeployRefusedError(f"{release_id} is live already: there is nothing to deploy")
+    weights, left = version.files[WEIGHTS_FILE], rolled_back_weights(entries)
+    if automatic and weights in left:
+        return Release(version=version, deployment=None, note=held_words(left[weights], release_id))
+    document = check_gates(models, version, overridden=override is not None)
+    if override is not None and cards is not None:
+        version = _overridden(models, version, document, override, cards, once_live(entries))
+        document = own_gates(version)
+    newest = max(left.values(), key=lambda entry: entry.sequence, default=None)
+    ends = newest is not None and weights != live_weights(entries)
+    ended = f"ends the rollback of {newest.at} ({newest.reason})" if newest and ends else ""
+    why = "; ".join(filter(None, (reason or override, ended)))
+    done = make_current(models, version, RELEASE if automatic else DEPLOY, why, gates=admitted(document))
+    return Release(version=version, deployment=done, note=ended)
 
 
 def candidate_ids(models: Path, entries: list[Deployment]) -> list[str]:
-    """Versions that were never live, nor as an override, oldest first."""
+    """Versions that were never live, nor as an override, oldest first. An override is none: it was meant for that one moment,
+    and where it did not come to be live a person who still means it names it."""
     live = once_live(entries)
     seen = live | {origin_of(name) for name in live}
-    return [name for name in release_ids(models) if name not in seen]
+    return [name for name in release_ids(models) if name not in seen and origin_of(name) == name]
 
 
 def newest_candidate(models: Path) -> str:
@@ -194,7 +164,7 @@ def newest_candidate(models: Path) -> str:
         IntegrityError: the log is damaged.
     """
     entries, live = deployments(models), linked_release(models)
-    waiting = [name for name in candidate_ids(models, entries) if live is None or name > live]
+    waiting = newer_candidates(candidate_ids(models, entries), live)
     left = rolled_back_weights(entries)
     for name in reversed(waiting):
         if released_version(models, name).files[WEIGHTS_FILE] not in left:
@@ -207,17 +177,34 @@ def newest_candidate(models: Path) -> str:
     raise DeployRefusedError(f"no candidate is newer than {live or 'nothing'}, which is live; name one; {listed}")
 
 
-def _overridden(models: Path, version: Artifact, document: dict[str, Any], reason: str, cards: CardWriter) -> Artifact:
-    """A new version of the same files, whose gate file and card carry the override; the caller holds the lock."""
-    known, stem = set(release_ids(models)), f"{version.version}-{OVERRIDDEN}"
+def newer_candidates(waiting: Sequence[str], live: str | None) -> list[str]:
+    """Those that were made after the live one; ids follow each other as they were made (`releases.release_stamp`)."""
+    return [name for name in waiting if live is None or name > origin_of(live)]
+
+
+def _overridden(
+    models: Path, version: Artifact, document: dict[str, Any], reason: str, cards: CardWriter, once: Collection[str]
+) -> Artifact:
+    """A version of the same files, whose gate file and card carry the override; the caller holds the lock.
+
+    One that is there already, for the same reason, and never came to be live is what an earlier try left: it is taken.
+
+    Args:
+        document: the gates as they read now.
+        once: versions that were live at some time.
+    """
+    known, stem, who = set(release_ids(models)), f"{origin_of(version.version)}-{OVERRIDDEN}", user_name()
+    written = {GATE_FILE, CARD_FILE, *cards.renderings}
     name, number = stem, 2
     while name in known:
+        if name not in once and _is_left_over(models, name, version, document, reason, who, written):
+            return released_version(models, name)
         name, number = f"{stem}-{number}", number + 1
-    gates = overridden_gates(document, release_id=name, reason=reason, who=user_name(), at=utc_now().isoformat())
-    card = cards.override(json.loads(version.path(CARD_FILE).read_text()), gates)
+    gates = overridden_gates(document, release_id=name, reason=reason, who=who, at=utc_now().isoformat())
+    judged = {"gates": document["gates"], "gates_passed": document[PASSED]}
+    card = cards.override(json.loads(version.path(CARD_FILE).read_text()) | judged, gates)
 
     def fill(folder: Path) -> None:
-        written = {GATE_FILE, CARD_FILE, *cards.renderings}
         copy_verified(version, folder, [one for one in version.files if one not in written])
         (folder / GATE_FILE).write_text(canonical_json(gates))
         (folder / CARD_FILE).write_text(canonical_json(card))
@@ -227,6 +214,23 @@ def _overridden(models: Path, version: Artifact, document: dict[str, Any], reaso
     return settle_version(models, release_id=name, fill=fill)
 
 
-def _gate_document(version: Artifact) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(version.path(GATE_FILE).read_text())
-    return document
+def _is_left_over(
+    models: Path,
+    name: str,
+    version: Artifact,
+    document: dict[str, Any],
+    reason: str,
+    who: str,
+    written: Collection[str],
+) -> bool:
+    """Whether a version is, byte for byte, this override of this version."""
+    try:
+        there = released_version(models, name)
+        found = own_gates(there)
+    except (IntegrityError, GateRefusedError):
+        return False
+    at = (found[OVERRIDDEN] or {}).get("at", "")
+    same = {one: there.files.get(one) for one in version.files if one not in written}
+    return found == overridden_gates(document, release_id=name, reason=reason, who=who, at=at) and same == {
+        one: version.files[one] for one in same
+    }

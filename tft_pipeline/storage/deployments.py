@@ -243,7 +243,7 @@ def _unexplained(models: Path, entries: list[Deployment], known: str | None, liv
     same = next((entry for entry in reversed(entries) if entry.target == live), None)
     aside = logs_set_aside(models)
     before = f"the log before this one was damaged and is {aside[-1]}" if aside else "it was live before this log began"
-    written = {} if live is None else _manifest_hashes(models / VERSIONS / live)
+    written = {} if live is None else manifest_hashes(models, live)
     return Deployment(
         sequence=entries[-1].sequence + 1 if entries else 1,
         at=changed.isoformat(),
@@ -262,13 +262,14 @@ def _unexplained(models: Path, entries: list[Deployment], known: str | None, liv
     )
 
 
-def _manifest_hashes(folder: Path) -> dict[str, str]:
-    """What a version's manifest says its files are; nothing is verified, for a damaged live version is still what it was."""
+def manifest_hashes(models: Path, release_id: str) -> dict[str, str]:
+    """What a version's manifest says weights, card and itself are, by file; empty where it cannot be read. Nothing is verified,
+    for a damaged live version is still what it was."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
+        manifest = json.loads((models / VERSIONS / release_id / MANIFEST).read_bytes())
         files = {name: str(manifest["files"][name]["sha256"]) for name in (WEIGHTS_FILE, CARD_FILE)}
         return files | {MANIFEST: str(manifest["manifest_sha256"])}
-    except (OSError, ValueError, KeyError, TypeError):  # the version is gone or not readable: the entry knows no hashes
+    except (OSError, ValueError, KeyError, TypeError):  # the version is gone or not readable: nobody knows its hashes
         return {}
 
 

@@ -16,6 +16,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ TARGETS_FILE = "performance_targets.json"
 DECISION_FILE, FACTS_FILE = "decision.onnx", "decision.json"
 """The form that the latency gate judged, where it is an exported one, and what it needs besides."""
 GATE_FILE = "gate.json"
+STAMP = "%Y-%m-%dT%H-%M-%SZ"
+"""Of the time, UTC, that an id begins with."""
 READ_ONLY = 0o555
 """Of a version's folder; its files are 0444."""
 FIXED_NAMES = {
@@ -125,6 +128,23 @@ def release_ids(models: Path) -> list[str]:
     return sorted(one.name for one in folder.iterdir() if one.is_dir() and not one.is_symlink() and one.name[0] != ".")
 
 
+def release_stamp(models: Path, now: datetime) -> str:
+    """The time that a new id begins with, so that ids follow each other as they were made, whatever the clock did.
+
+    It is `now`, or one second after the newest id's where the clock is not past that.
+    """
+    begun = [moment for name in release_ids(models) if (moment := _begun(name)) is not None]
+    return max([now.astimezone(UTC), *(moment + timedelta(seconds=1) for moment in begun)]).strftime(STAMP)
+
+
+def _begun(release_id: str) -> datetime | None:
+    """The time that an id begins with; None where it begins with none."""
+    try:
+        return datetime.strptime(release_id[: len("YYYY-MM-DDTHH-MM-SSZ")], STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
 def beginning_with(known: Sequence[str], wanted: str) -> list[str]:
     """Ids that begin so; none for a piece of a date, which would find one day's release by chance."""
     return [name for name in known if len(wanted) > len("YYYY-MM-DD") and name.startswith(wanted)]
@@ -162,22 +182,34 @@ def current_release(models: Path) -> tuple[Artifact, dict[str, Any]]:
 
 
 def deploy_problems(models: Path) -> list[str]:
-    """What keeps readers of the fixed names from the live version, in words; empty: the link resolves, every file is what was
-    written, and the fixed names lead there."""
+    """What keeps readers from the live version, in words; empty: the link resolves, every file is what was written, and the
+    fixed names lead there."""
+    return live_problems(models) or [*misled_names(models), *missing_names(models)]
+
+
+def live_problems(models: Path) -> list[str]:
+    """Why the live version is not what was deployed; a fixed name is no part of it."""
     try:
-        live, _ = current_release(models)
+        current_release(models)
     except (ArtifactMissingError, IntegrityError, ValueError) as error:
         return [str(error)]
-    problems = []
-    for fixed, name in FIXED_NAMES.items():
-        link = models / fixed
-        if not link.is_symlink():
-            problems.append(f"{link} is missing; the next deployment makes it")
-        elif link.resolve() != live.path(name).resolve():
-            problems.append(
-                f"{link} leads to {link.resolve()}, not into the live version; the next deployment mends it"
-            )
-    return problems
+    return []
+
+
+def missing_names(models: Path) -> list[str]:
+    """Fixed names that are not there, as after an upgrade that brought a new one: nobody is misled by them."""
+    links = [models / fixed for fixed in FIXED_NAMES]
+    return [f"{link} is missing; the next deployment makes it" for link in links if not os.path.lexists(link)]
+
+
+def misled_names(models: Path) -> list[str]:
+    """Fixed names whose readers get something else than the live version."""
+    live = (models / VERSIONS / CURRENT).resolve()
+    return [
+        f"{link} leads to {link.resolve()}, not into the live version; the next deployment mends it"
+        for link, name in ((models / fixed, name) for fixed, name in FIXED_NAMES.items())
+        if os.path.lexists(link) and (not link.is_symlink() or link.resolve() != live / name)
+    ]
 
 
 def _settle(staged: Artifact, target: Path) -> Artifact:

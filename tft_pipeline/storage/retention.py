@@ -2,7 +2,8 @@
 
 A version stays when it is live, when any entry of the log names it (a rollback to a date must stay possible), when its weights
 are held after a rollback, when an override was made of it, when the caller refers to it, when it is one of the newest
-candidates, or when it cannot be verified (a person should look at it). What goes is renamed aside first, under the lock of
+candidates or less than a day old (the run that made it may not have recorded it yet), or when it cannot be verified (a person
+should look at it). What goes is renamed aside first, under the lock of
 deployments, so that no reader sees half of it; a line in `removed.jsonl` says what it was; then it is deleted. Who is killed in
 between leaves a hidden folder, which the next removal ends. Not here: which candidates wait (`deploying`).
 """
@@ -12,12 +13,14 @@ import shutil
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from tft_pipeline.domain.deploy_gate import origin_of
 from tft_pipeline.storage.artifacts import MANIFEST, IntegrityError
 from tft_pipeline.storage.atomic import append_line, fsync_folder
-from tft_pipeline.storage.deploying import candidate_ids, origin_of
+from tft_pipeline.storage.deploying import candidate_ids
 from tft_pipeline.storage.deployments import (
     VERSIONS,
     WEIGHTS_FILE,
@@ -33,6 +36,8 @@ from tft_pipeline.storage.releases import release_ids, released_version
 
 REMOVED_LOG = "removed.jsonl"
 ASIDE = ".removed-"
+LEAST_AGE = timedelta(days=1)
+"""Younger versions are never removed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +108,8 @@ def _why_kept(models: Path, keep: int, referenced: Collection[str]) -> dict[str,
             why = "the record of a run names it"
         elif name in newest:
             why = f"one of the newest {keep} candidates"
+        elif _age(models / VERSIONS / name) < LEAST_AGE:
+            why = "less than a day old"
         else:
             try:
                 if released_version(models, name).files[WEIGHTS_FILE] in left:
@@ -111,6 +118,15 @@ def _why_kept(models: Path, keep: int, referenced: Collection[str]) -> dict[str,
                 why = f"it cannot be verified, look at it: {error}"
         reasons[name] = why
     return reasons
+
+
+def _age(folder: Path) -> timedelta:
+    """Since the version was written; below zero where the clock went back. One without a manifest is as old as can be."""
+    try:
+        written = (folder / MANIFEST).stat().st_mtime
+    except FileNotFoundError:
+        return timedelta.max
+    return utc_now() - datetime.fromtimestamp(written, UTC)
 
 
 def _delete_aside(models: Path) -> tuple[str, ...]:

@@ -1,24 +1,29 @@
 """The way back: which release a person means, and making it current again. Not here: versions (`releases`), the log."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
-from tft_pipeline.storage.artifacts import IntegrityError
-from tft_pipeline.storage.deploying import gates_of
-from tft_pipeline.storage.deployment_log import Deployment, set_log_aside
+from tft_pipeline.domain.deploy_gate import admitted
+from tft_pipeline.storage.artifacts import MANIFEST, Artifact, IntegrityError
+from tft_pipeline.storage.deploying import GateRefusedError, check_gates, gates_of
+from tft_pipeline.storage.deployment_log import DONE, Deployment, set_log_aside
 from tft_pipeline.storage.deployments import (
+    FOUND,
     ROLLBACK,
     deployment_lock,
     deployments,
     linked_release,
     live_at,
-    once_live,
+    manifest_hashes,
     replaced_by,
 )
 from tft_pipeline.storage.environment import utc_now
 from tft_pipeline.storage.releases import (
+    CARD_FILE,
     GATE_FILE,
+    WEIGHTS_FILE,
     RollbackRefusedError,
     beginning_with,
     make_current,
@@ -33,15 +38,17 @@ DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 def roll_back(models: Path, release_id: str, *, reason: str, wanted: str | None = None) -> Deployment:
     """Make an earlier version current again; every file is verified first, and nothing changes when anything fails.
 
-    What was live once may be live again. What never was is a candidate: it may where its gates let it, and else `tft deploy` is
-    the way. A damaged log is set aside where the release was asked for by its whole id; the note of the entry says so.
+    What was live once may be live again where it still is what was live then, by the hashes of the log. What never was is a
+    candidate: it may where its gates let it now, and else `tft deploy` is the way. A link that was moved by hand is no
+    deployment of a version that has gates. A damaged log is set aside where the release was asked for by its whole id; the note
+    of the entry says so. There the gates count as they were judged, whatever is live: the way back stays open.
 
     Args:
         release_id: full name of a version, as `find_release` gave it.
         wanted: what it was asked for with, found again under the lock; by default the id.
     Raises:
-        RollbackRefusedError: it is live already, there is no such version, it never was live and its gates do not let it, or
-            `wanted` means another one by now.
+        RollbackRefusedError: it is live already, there is no such version, it never was live and its gates do not let it, it
+            was replaced since it was live, or `wanted` means another one by now.
         IntegrityError: a file of it is damaged, or the log is and it was not asked for by its id.
         DeploymentLockedError: another process is deploying.
     """
@@ -56,20 +63,50 @@ def roll_back(models: Path, release_id: str, *, reason: str, wanted: str | None 
         if linked_release(models) == release_id:
             raise RollbackRefusedError(f"{release_id} is live already: there is nothing to roll back")
         version = released_version(models, release_id)
-        gates, note = gates_of(version), ""
+        note = ""
         try:
-            known = once_live(deployments(models))
+            entries = deployments(models)
         except IntegrityError as error:
-            known = None
-            broken = str(error)
-        if gates is None and not (release_id in known if known is not None else GATE_FILE not in version.files):
-            raise RollbackRefusedError(
-                f"{release_id} was never live as far as the log tells, and its gates do not let it: it is a candidate, "
-                f"see `tft deploy {release_id}`"
-            )
-        if known is None:
-            note = f"{broken}; it is {set_log_aside(models, now).name} now, and what it held back is not held any more"
+            gates = gates_of(version)
+            if gates is None and GATE_FILE in version.files:
+                raise _no_way_back(release_id, "its gates do not let it") from error
+            aside = set_log_aside(models, now).name
+            note = f"{error}; it is {aside} now, and what it held back is not held any more"
+        else:
+            gates = _gates_of_way_back(models, version, entries)
         return make_current(models, version, ROLLBACK, reason, note, gates)
+
+
+def _gates_of_way_back(models: Path, version: Artifact, entries: Sequence[Deployment]) -> str | None:
+    """What the log is to say of its gates, where the version may be live again.
+
+    Raises:
+        RollbackRefusedError: it may not.
+    """
+    gated = GATE_FILE in version.files
+    own = [one for one in entries if one.state == DONE and one.target == version.version]
+    earlier = [one for one in own if one.action != FOUND or not gated]
+    if not earlier:
+        try:
+            return admitted(check_gates(models, version))
+        except GateRefusedError as error:
+            raise _no_way_back(version.version, f"its gates do not let it ({'; '.join(error.reasons)})") from error
+    last, now = earlier[-1], manifest_hashes(models, version.version)
+    then = {WEIGHTS_FILE: last.weights_sha256, CARD_FILE: last.card_sha256}
+    then = then if last.manifest_sha256 is None else {MANIFEST: last.manifest_sha256}
+    other = [f"{name} is {now.get(name)}, it was {stated}" for name, stated in then.items() if now.get(name) != stated]
+    if other:
+        raise RollbackRefusedError(
+            f"{version.version} is not what was live {last.at}, it was replaced since: {'; '.join(other)}; restore that "
+            f"version, or let its gates judge this one: `tft deploy {version.version}`"
+        )
+    return last.gates
+
+
+def _no_way_back(release_id: str, why: str) -> RollbackRefusedError:
+    return RollbackRefusedError(
+        f"{release_id} was never live as far as the log tells, and {why}: it is a candidate, see `tft deploy {release_id}`"
+    )
 
 
 def find_release(models: Path, wanted: str, *, now: datetime) -> str:
