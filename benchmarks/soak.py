@@ -12,6 +12,7 @@ what counts as a leak.
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -63,6 +64,8 @@ def main() -> None:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    # its processes are in sessions of their own: they end with it only if it ends in order
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(NO_GO))
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.folder or Path(scratch)
         report = Soak(folder / "live", settings, operate, say=lambda line: print(line, file=sys.stderr)).run()

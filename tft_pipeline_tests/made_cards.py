@@ -11,6 +11,7 @@ from tft_pipeline.domain.card_train import MadeWith
 from tft_pipeline.domain.classification import describe_probabilities, reliability_rows
 from tft_pipeline.domain.direction_intervals import direction_intervals
 from tft_pipeline.domain.findings import DriftRecord, EnsembleWeights, LatencyBenchmark, LeakageAudit, OosPerformance
+from tft_pipeline.domain.gate_names import CHALLENGER, GATES
 from tft_pipeline.domain.gate_row import GateRow
 from tft_pipeline.domain.manifest import snapshot_manifest
 from tft_pipeline.domain.model_card import build_card
@@ -33,6 +34,11 @@ from tft_pipeline_tests.conftest import random_bars
 TAKEN = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 RELEASE_ID = "2024-05-06T08-00-00Z-01234567"
 WEIGHTS = "ab" * 32
+FILES = {"weights.safetensors": WEIGHTS} | dict.fromkeys(
+    ("network.json", "fold.json", "lightgbm.txt", "predictions.parquet", "signature.json", "features.json", "ensemble.json",
+     "calibration.json"),
+    "1" * 64,
+)  # fmt: skip
 ASSET_OF = {
     "catalogue": "feature_catalogue",
     "prefiltered": "prefiltered_features",
@@ -56,7 +62,7 @@ def card_inputs(
     psi: tuple[float | None, ...] = (0.1, None, 0.3),
     network: Mapping[str, Any] | None = None,
     leak: str | None = None,
-    research_last: str | None = None,
+    research_last: str | None = "2019-01-01T00:00:00+00:00",
     experiment: Mapping[str, Any] | None = None,
     probabilities: bool = True,
     features: tuple[str, ...] = FEATURES,
@@ -171,7 +177,7 @@ def made_card(**changes: Any) -> dict[str, Any]:
 
 
 def made_gates(*, failed: tuple[str, ...] = (), compared: bool = True) -> dict[str, Any]:
-    """gate.json of three gates, some of them failed."""
+    """gate.json of every gate, some of them failed."""
     figures = {"n_bars": 40, "champion": "older", "difference_annual": 0.5, "low_annual": -0.25, "high_annual": 1.25}
     challenger = GateRow(
         name="challenger",
@@ -182,19 +188,20 @@ def made_gates(*, failed: tuple[str, ...] = (), compared: bool = True) -> dict[s
         why="40 bars were compared" if compared else "nothing is live",
         source="models/versions/current",
         value_reason="" if compared else "nothing is live",
-        figures={**figures, "p_value": 0.2} if compared else {},
+        figures={**figures, "p_value": 0.2, "champion_weights_sha256": "cd" * 32} if compared else {},
     )
     rows = [
         GateRow(
             name=name,
-            value=0.9,
+            value=0.9 if name in failed else 0.99,
             rule=">=",
             threshold=0.95,
             verdict="fail" if name in failed else "pass",
             why=f"{name} was judged",
             source="oos_performance.net",
         )
-        for name in ("psr", "dsr")
+        for name in GATES
+        if name != CHALLENGER
     ]
     return gate_document(
         [*rows, challenger], release_id=RELEASE_ID, weights_sha256=WEIGHTS, fold="f1", created_at=TAKEN.isoformat()
@@ -204,11 +211,13 @@ def made_gates(*, failed: tuple[str, ...] = (), compared: bool = True) -> dict[s
 def completed(
     card: dict[str, Any] | None = None, *, previous: dict[str, Any] | None = None, **gates: Any
 ) -> dict[str, Any]:
-    """A card of a release; `gates` as `made_gates` takes them."""
+    """A card of a release; `gates` as `made_gates` takes them; of a card that says NO-GO the gate `verdict` fails."""
+    card = made_card() if card is None else card
+    failed = gates.pop("failed", ()) + (("verdict",) if card["verdict"] != "GO" else ())
     return complete_card(
-        made_card() if card is None else card,
-        gates=made_gates(**gates),
-        files={"weights.safetensors": WEIGHTS, "network.json": "1" * 64},
+        card,
+        gates=made_gates(failed=failed, **gates),
+        files=FILES,
         release_id=RELEASE_ID,
         signature=made_signature(),
         previous=previous,
@@ -217,10 +226,10 @@ def completed(
 
 def overridden(card: dict[str, Any] | None = None) -> dict[str, Any]:
     """A card of a release that was made live although a gate failed."""
-    gates = made_gates(failed=("dsr",))
-    whole = {"reason": "a drill", "who": "me", "at": "2024-05-07T00:00:00+00:00", "failed": ["dsr"], "of": RELEASE_ID}
+    gates = made_gates(failed=("checkpoints",))
+    whole = {"reason": "a drill", "who": "me", "at": "2024-05-07T00:00:00+00:00", "failed": ["checkpoints"]}
     gates |= {"release_id": f"{RELEASE_ID}-override", "override": whole}
-    return override_card(completed(card, failed=("dsr",)), gates)
+    return override_card(completed(card, failed=("checkpoints",)), gates)
 
 
 def made_signature() -> dict[str, Any]:
@@ -321,6 +330,7 @@ def _performance(plan: FoldPlanReport, reasons: tuple[str, ...], direction: dict
         verdict="NO-GO" if reasons else "GO",
         reasons=reasons,
         net={
+            "sharpe": 0.7 / 252**0.5,
             "sharpe_annual": 0.7,
             "se_annual": 0.4,
             "n": 160,
@@ -330,7 +340,9 @@ def _performance(plan: FoldPlanReport, reasons: tuple[str, ...], direction: dict
             "min_trl": None,
         },
         gross={"sharpe_annual": 0.9},
-        baselines={"long_only": {"sharpe_annual": 0.5, "se_annual": 0.3, "psr": 0.8, "n": 160}},
+        baselines={
+            "long_only": {"sharpe": 0.5 / 252**0.5, "sharpe_annual": 0.5, "se_annual": 0.3, "psr": 0.8, "n": 160}
+        },
         costs={"cost_bps": 5.0, "slippage_bps": 0.0, "mean_turnover": 0.2, "break_even_bps": 11.0},
         folds=folds,
         research={
@@ -346,7 +358,7 @@ def _performance(plan: FoldPlanReport, reasons: tuple[str, ...], direction: dict
         track_record={"max_drawdown": 0.1, "ruin_bar": None},
         monthly=(),
         symbols=(),
-        superiority={"superior": []},
+        superiority={"superior": [], "spa_p_consistent": 0.8},
         notes=("a note",),
         looks_seen=(),
     )
@@ -363,8 +375,10 @@ def _latency(p95: float | None) -> LatencyBenchmark:
             "p99": 14.0,
             "p999": None,
             "max": 15.0,
+            "p50_ci": [8.0, 10.0],
             "p95_ci": [11.0, p95],
-            "unbounded": {"p999": "needs 1,000 calls, there are 20"}
+            "p99_ci": [13.0, None],
+            "unbounded": {"p999": "needs 1,000 calls, there are 20", "p99_ci": "20 calls do not bound it"}
             | ({"p95_ci": "20 calls do not bound it"} if p95 is None else {}),
         },
         environment={"device": "cpu", "threads": 1, "cold_start_ms": 5.0, "load_ms": 4.0},

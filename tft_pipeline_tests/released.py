@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tft_pipeline.domain.gate_names import GATES
 from tft_pipeline.storage.artifacts import Artifact, write_artifact
 from tft_pipeline.storage.atomic import canonical_json
 from tft_pipeline.storage.deploying import CardWriter, deploy_release
@@ -29,18 +31,37 @@ def bundle(root: Path, text: str = "one") -> Artifact:
     return write_artifact(root, fill)
 
 
-def gate_file(release_id: str, weights_sha256: str, failed: Sequence[str] = ()) -> dict[str, Any]:
-    """A gate file of three gates; those in `failed` say no."""
+OFF = "gates.challenger is off"
+"""In place of a champion: the live model is not asked."""
+
+
+def gate_file(
+    release_id: str,
+    weights_sha256: str,
+    failed: Sequence[str] = (),
+    *,
+    champion: str | None = OFF,
+    champion_weights: str | None = None,
+) -> dict[str, Any]:
+    """A gate file of every gate; those in `failed` say no.
+
+    Args:
+        champion: version that the model was compared with; None where nothing was live.
+        champion_weights: hash of its weights.
+    """
 
     def row(name: str) -> dict[str, Any]:
-        verdict = "fail" if name in failed else "not_applicable" if name == "challenger" else "pass"
+        off = name == "challenger" and champion in (None, OFF)
+        figures = {} if name != "challenger" or champion == OFF else {"champion": champion}
         return {
             "name": name,
-            "value": 1.5,
+            "value": None if off else 1.5,
+            "rule": ">=",
             "threshold": 1.0,
-            "verdict": verdict,
+            "verdict": "fail" if name in failed else "not_applicable" if off else "pass",
             "why": f"{name} was measured",
             "source": "made up",
+            "figures": figures,
             "override": None,
         }
 
@@ -50,8 +71,10 @@ def gate_file(release_id: str, weights_sha256: str, failed: Sequence[str] = ()) 
         "created_at": "2025-10-10T12:00:00+00:00",
         "fold": "f2025-10-01",
         "weights_sha256": weights_sha256,
+        "champion": None if champion == OFF else champion,
+        "champion_weights_sha256": champion_weights,
         "passed": not failed,
-        "gates": [row(name) for name in ("bundle", "sharpe", "challenger")],
+        "gates": [row(name) for name in GATES],
         "override": None,
     }
 
@@ -81,23 +104,38 @@ def write_candidate(
         if gated:
             document = gate_file(release_id, bundle.files[WEIGHTS_FILE], failed)
             (folder / GATE_FILE).write_text(canonical_json(document))
+            (folder / CARD_FILE).write_text(canonical_json(card | judged_card(document)))
         for name, content in (files or {}).items():
             (folder / name).write_bytes(content)
 
     return write_version(models, release_id=release_id, fill=fill)
 
 
-def files_of(release_id: str, text: str, failed: Sequence[str] = ()) -> Callable[[Path], None]:
-    """What fills a small version: weights, card, its rendering and gate file."""
+def judged_card(document: dict[str, Any]) -> dict[str, Any]:
+    """What a card says of gates and files."""
+    files = {WEIGHTS_FILE: document["weights_sha256"]}
+    return {"gates": document["gates"], "gates_passed": document["passed"], "files": files}
+
+
+def files_of(
+    release_id: str,
+    text: str,
+    failed: Sequence[str] = (),
+    *,
+    champion: str | None = OFF,
+    champion_weights: str | None = None,
+) -> Callable[[Path], None]:
+    """What fills a small version: weights, card, its rendering and gate file; arguments of `gate_file`."""
 
     def fill(folder: Path) -> None:
         weights = f"weights {text}".encode()
         (folder / WEIGHTS_FILE).write_bytes(weights)
-        document = gate_file(release_id, hashlib.sha256(weights).hexdigest(), failed)
+        own = hashlib.sha256(weights).hexdigest()
+        document = gate_file(release_id, own, failed, champion=champion, champion_weights=champion_weights)
         card = {
             "verdict": "NO-GO",
             "status": "candidate",
-            "gates": document["gates"],
+            **judged_card(document),
             "release_id": release_id,
             "override": None,
         }
@@ -110,7 +148,8 @@ def files_of(release_id: str, text: str, failed: Sequence[str] = ()) -> Callable
 
 def small_card(card: dict[str, Any], gates: dict[str, Any]) -> dict[str, Any]:
     """The overridden card of a small version."""
-    return card | {"status": "deployed by override", "release_id": gates["release_id"], "override": gates["override"]}
+    said = {"gates": gates["gates"], "release_id": gates["release_id"], "override": gates["override"]}
+    return card | {"status": "deployed by override"} | said
 
 
 CARDS = CardWriter(override=small_card, renderings={"model_card.md": lambda card: f"# {card['status']}\n"})
@@ -133,9 +172,25 @@ def released(models: Path, release_id: str, text: str, verdict: str = "NO-GO") -
     write_release(models, release_id=release_id, bundle=bundle(models.parent / "fold", text), card={"verdict": verdict})
 
 
-def candidate(models: Path, release_id: str, text: str, failed: Sequence[str] = ()) -> Artifact:
-    """A version of made-up weights that waits, with a card that can be overridden."""
-    return write_version(models, release_id=release_id, fill=files_of(release_id, text, failed))
+def candidate(
+    models: Path,
+    release_id: str,
+    text: str,
+    failed: Sequence[str] = (),
+    *,
+    champion: str | None = OFF,
+    champion_weights: str | None = None,
+) -> Artifact:
+    """A version of made-up weights that waits, with a card that can be overridden; arguments of `gate_file`."""
+    fill = files_of(release_id, text, failed, champion=champion, champion_weights=champion_weights)
+    return write_version(models, release_id=release_id, fill=fill)
+
+
+def aged(models: Path) -> None:
+    """Every version is two days older than it is: young ones are not removed."""
+    for manifest in (models / "versions").glob("*/manifest.json"):
+        written = manifest.stat().st_mtime - 2 * 86400
+        os.utime(manifest, (written, written))
 
 
 def at(models: Path, moments: list[str]) -> None:

@@ -37,7 +37,12 @@ def live(
         float | None, typer.Option(help="with --replay: market seconds a second; as fast as possible by default")
     ] = None,
     form: Annotated[str | None, typer.Option(help="torch, onnx_window or onnx_stream; the gate's by default")] = None,
-    validity: Annotated[float, typer.Option(help="seconds after which targets that nobody renews read as flat")] = 60.0,
+    validity: Annotated[
+        float,
+        typer.Option(
+            help="seconds after which targets that nobody renews read as flat; at most a day", min=3.0, max=86400.0
+        ),
+    ] = 60.0,
     drawdown_reduce: Annotated[float, typer.Option(help="drawdown from which positions only shrink")] = 0.05,
     drawdown_halt: Annotated[float, typer.Option(help="drawdown from which everything is flat")] = 0.10,
     stale_reduce: Annotated[float, typer.Option(help="intervals without a bar, positions only shrink")] = 3.0,
@@ -64,8 +69,13 @@ def live(
     if form is not None and chosen is None:
         raise ConfigurationError(f"--form {form} is none of {', '.join(FORMS)}; choose one, or leave it out")
     graph = graph_named(experiment)
+    place = folder or live_folder(graph.layout, graph.name)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"live folder {place} cannot be made: {error}; name another") from error
     options = LiveOptions(
-        folder=folder or live_folder(graph.layout, graph.name),
+        folder=place,
         models=graph.layout.models(graph.name),
         name=graph.name,
         opened_before=graph.experiment.data.opened_before,
@@ -89,7 +99,7 @@ def watchdog(
     experiment: ExperimentOption = TRAINED,
     deadline: Annotated[float, typer.Option(help="seconds of silence that mean a hang")] = 30.0,
     grace: Annotated[
-        float | None, typer.Option(help="seconds a loop may take to begin; the deadline by default")
+        float | None, typer.Option(help="seconds a loop that never beat may take to begin; the deadline by default")
     ] = None,
     poll: Annotated[float, typer.Option(help="seconds between two looks")] = 1.0,
     folder: FolderOption = None,
@@ -141,11 +151,13 @@ def trip(
 ) -> None:
     """HALTED now, and flat targets; until `reset`."""
     from tft_pipeline.live.kill_switch import KillSwitch
+    from tft_pipeline.live.live_folder import must_be_live
     from tft_pipeline.live.target_book import flatten
 
     place, switch = _folder(folder, experiment), KillSwitch(_folder(folder, experiment))
 
     def halt() -> object:
+        must_be_live(place)
         switch.trip("HALTED", "manual", why, _who(who))
         return flatten(place, switch, f"HALTED by {_who(who)}: {why}")
 
@@ -162,9 +174,15 @@ def reduce(
 ) -> None:
     """REDUCING now: positions may only shrink; until `reset`."""
     from tft_pipeline.live.kill_switch import KillSwitch
+    from tft_pipeline.live.live_folder import must_be_live
 
     place = _folder(folder, experiment)
-    _change(lambda: KillSwitch(place).trip("REDUCING", "manual", why, _who(who)), place, as_json, gated=False)
+
+    def shrink() -> object:
+        must_be_live(place)
+        return KillSwitch(place).trip("REDUCING", "manual", why, _who(who))
+
+    _change(shrink, place, as_json, gated=False)
 
 
 @switch_app.command("reset")

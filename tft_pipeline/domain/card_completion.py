@@ -8,11 +8,11 @@ from copy import deepcopy
 from typing import Any
 
 from tft_pipeline.domain.card_nulls import with_null_reasons
+from tft_pipeline.domain.gate_names import CHALLENGER, PERFORMANCE
+from tft_pipeline.domain.release_gates import verdict_of
 
 CANDIDATE, OVERRIDDEN = "candidate", "deployed by override"
 STATES = (CANDIDATE, OVERRIDDEN)
-CHALLENGER = "challenger"
-"""Gate that compares with the live model."""
 SIGNATURE = (
     "inputs",
     "outputs",
@@ -65,7 +65,8 @@ def complete_card(
         previous: card of the live version, whose differences the change log lists; None where nothing is live, empty where
             it cannot be read.
     Raises:
-        ValueError: gates of another release, or a signature of other weights or without a key.
+        ValueError: gates of another release, or a signature of other weights or without a key; a card whose verdict is not the
+            one that the performance gates give.
     """
     if gates["release_id"] != release_id:
         raise ValueError(f"the gates are of release {gates['release_id']}, the card of {release_id}: judge this one")
@@ -76,6 +77,15 @@ def complete_card(
     for what, weights in (("signature", signature["weights_sha256"]), ("gates", gates["weights_sha256"])):
         if weights != own:
             raise ValueError(f"the {what} are of weights {weights[:12]}, the card of {own[:12]}: make the card again")
+    judged = verdict_of(gates["gates"])
+    if judged != card["verdict"]:
+        passed = {row["name"] for row in gates["gates"] if row["verdict"] != "fail"}
+        against = [name for name in PERFORMANCE if name not in passed]
+        raise ValueError(
+            f"the card says {card['verdict']} ({'; '.join(card['reasons']) or 'nothing against it'}), the performance gates "
+            f"{judged} ({', '.join(against) or 'all pass'}): they are made from different records; materialise model_card and "
+            "release again"
+        )
     done = deepcopy(dict(card))
     rows = deepcopy(list(gates["gates"]))
     done |= {"status": CANDIDATE, "release_id": release_id, "gates": rows, "gates_passed": gates["passed"]}

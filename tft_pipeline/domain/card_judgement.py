@@ -2,11 +2,13 @@
 and how it is watched. Not here: the figures themselves (`card_metrics`, `card_train`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tft_pipeline.domain.experiment import Experiment
 from tft_pipeline.domain.findings import DriftRecord, LatencyBenchmark, LeakageAudit, OosPerformance
+from tft_pipeline.domain.looser_limits import LooserLimit
+from tft_pipeline.domain.performance_gates import TOLERATED, drift_reasons
 from tft_pipeline.domain.reports import FoldPlanReport
 from tft_pipeline.domain.verdict import NO_GO
 
@@ -33,8 +35,9 @@ def limitations(
     performance: OosPerformance,
     audit: LeakageAudit,
     latency: LatencyBenchmark,
+    looser: Sequence[LooserLimit],
 ) -> list[str]:
-    """What the figures do not say."""
+    """What the figures do not say, and which limits are laxer than the defaults."""
     costs, scored = performance.costs, performance.net.get("n")
     first, last = plan.specs[0].dates["test"]["first"], plan.specs[-1].dates["test"]["last"]
     ended = [name for name, gaps in manifest["quality"]["rows_per_symbol"].items() if gaps < _calendar(manifest)]
@@ -52,7 +55,7 @@ def limitations(
         sentences.append(f"Could not be verified on this data: {', '.join(untried)}.")
     if plan.n_unscored_bars:
         sentences.append(f"The newest {plan.n_unscored_bars} bars with a label are scored by no fold yet.")
-    return sentences
+    return [*sentences, *(f"A gate asks for less: {one.words()}." for one in looser)]
 
 
 def risks(
@@ -97,9 +100,9 @@ def risks(
                "features or settings chosen on scored bars"),
         _below("training state lost", failed, 0, "production_fold.checkpoint_status", "folds whose state was not kept"),
     ]  # fmt: skip
-    moved = {"stable": False, "investigate": None, "retrain": True, "insufficient_data": None}[drift.verdict]
+    tolerated, moved = " or ".join(TOLERATED[experiment.gates.drift]), bool(drift_reasons(drift, experiment.gates))
     detail = f"verdict over the last {drift.n_recent} bars"
-    return [*rows, _row("inputs have changed", drift.verdict, "stable", moved, "drift_report.verdict", detail)]
+    return [*rows, _row("inputs have changed", drift.verdict, tolerated, moved, "drift_report.verdict", detail)]
 
 
 def monitoring_plan(experiment: Experiment, performance: OosPerformance, schedule: Mapping[str, Any]) -> dict[str, Any]:

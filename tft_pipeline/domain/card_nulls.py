@@ -27,6 +27,7 @@ DECLARED: tuple[tuple[str, str], ...] = (
     ("gates[].figures.*", "there is none: the gate's row says why"),
     ("architecture.signature.timezone", "data.timezone is not set: timestamps bring their own"),
     ("architecture.heads", "the network has no attention"),
+    ("train.research_last", "neither the selection nor the study recorded it"),
     ("train.embargo", "a walk forward trains on nothing after a test part, so that nothing is embargoed there"),
     ("train.resources.timeline[].peak_gpu_mib", "no GPU was in use"),
     ("train.resources.machine.gpu_mib", "the machine has no GPU"),

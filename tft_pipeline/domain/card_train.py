@@ -41,6 +41,13 @@ class MadeWith:
     resources: Mapping[str, Any]
 
 
+EXTENTS = {
+    "range": "training and validation bars of the released model",
+    "rows": "training bars of the released model that have a label, over its symbols",
+    "class_balance": "the same as rows, by the sign of the label",
+    "rows_per_symbol": "all bars of the snapshot, of training or not",
+}
+"""Which bars the keys of `train` speak of."""
 CODE = ("code_commit", "code_modified", "constraints_sha256")
 
 
@@ -75,6 +82,8 @@ def train_block(
         "knowledge_time_max": manifest["knowledge_time_max"],
         "source": manifest["source"],
         "range": {"start": spec.dates["train"]["first"], "end": spec.dates["validation"]["last"]},
+        "extents": dict(EXTENTS),
+        "research_last": plan.research_last,
         "rows": newest["train_rows"],
         "class_balance": newest["class_balance"],
         "symbols": [name for name in manifest["symbols"] if name not in experiment.data.untraded],

@@ -87,20 +87,29 @@ def reasons_incomparable(champion: Signature, *, experiment: Experiment, catalog
 
 
 def last_bar_seen(card: Mapping[str, Any]) -> datetime:
-    """Last bar that had a part in a model's training or choice: of train, validation and test of all folds of its run.
+    """Last bar that had a part in a model's training or choice: of train, validation and test of all folds of its run, and of
+    the bars that its features and settings were chosen on.
 
     Its own test bars count: it went live because of what it earned there, so there it looks better than it is.
 
     Raises:
-        ValueError: the card names no folds.
+        ValueError: the card names no folds, or no last bar of the choice.
     """
     try:
         dates = [str(fold[part]["last"]) for fold in card["train"]["folds"] for part in ("train", "validation", "test")]
-        return max(datetime.fromisoformat(one) for one in dates)
+        seen = max(datetime.fromisoformat(one) for one in dates)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"the live version's card does not say on which bars it was trained and scored ({error}): bars that it has not "
             "seen cannot be told"
+        ) from error
+    chosen = card["train"].get("research_last")
+    try:
+        return max(seen, datetime.fromisoformat(chosen))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the live version's card does not say up to which bar its features and settings were chosen ({chosen!r}): bars "
+            "that had no part in them cannot be told"
         ) from error
 
 
@@ -170,7 +179,8 @@ def paired_finding(
     if n < min_bars:
         return finding(
             f"{champion} has {n} bar(s) in common with the new model on which neither was trained or chosen, and "
-            f"gates.challenger_min_bars asks for {min_bars}: wait for new bars, lower it, or set gates.challenger to off"
+            f"gates.challenger_min_bars asks for {min_bars}: wait for new bars, lower it (20 at least), or set "
+            "gates.challenger to off"
         )
     if still:
         return finding(

@@ -63,6 +63,8 @@ def gate_problems(document: object, *, release_id: str, weights_sha256: str) -> 
         found.append(
             f"gate.json does not list each gate once: absent {absent}, unknown {strange}, twice {twice}; run the release again"
         )
+    elif CHAMPION in document and document[CHAMPION] != _challenger(document).get("figures", {}).get(CHAMPION):
+        found.append(f"gate.json names {document[CHAMPION]} as champion, its row another: it is not what a run writes")
     untrue = [row["name"] for row in rows if row["verdict"] == PASS and not _holds(row)]
     if untrue:
         found.append(

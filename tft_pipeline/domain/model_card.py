@@ -30,7 +30,8 @@ from tft_pipeline.domain.experiment import Experiment
 from tft_pipeline.domain.findings import DriftRecord, EnsembleWeights, LatencyBenchmark, LeakageAudit, OosPerformance
 from tft_pipeline.domain.gates_section import GatesSection
 from tft_pipeline.domain.latency import latency_reasons
-from tft_pipeline.domain.performance_gates import drift_reasons
+from tft_pipeline.domain.looser_limits import looser_limits
+from tft_pipeline.domain.performance_gates import drift_reasons, unknown_reasons
 from tft_pipeline.domain.reports import (
     FeatureCatalogue,
     FoldPlanReport,
@@ -76,7 +77,8 @@ def build_card(
         intervals: `direction_intervals` of the network's probabilities; None where it gives none.
     """
     newest, spec = folds[plan.specs[-1].key], plan.specs[-1]
-    reasons = [*performance.reasons, *_operational_reasons(latency, drift, experiment.gates)]
+    unknown = [why for why in unknown_reasons(plan, performance, audit) if why not in performance.reasons]
+    reasons = [*performance.reasons, *unknown, *_operational_reasons(latency, drift, experiment.gates)]
     verdict = NO_GO if reasons else GO
     scored = {str(row["fold"]): row for row in performance.folds}
     figures = ("mean", "p50", "p95", "p99")
@@ -95,7 +97,14 @@ def build_card(
         "license": experiment.card.license,
         "intended_use": experiment.card.intended_use or experiment.description or None,
         "out_of_scope": out_of_scope(experiment, manifest, horizon=spec.horizon, verdict=verdict),
-        "limitations": limitations(manifest=manifest, plan=plan, performance=performance, audit=audit, latency=latency),
+        "limitations": limitations(
+            manifest=manifest,
+            plan=plan,
+            performance=performance,
+            audit=audit,
+            latency=latency,
+            looser=looser_limits(latency=latency, drift=drift, gates=experiment.gates),
+        ),
         "risks": risks(experiment=experiment, plan=plan, performance=performance, drift=drift, folds=folds),
         "train": train_block(
             experiment=experiment,

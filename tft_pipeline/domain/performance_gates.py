@@ -1,7 +1,8 @@
 """Gates whose conditions make up the card's verdict, one row a condition: each of them passes if and only if it is GO.
 
 The conditions are those of `verdict.reasons_against`, of latency and of drift, and that each of them is known
-(`unknown_reasons`); the numbers are the records' own, nothing is computed again. Not here: gates that the verdict does not know (`release_gates`).
+(`unknown_reasons`); the numbers are the records' own, nothing is computed again. Their names are `gate_names.PERFORMANCE`.
+Not here: gates that the verdict does not know (`release_gates`).
 """
 
 from collections.abc import Mapping
@@ -9,7 +10,6 @@ from typing import Any
 
 from tft_pipeline.domain.drift_records import Verdict
 from tft_pipeline.domain.findings import DriftRecord, LatencyBenchmark, LeakageAudit, OosPerformance
-from tft_pipeline.domain.gate_names import PERFORMANCE
 from tft_pipeline.domain.gate_row import FAIL, PASS, GateRow, judged, not_applicable
 from tft_pipeline.domain.gates_section import GatesSection
 from tft_pipeline.domain.latency import latency_reasons

@@ -231,8 +231,9 @@ class LatencySection(Section):
         description="timed decisions of each form; fewer than 72 do not bound a p95, and then the gate says no",
     )
     max_p95_ms: PositiveFloat = Field(
-        default=40.0, description="GO needs the upper bound of the chosen form's p95 to be no higher; more than the default is told on gate "
-        "and card"
+        default=40.0,
+        description="GO needs the upper bound of the chosen form's p95 to be no higher; more than the default "
+        "is told on gate and card",
     )
     forms: Annotated[tuple[LatencyForm, ...], Field(strict=False)] = Field(
         default=("onnx_window", "onnx_stream"),

@@ -148,14 +148,19 @@ class RegimeState:
     """All that the next signal's regime depends on; JSON-ready through `to_dict`.
 
     Attributes:
+        symbol: whose signals these are.
         regime: after the last signal.
         stay: signals that this regime has lasted, the last one included.
+        position: of the last signal. model_id: who said it.
         ts: bar of the last signal.
         valid_from, valid_until: when the last signal counts.
     """
 
+    symbol: str
     regime: Regime
     stay: int
+    position: float
+    model_id: str
     ts: datetime
     valid_from: datetime
     valid_until: datetime
@@ -192,11 +197,18 @@ class RegimeState:
                 name: utc_time(datetime.fromisoformat(record[name]), name)
                 for name in ("ts", "valid_from", "valid_until")
             }
-            stay = int(record["stay"])
-            state = cls(regime=Regime(record["regime"]), stay=stay, **times)
+            stay, position = int(record["stay"]), float(record["position"])
+            state = cls(
+                symbol=str(record["symbol"]),
+                regime=Regime(record["regime"]),
+                stay=stay,
+                position=position,
+                model_id=str(record["model_id"]),
+                **times,
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not the state of a regime ({error}): start from none") from None
-        if stay < 1 or not times["ts"] <= times["valid_from"] < times["valid_until"]:
+        if stay < 1 or not abs(position) <= 1.0 or not times["ts"] <= times["valid_from"] < times["valid_until"]:
             raise ValueError(f"not the state of a regime: {dict(record)}; start from none")
         return state
 
@@ -207,9 +219,19 @@ def next_regime(state: RegimeState | None, signal: Signal, settings: RegimeSetti
     Args:
         state: after the signal before; None at the start, which is neutral and may be left at once.
     Raises:
-        ValueError: a signal older than the last one.
+        ValueError: a signal older than the last one, of another symbol, or another one of the same bar.
     """
+    if state is not None and signal.symbol != state.symbol:
+        raise ValueError(
+            f"a signal of {signal.symbol} after those of {state.symbol}: the regime of one would follow another; keep a state "
+            "for each"
+        )
     if state is not None and signal.ts == state.ts:
+        if _told(signal) != (state.position, state.model_id, state.valid_from, state.valid_until):
+            raise ValueError(
+                f"two different signals of {signal.symbol} at {signal.ts.isoformat()}, of {state.model_id} and "
+                f"{signal.model_id}: it is not known which one counts"
+            )
         return state
     if state is not None and (signal.ts < state.ts or signal.valid_from < state.valid_from):
         raise ValueError(
@@ -222,8 +244,11 @@ def next_regime(state: RegimeState | None, signal: Signal, settings: RegimeSetti
     if after is not before and stayed < settings.min_stay:
         after = before
     return RegimeState(
+        symbol=signal.symbol,
         regime=after,
         stay=stayed + 1 if after is before else 1,
+        position=signal.target_position,
+        model_id=signal.model_id,
         ts=signal.ts,
         valid_from=signal.valid_from,
         valid_until=signal.valid_until,
@@ -270,6 +295,11 @@ def restrained(
         symbol: contexts.get(symbol, UNKNOWN).permission(weight, settings).restrained(weight)
         for symbol, weight in weights.items()
     }
+
+
+def _told(signal: Signal) -> tuple[float, str, datetime, datetime]:
+    """What tells two signals of one bar apart."""
+    return signal.target_position, signal.model_id, signal.valid_from, signal.valid_until
 
 
 def _wanted(before: Regime, strength: float, settings: RegimeSettings) -> Regime:

@@ -8,16 +8,17 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import date
+from datetime import date, datetime, timedelta
 from typing import Any, Self
 
+from tft_pipeline.domain.calendar_record import check_calendar
 from tft_pipeline.domain.scaling import Scaler
 
 SCHEMA_VERSION = 1
-CALENDARS = ("observed", "regular")
 INTERVALS = ("1m", "5m", "15m", "1h", "1d")
 LOSSES = ("sharpe", "joint_mle", "joint_quantile", "bce")
 FORMS = ("eager", "onnx_window", "onnx_stream", "compiled")
+STAMPS = ("close", "open")
 STORED_FORMS = ("onnx_window", "onnx_stream")
 """Forms with a file of their own; the others run from the weights."""
 QUANTILES = "forecast_quantiles"
@@ -44,8 +45,7 @@ class Signature:
         horizon: bars that a forecast looks ahead.
         interval: length of a bar, by name.
         timezone: of naive timestamps and of the calendar features; None where the data had none.
-        calendar: kind, step_s, words. "regular": a bar every step_s seconds; "observed": a bar is a timestamp at which some
-            traded symbol has a row, and step_s is the length of one.
+        calendar: how bars follow each other in the whole snapshot, as `domain.calendar_record` says.
         symbols: traded ones of the training data.
         static_symbols: those with a level of their own, in its order, from 1; empty without a static symbol. Others are
             level 0.
@@ -66,6 +66,11 @@ class Signature:
         bars_per_year: for annualising.
         weights_sha256: hash of the file of weights that the forms were made from.
         production_start: first date scored as production.
+        stamp: what the timestamps of the source name, "close" or "open"; None where it was not recorded.
+        history_start: first bar of the snapshot, ISO 8601 with its zone; None where it was not recorded.
+        recursive_features: those whose value rests on all bars since `history_start`; None where it was not recorded.
+        point_in_time: whether the source's own columns came with `available_at` and were used as they were published; None
+            where it was not recorded.
     """
 
     experiment: str
@@ -99,6 +104,10 @@ class Signature:
     bars_per_year: float
     weights_sha256: str
     production_start: str
+    stamp: str | None = None
+    history_start: str | None = None
+    recursive_features: tuple[str, ...] | None = None
+    point_in_time: bool | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for the first thing that cannot be."""
@@ -122,15 +131,20 @@ class Signature:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, none of {', '.join(known)}")
         self._check_names()
         self._check_forms()
-        step = self.calendar.get("step_s")
-        if self.calendar.get("kind") not in CALENDARS or not isinstance(step, int | float) or not step > 0:
-            raise ValueError(f"calendar is {dict(self.calendar)}: it needs a kind of {CALENDARS} and a positive step_s")
+        check_calendar(self.calendar, self.interval)
         if not _SHA256.fullmatch(self.weights_sha256):
             raise ValueError(f"weights_sha256 is {self.weights_sha256!r}, no SHA-256")
         try:
             date.fromisoformat(self.production_start)
         except ValueError as error:
             raise ValueError(f"production_start is {self.production_start!r}, no date") from error
+        if self.stamp is not None and self.stamp not in STAMPS:
+            raise ValueError(f"stamp is {self.stamp!r}, none of {', '.join(STAMPS)}")
+        strange = sorted(set(self.recursive_features or ()) - set(self.features))
+        if strange:
+            raise ValueError(f"recursive_features are no features of the model: {strange}")
+        if self.history_start is not None and not _is_moment(self.history_start):
+            raise ValueError(f"history_start is {self.history_start!r}, no time with a zone")
 
     def _check_names(self) -> None:
         if not self.symbols or not self.outputs:
@@ -178,6 +192,18 @@ class Signature:
         }
         return {f"{form}.{name}": shape for form in self.forms for name, shape in shapes[form].items()}
 
+    @property
+    def dated(self) -> bool:
+        """Whether daily bars are stamped with their dates alone: such a bar is over when its day ends."""
+        return bool(self.calendar.get("dated", False))
+
+    @property
+    def opened_before(self) -> timedelta | None:
+        """What the source's timestamps are earlier than the closes of their bars; None where that was not recorded."""
+        if self.stamp is None:
+            return None
+        return timedelta(seconds=self.calendar["step_s"]) if self.stamp == "open" else timedelta(0)
+
     def level(self, symbol: str) -> int:
         """Level of a symbol as a static input; 0 for one the network was not trained on."""
         return self.static_symbols.index(symbol) + 1 if symbol in self.static_symbols else 0
@@ -212,9 +238,27 @@ class Signature:
             )
         known = {each.name for each in fields(cls)}
         given = set(record) - {"schema_version", "inputs"}
-        if given != known:
-            raise ValueError(f"missing keys {sorted(known - given)}, unknown keys {sorted(given - known)}")
-        return cls(**{each.name: _READERS[str(each.type)](each.name, record[each.name]) for each in fields(cls)})
+        if given - known or known - given - set(ADDED_LATER):
+            missing = sorted(known - given - set(ADDED_LATER))
+            raise ValueError(f"missing keys {missing}, unknown keys {sorted(given - known)}")
+        return cls(
+            **{
+                each.name: _READERS[str(each.type)](each.name, record[each.name])
+                for each in fields(cls)
+                if each.name in record
+            }
+        )
+
+
+ADDED_LATER = ("stamp", "history_start", "recursive_features", "point_in_time")
+"""Keys that files written before them lack; they are None then."""
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).utcoffset() is not None
+    except ValueError:
+        return False
 
 
 def _text(name: str, value: Any) -> str:
@@ -259,6 +303,12 @@ def _texts_by_name(name: str, value: Any) -> dict[str, str]:
     return {key: _text(f"{name}.{key}", one) for key, one in _by_name(name, value).items()}
 
 
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}, neither true nor false")
+    return value
+
+
 def _scaler(name: str, value: Any) -> Scaler:
     try:
         return Scaler.from_dict(_by_name(name, value))
@@ -272,6 +322,8 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     str(float): _number,
     str(Scaler): _scaler,
     str(str | None): lambda name, value: None if value is None else _text(name, value),
+    str(bool | None): lambda name, value: None if value is None else _flag(name, value),
+    str(tuple[str, ...] | None): lambda name, value: None if value is None else _texts(name, value),
     str(tuple[str, ...]): _texts,
     str(tuple[float, ...]): _numbers,
     str(Mapping[str, str]): _texts_by_name,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -98,7 +99,8 @@ def refuse_untimely(timestamp: datetime, signature: Signature, last: datetime | 
 
     Raises:
         DuplicateBarError, StaleBarError: it is the last one again, or older.
-        WrongFrequencyError: no bar of this interval stands so far behind the last one.
+        WrongFrequencyError: no bar of this interval stands so far behind the last one. Several intervals are legal: the bars
+            between them came for no symbol, and the backtest goes on over such a gap too.
     """
     if last is None:
         return
@@ -113,7 +115,10 @@ def refuse_untimely(timestamp: datetime, signature: Signature, last: datetime | 
         )
     step, passed = timedelta(seconds=signature.calendar["step_s"]), timestamp - last
     if signature.calendar["kind"] == "regular":
-        if passed % step:
+        # days are counted on the calendar's clock, which is an hour longer or shorter where clocks change
+        if (
+            _on_clock(timestamp, signature) - _on_clock(last, signature) if signature.interval == "1d" else passed
+        ) % step:
             raise WrongFrequencyError(
                 f"bar {timestamp.isoformat()} stands {passed} behind the last one, which is no multiple of {step} "
                 f"({signature.interval}): the window would hold bars of another length; bring bars of {signature.interval}"
@@ -123,6 +128,11 @@ def refuse_untimely(timestamp: datetime, signature: Signature, last: datetime | 
             f"bar {timestamp.isoformat()} stands {passed} behind the last one, less than {LEAST_SHARE:g} of {step} "
             f"({signature.interval}): the window would hold bars of another length; bring bars of {signature.interval}"
         )
+
+
+def _on_clock(timestamp: datetime, signature: Signature) -> datetime:
+    """What a clock of the calendar's zone showed."""
+    return timestamp.astimezone(ZoneInfo(signature.calendar.get("zone", "UTC"))).replace(tzinfo=None)
 
 
 def refuse_infinite(values: np.ndarray, signature: Signature, names: Sequence[str], at: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,10 +15,13 @@ from tft_pipeline.domain.signal import Signal
 from tft_pipeline.domain.signature import Signature
 from tft_pipeline.live.bar_features import BarFeatures
 from tft_pipeline.live.engine import Form
-from tft_pipeline.live.predictor import END_OF_TIME, Predictor
+from tft_pipeline.live.predictor import Predictor
 from tft_pipeline.live.predictor_state import PredictorState
 from tft_pipeline.storage.artifacts import CURRENT
 from tft_pipeline.storage.release_bundle import VERSIONS, current_bundle
+
+if TYPE_CHECKING:
+    from tft_pipeline.live.bar_history import BarHistory
 
 RETRY_S = 60.0
 """A version that did not load is tried again after so long: it may have been memory or a disk, not the version."""
@@ -101,7 +104,7 @@ class CurrentPredictor:
         return self.predictor.model_id
 
     def window(
-        self, window: np.ndarray, observed: np.ndarray | None = None, symbol: str = "", at: datetime = END_OF_TIME
+        self, window: np.ndarray, observed: np.ndarray | None = None, symbol: str = "", at: datetime | None = None
     ) -> dict[str, Any]:
         """As `Predictor.window`."""
         return self.predictor.window(window, observed, symbol, at)
@@ -109,6 +112,10 @@ class CurrentPredictor:
     def start(self) -> PredictorState:
         """As `Predictor.start`."""
         return self.predictor.start()
+
+    def adopt(self, state: PredictorState, history: "BarHistory | None" = None) -> PredictorState:
+        """As `Predictor.adopt`."""
+        return self.predictor.adopt(state, history)
 
     def warm(self, state: PredictorState, bars: Iterable[BarFeatures]) -> PredictorState:
         """As `Predictor.warm`, also of a state of the model before."""

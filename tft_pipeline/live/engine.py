@@ -38,9 +38,11 @@ class Engine(Protocol):
 
     Attributes:
         width: K.
+        reads_time: whether `step` answers otherwise at another time.
     """
 
     width: int
+    reads_time: bool
 
     def rows(self, values: np.ndarray, symbols: Sequence[str]) -> np.ndarray:
         """What is kept (n, K) of n observed bars' unscaled features (n, V), each of one of `symbols`."""

@@ -27,6 +27,7 @@ class Beat:
         boot_s, boot_id: see `Moment`; ages are told by these.
         state: running, or stopped on purpose.
         note: where the work stands.
+        epoch: of the target book that the process may write; 0 while it has none.
     """
 
     pid: int
@@ -37,6 +38,7 @@ class Beat:
     boot_id: str
     state: str
     note: str
+    epoch: int
 
     def age(self, now: Moment) -> float:
         """Seconds; infinite when the machine started again since."""
@@ -48,10 +50,11 @@ class Beat:
 
 
 class Heartbeat:
-    """The writing side; one a process."""
+    """The writing side; one a process. `epoch` is the writer's to set when it has taken the target book over."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.path = heartbeat_file(folder, name)
+        self.epoch = 0
         self._sequence = 0
         self._started = process_start(os.getpid())
 
@@ -71,6 +74,7 @@ class Heartbeat:
             boot_id=now.boot_id,
             state=state,
             note=note,
+            epoch=self.epoch,
         )
         # after a power cut nobody asks how old it was: the machine's start is another one
         write_sealed(self.path, asdict(beat), durable=False)
@@ -88,7 +92,7 @@ def read_beat(folder: Path, name: str) -> Beat | None:
         beat = Beat(**{name: record[name] for name in Beat.__dataclass_fields__})
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if not isinstance(beat.boot_s, float) or not isinstance(beat.pid, int):
+    if not isinstance(beat.boot_s, float) or not isinstance(beat.pid, int) or not isinstance(beat.epoch, int):
         return None
     return beat
 

@@ -10,7 +10,8 @@
 It fails closed: missing, damaged, unreadable, foreign or contradictory files are HALTED. An entry is written to the history
 first and to the state second; where a writer died in between, the stricter of the two counts. A change that cannot be
 recorded (disk full, lock held by a process that hangs) leaves a halt file, and if not even that is possible removes the state,
-which needs no space.
+which needs no space. State and history set back together, by a backup, are whole: only who remembers a later number, or finds
+one that the loop wrote elsewhere (`switch_seen`), can tell.
 
 Not here: when to trip (`triggers`, `watchdog`), what the broker side reads (`target_book`).
 """
@@ -27,6 +28,7 @@ from typing import Any
 from tft_pipeline.live.folder_lock import LockBusyError, folder_lock
 from tft_pipeline.live.sealed_json import read_sealed, write_sealed
 from tft_pipeline.live.switch_history import LONGEST_WHO, LONGEST_WHY, Entry, SwitchHistory, entry_of
+from tft_pipeline.live.switch_seen import seen_sequence
 from tft_pipeline.live.switch_states import ACTIVE, HALTED, REDUCING, STATES, allowed_in, stricter
 from tft_pipeline.storage.atomic import fsync_folder
 
@@ -34,6 +36,9 @@ LATCH, LOCK, MARKER = "kill_switch.json", "kill_switch.lock", "kill_switch.halt"
 NEVER_ARMED = "it was never armed: `tft kill-switch arm` once, by a person"
 DAMAGED = "damaged"
 """Trigger of a reading that rests on files nobody can trust."""
+NOT_ARMED, HALT_FILE = "never armed", "halt file"
+UNNUMBERED = (DAMAGED, NOT_ARMED, HALT_FILE)
+"""Triggers of readings that rest on no entry; HALTED, all of them."""
 READS, READ_PAUSE_S = 40, 0.002
 
 
@@ -70,21 +75,33 @@ class KillSwitch:
         self._latch, self._history = self.folder / LATCH, SwitchHistory(self.folder)
         self.lock_seconds = lock_seconds
 
-    def state(self) -> str:
-        """ACTIVE, REDUCING or HALTED; never raises, whatever is on disk."""
-        return self.reading().state
+    def state(self, *, least_sequence: int | None = None) -> str:
+        """ACTIVE, REDUCING or HALTED; never raises, whatever is on disk. Args: see `reading`."""
+        return self.reading(least_sequence=least_sequence).state
 
-    def reading(self) -> Reading:
-        """State and why. Takes no lock: a writer that hangs keeps nobody from reading."""
+    def reading(self, *, least_sequence: int | None = None) -> Reading:
+        """State and why. Takes no lock: a writer that hangs keeps nobody from reading.
+
+        Args:
+            least_sequence: highest entry that was ever seen; a newest entry before it was set back. None: the highest that the
+                loop wrote elsewhere in the folder.
+        """
+        # before the entries themselves: whoever makes one between the two must not look like a set back
+        least = seen_sequence(self.folder) if least_sequence is None else least_sequence
         found = self._read_once()
         for _ in range(READS):
             if found is not None:
-                return found
+                break
             time.sleep(READ_PAUSE_S)
             found = self._read_once()
-        return found or _halted(
-            "state and history are of different entries: one of them was replaced or set back", DAMAGED
-        )
+        if found is None:
+            return _halted("state and history are of different entries: one of them was replaced or set back", DAMAGED)
+        if found.trigger not in UNNUMBERED and found.sequence < least:
+            return _halted(
+                f"the newest entry is {found.sequence}, and {least} was seen before: state and history were set back",
+                DAMAGED,
+            )
+        return found
 
     def allowed(self, weights: Mapping[str, float], held: Mapping[str, float]) -> dict[str, float]:
         """Weights that may be held now, see `allowed_in`."""
@@ -152,8 +169,9 @@ class KillSwitch:
             if before.state == ACTIVE:
                 raise KillSwitchError("the kill switch is ACTIVE: there is nothing to reset")
             last = self._history.last_of_whole()
-            if last is None:
+            if last is None or last[0].sequence < seen_sequence(self.folder):
                 _set_aside(self._history.path)
+                last = None
             if before.trigger == DAMAGED or self._latch.is_dir():
                 _set_aside(self._latch)
             self._record(ACTIVE, ACTIVE, "reset", f"{why} (was {before.state}: {before.why})", who, last)
@@ -172,12 +190,12 @@ class KillSwitch:
         try:
             markers = self._markers()
             if markers:
-                return _halted(_said(markers[0]), "halt file")
+                return _halted(_said(markers[0]), HALT_FILE)
             try:
                 entry, sha = entry_of(read_sealed(self._latch))
             except FileNotFoundError:
                 if not self._history.exists():
-                    return _halted(NEVER_ARMED, "never armed")
+                    return _halted(NEVER_ARMED, NOT_ARMED)
                 return _halted(f"{LATCH} is missing although the switch was armed", DAMAGED)
             last, last_sha = self._history.last()
         except (OSError, ValueError) as error:
@@ -195,7 +213,8 @@ class KillSwitch:
 
     def _record(self, state: str, asked: str, trigger: str, why: str, who: str, last: tuple[Entry, str] | None) -> None:
         """History first, state second; the lock is held."""
-        number, previous = (last[0].sequence + 1, last[1]) if last else (1, "")
+        # a history that begins anew goes on above what was seen of the one before, or it would look set back
+        number, previous = (last[0].sequence + 1, last[1]) if last else (seen_sequence(self.folder) + 1, "")
         entry = Entry(
             sequence=number,
             at=_now().isoformat(),

@@ -3,14 +3,16 @@
 Not here: changing anything.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
-from tft_pipeline.live.heartbeat import LOOP, WATCHDOG, read_beat
-from tft_pipeline.live.kill_switch import KillSwitch
+from tft_pipeline.live.heartbeat import LOOP, WATCHDOG, heartbeat_file, read_beat
+from tft_pipeline.live.kill_switch import LATCH, MARKER, KillSwitch
 from tft_pipeline.live.moment import SystemClock
+from tft_pipeline.live.switch_history import HISTORY
 from tft_pipeline.live.switch_states import ACTIVE
-from tft_pipeline.live.target_book import read_targets
+from tft_pipeline.live.target_book import BOOK, read_targets
 from tft_pipeline.storage.layout import Layout
 
 FOLDER = "live"
@@ -20,6 +22,21 @@ NEWEST = 5
 def live_folder(layout: Layout, name: str) -> Path:
     """Kill switch, target book, heartbeats, state and log of the loop."""
     return layout.experiment(name) / FOLDER
+
+
+def must_be_live(folder: Path) -> None:
+    """Nobody trips a folder in which nothing trades, and goes home.
+
+    Raises:
+        FileNotFoundError: none of the files of a live folder is there.
+    """
+    names = [LATCH, HISTORY, BOOK, heartbeat_file(folder, LOOP).name]
+    if any(os.path.lexists(folder / name) for name in names) or list(folder.glob(f"{MARKER}*")):
+        return
+    raise FileNotFoundError(
+        f"{folder} is no live folder, it has none of {', '.join(names)}: nothing was tripped, and what trades elsewhere goes "
+        "on; name its folder"
+    )
 
 
 def switch_status(folder: Path) -> dict[str, Any]:

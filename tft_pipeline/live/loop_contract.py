@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tft_pipeline.live.moment import Moment
 from tft_pipeline.live.triggers import Limits
@@ -18,7 +18,7 @@ class Source(Protocol):
     """Where bars come from, each once. What they are is between it and the decider; the loop only hands them on."""
 
     def seek(self, after: datetime | None) -> None:
-        """Begin with the first bars after a moment; None is the beginning."""
+        """Begin with the first bars that close after a moment; None is the beginning."""
 
     def next(self, timeout_s: float) -> Any | None:
         """The bars of the next moment; None when none came in time.
@@ -28,7 +28,21 @@ class Source(Protocol):
         """
 
     def market_time(self, now: Moment) -> datetime:
-        """The time it is in the market: the clock's, or that of a recording."""
+        """The time it is in the market: where bars come as they happen `now.wall` itself, else that of the recording."""
+
+
+@runtime_checkable
+class Growing(Protocol):
+    """What a source also is where bars come whether or not somebody takes them."""
+
+    def waiting(self) -> bool:
+        """Whether newer bars are there already: the one at hand is of the past then."""
+
+    def kept(self) -> dict[str, Any]:
+        """JSON-ready: what it must know to bring after a restart what it would have brought without one."""
+
+    def restore(self, kept: dict[str, Any]) -> None:
+        """Go on with that; before anything else is asked of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +50,7 @@ class Decision:
     """What the decider made of a bar.
 
     Attributes:
-        bar: its timestamp.
+        bar: its close.
         due: when the next one is expected. until: when this decision counts no more. In the market's time.
         weights: fraction of capital by symbol.
         closes: by symbol.

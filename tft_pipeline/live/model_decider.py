@@ -1,35 +1,34 @@
 """Raw bars to target weights by the released model: bar history, predictor and strategy as one decider of the live loop.
 
 What must survive a restart is the predictor's state and where the kept bars begin; the bars themselves come from the source
-again. They are cut at set lengths, so that a decider that was restored computes from the very rows of one that was not.
+again. They are cut at set lengths, so that a decider that was restored computes from the very rows of one that was not. As many
+bars of each symbol are kept as matter (`BarHistory.enough`): all of them where a feature never forgets.
+
+Symbols that the model neither trades nor reads are left out of every bar, and named in `left_out`.
 
 Not here: any of the three, the kill switch.
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 import polars as pl
 
 from tft_pipeline.domain.bars import TIMESTAMP, BarsError, utc_column
-from tft_pipeline.domain.signal import Signal
 from tft_pipeline.domain.signature import Signature
-from tft_pipeline.live.bar_features import BarFeatures
 from tft_pipeline.live.bar_history import BarHistory
 from tft_pipeline.live.loop_contract import Decision
 from tft_pipeline.live.predictor import Predictor
 from tft_pipeline.live.predictor_state import PredictorState
+from tft_pipeline.live.raw_bars import own_symbols
 from tft_pipeline.live.refusals import OtherStateError, UnusableBarsError
 from tft_pipeline.live.signal_times import signal_times
 from tft_pipeline.live.strategy import TFTStrategy
 
 History = Callable[[datetime | None], pl.DataFrame]
 """Raw bars up to a moment; None is what was there before the first decision."""
-LEAST_SPANS = 20
-"""Spans of the volatility's average that are kept at least: what lies before them has a weight below 1e-17."""
 
 
 class Following(Protocol):
@@ -42,7 +41,11 @@ class Following(Protocol):
 
 
 class ModelDecider:
-    """One model, or whichever is live, over raw bars."""
+    """One model, or whichever is live, over raw bars.
+
+    Attributes:
+        left_out: symbols of the bars so far that the model does not know.
+    """
 
     def __init__(
         self,
@@ -55,46 +58,53 @@ class ModelDecider:
         """Args:
         following: asked for its predictor once a bar.
         history: bars of the past, from the source.
-        keep_bars: timestamps that are kept, at least; by default what the features' lookbacks and the volatility need.
+        keep_bars: bars of each symbol that are kept, at least; by default what features and volatility need.
         opened_before: as `BarHistory`.
         """
         self._following, self._past, self._opened_before = following, history, opened_before
         self._predictor = following.predictor
-        self._keep = max(keep_bars or 0, _least(self._predictor.signature))
-        self._frames: list[pl.DataFrame] = []
+        self._least = keep_bars or 0
         self._history: BarHistory | None = None
         self._state = self._predictor.start()
+        self.left_out: set[str] = set()
 
-    def take(self, bars: pl.DataFrame) -> Decision:
+    def take(self, bars: pl.DataFrame) -> Decision | None:
         """Decide on the bars of one timestamp.
 
+        Returns:
+            None where no traded symbol has a bar: bars of an index or of another market wait for those they stand beside.
         Raises:
-            RefusedBarError: nothing was decided, and the predictor's state is as it was.
+            RefusedBarError: nothing was decided or taken; the corrected bars may follow.
         """
         self._follow()
-        at = _timestamp(bars, self._predictor.signature) + self._opened_before
-        history = self._appended(bars)
-        signals, state = self._step(history.features_at(at))
-        volatility = history.volatility_at(at)
-        signature = self._predictor.signature
+        predictor = self._predictor
+        signature = predictor.signature
+        own, others = own_symbols(bars, signature)
+        self.left_out.update(others)
+        if others and own.is_empty():
+            return None
+        at = _timestamp(own, signature) + self._opened_before
+        history = self._made(own) if self._history is None else self._history.appended(own)
+        if not history.traded_in(own):
+            self._history = history
+            return None
+        signals, state = predictor.step(self._state, history.features_at(at))
         known, until = signal_times(at, signature)
-        targets = TFTStrategy.of(signature).targets(known, signals, volatility)
-        closes = bars.filter(pl.col("symbol").is_in(list(signature.symbols))).select("symbol", "close")
-        self._state = state
-        self._cut()
+        targets = TFTStrategy.of(signature).targets(known, signals, history.volatility_at(at))
+        closes = own.filter(pl.col("symbol").is_in(list(signature.symbols))).select("symbol", "close")
+        self._history, self._state = history, state
         return Decision(
             bar=at,
             due=until - timedelta(seconds=signature.calendar["step_s"]),
             until=until,
             weights=targets.fractions,
             closes={symbol: float(close) for symbol, close in closes.iter_rows()},
-            model_id=self._predictor.model_id,
+            model_id=predictor.model_id,
         )
 
     def to_bytes(self) -> bytes:
         """One line of JSON, then the predictor's state."""
-        first = self._frames[0]["timestamp"][0] if self._frames else None
-        about = {"first_bar": None if first is None else first.isoformat(), "moments": len(self._frames)}
+        about = {"least": self._least, "bars": None if self._history is None else self._history.marks}
         return json.dumps(about).encode() + b"\n" + self._state.to_bytes()
 
     def restore(self, data: bytes | None, last_bar: datetime | None) -> None:
@@ -105,76 +115,74 @@ class ModelDecider:
         """
         predictor = self._predictor
         if data is None:
-            self._load(self._past(None), None)
+            self._history = self._loaded(None, None)
             if self._history is not None:
                 self._state = predictor.warm(predictor.start(), self._history.recent(predictor.signature.lookback + 1))
             return
         head, _, state = data.partition(b"\n")
         try:
-            first = json.loads(head)["first_bar"]
-            since = None if first is None else datetime.fromisoformat(first)
+            about = json.loads(head)
+            self._least, marks = int(about["least"]), about["bars"]
         except (ValueError, KeyError, TypeError) as error:
             raise OtherStateError(f"the decider's state is damaged ({error}); begin anew") from error
-        self._state = predictor.adopt(PredictorState.from_bytes(state))
-        if since is not None and last_bar is not None:
-            self._load(self._past(last_bar - self._opened_before), since)
+        stored = PredictorState.from_bytes(state)
+        if marks is not None and last_bar is not None:
+            self._history = self._loaded(last_bar, marks)
+        self._state = predictor.adopt(stored, self._history)
 
     def weights_sha256(self) -> str | None:
         """Of the model that answers."""
         return self._predictor.signature.weights_sha256
 
-    def _load(self, bars: pl.DataFrame, since: datetime | None) -> None:
-        if bars.is_empty():
-            return
-        frames = bars.sort("timestamp", maintain_order=True).partition_by("timestamp", maintain_order=True)
-        if since is None:
-            self._frames = frames[-self._keep :]
-        else:
-            self._frames = [frame for frame in frames if frame["timestamp"][0] >= since]
-        if self._frames:
-            self._history = self._made(pl.concat(self._frames, how="vertical_relaxed"))
+    def _loaded(self, last_bar: datetime | None, marks: Mapping[str, Any] | None) -> BarHistory | None:
+        """The history that the source has up to a bar; None where it has no bar."""
+        bars = self._past(None if last_bar is None else last_bar - self._opened_before)
+        own, others = own_symbols(bars, self._predictor.signature)
+        self.left_out.update(others)
+        return None if own.is_empty() else self._made(own, marks)
 
-    def _made(self, bars: pl.DataFrame) -> BarHistory:
-        return BarHistory(self._predictor.signature, bars, opened_before=self._opened_before)
+    def _made(self, bars: pl.DataFrame, marks: Mapping[str, Any] | None = None) -> BarHistory:
+        history = BarHistory(self._predictor.signature, bars, opened_before=self._opened_before, marks=marks)
+        if marks is None or not self._forgets_too_much(history):
+            return self._bounded(history)
+        return self._bounded(BarHistory(self._predictor.signature, bars, opened_before=self._opened_before))
 
-    def _appended(self, bars: pl.DataFrame) -> BarHistory:
-        """The history with these bars; what refuses them leaves it as it was."""
-        if self._history is None:
-            history = self._made(bars)
-        else:
-            self._history.append(bars)
-            history = self._history
-        self._history = history
-        self._frames.append(bars)
+    def _bounded(self, history: BarHistory) -> BarHistory:
+        """With what is kept from now on: never less than for the models before, so that a cut does not depend on when."""
+        enough = history.enough
+        self._least = max(self._least, enough or 0)
+        history.keep(None if enough is None else self._least)
         return history
 
-    def _step(self, bar: BarFeatures) -> tuple[list[Signal], PredictorState]:
-        return self._predictor.step(self._predictor.adopt(self._state), bar)
+    def _forgets_too_much(self, history: BarHistory) -> bool:
+        """Whether bars are gone that its model looks back at."""
+        return history.forgot and (history.enough is None or history.enough > self._least)
 
     def _follow(self) -> None:
         """Take up the model that is live now: positions go on, its history is made of the same bars."""
-        predictor = self._following.predictor
-        if predictor is self._predictor:
+        predictor, before = self._following.predictor, self._predictor
+        if predictor is before:
             return
-        history = None if self._history is None else self._history.of(predictor.signature)
-        state = predictor.adopt(self._state)
-        if history is not None and state.last is not None and state.wanting.any():
-            fresh = predictor.warm(predictor.start(), history.recent(predictor.signature.lookback + 1))
-            if fresh.last == state.last:
-                state = replace(fresh, held=state.held)
-        self._predictor, self._history, self._state = predictor, history, state
-        self._keep = max(self._keep, _least(predictor.signature))
+        history = self._history
+        self._predictor = predictor
+        try:
+            if history is not None:
+                history = self._for_other(history, before.signature)
+            state = predictor.adopt(self._state, history)
+        except BaseException:
+            self._predictor = before
+            raise
+        self._history, self._state = history, state
 
-    def _cut(self) -> None:
-        """Twice as many as are kept: keep the newest."""
-        if len(self._frames) < 2 * self._keep:
-            return
-        self._frames = self._frames[-self._keep :]
-        self._history = self._made(pl.concat(self._frames, how="vertical_relaxed"))
-
-
-def _least(signature: Signature) -> int:
-    return max(2 * (signature.max_lookback + signature.lookback), LEAST_SPANS * signature.volatility_span)
+    def _for_other(self, history: BarHistory, before: Signature) -> BarHistory:
+        """The bars as the new model reads them, from the source where the kept ones are too few or of too few symbols."""
+        signature = self._predictor.signature
+        read = {*signature.symbols, *signature.untraded} <= {*before.symbols, *before.untraded}
+        if read:
+            other = history.of(signature)
+            if not self._forgets_too_much(other):
+                return self._bounded(other)
+        ...
 
 
 def _timestamp(bars: pl.DataFrame, signature: Signature) -> datetime:

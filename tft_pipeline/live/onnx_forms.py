@@ -31,7 +31,7 @@ class OnnxWindowEngine:
     def __init__(self, model: bytes, signature: Signature) -> None:
         self._graph, self._scaler = _Graph(model, signature), signature.scaler
         self._levels = signature.quantile_levels
-        self.width = len(signature.features)
+        self.width, self.reads_time = len(signature.features), False
 
     def rows(self, values: np.ndarray, symbols: Sequence[str]) -> np.ndarray:
         """Scaled features (n, V) of observed bars."""
@@ -57,7 +57,7 @@ class OnnxStreamEngine:
         self._graph, self._scaler = _Graph(model, signature), signature.scaler
         self._levels = signature.quantile_levels
         self._cache = self._graph.shape("selected")  # (1, T - 1, H)
-        self.width = int(self._cache[-1])
+        self.width, self.reads_time = int(self._cache[-1]), False
 
     def rows(self, values: np.ndarray, symbols: Sequence[str]) -> np.ndarray:
         """Tokens (n, H) of observed bars (n, V): a token depends on its bar alone, so nothing need be behind it."""

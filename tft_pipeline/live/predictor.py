@@ -12,7 +12,7 @@ Axes: S symbols, n of them observed at a bar, T lookback, V features, K values o
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -23,13 +23,15 @@ from tft_pipeline.domain.signature import Signature
 from tft_pipeline.live.bar_features import BarFeatures, TakenBar, accepted, aware, refuse_infinite
 from tft_pipeline.live.engine import FORMS, Engine, Form, Outputs
 from tft_pipeline.live.predictor_state import PredictorState, formula_versions
-from tft_pipeline.live.refusals import NoForecastError, OtherStateError, WrongShapeError
+from tft_pipeline.live.refusals import NaiveTimeError, NoForecastError, OtherStateError, WrongShapeError
 from tft_pipeline.live.signal_times import signal_times
 
 if TYPE_CHECKING:
+    from tft_pipeline.live.bar_history import BarHistory
     from tft_pipeline.storage.release_bundle import ReleaseBundle
 
-END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
+ANY_TIME = datetime.min
+"""For networks that do not read the time."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,7 +86,7 @@ class Predictor:
         )
 
     def window(
-        self, window: np.ndarray, observed: np.ndarray | None = None, symbol: str = "", at: datetime = END_OF_TIME
+        self, window: np.ndarray, observed: np.ndarray | None = None, symbol: str = "", at: datetime | None = None
     ) -> dict[str, Any]:
         """What the network says of one window; nothing is remembered.
 
@@ -92,7 +94,7 @@ class Predictor:
             window: (T, V) unscaled features in the signature's order, NaN where missing.
             observed: (T,) bool, the last of them True; all by default.
             symbol: whose window it is; one that was not trained on is legal and has level 0.
-            at: close of the last bar; read with a context set, of which what was resolved before may be chosen.
+            at: close of the last bar; needed with a context set, of which what was resolved before may be chosen.
         Returns:
             raw_position, mean, scale, probability (None where the loss trains none), model_id.
         Raises:
@@ -106,12 +108,17 @@ class Predictor:
                 f"window {values.shape}, observed {seen.shape}, last bar observed {bool(seen.size and seen.flat[-1])}: the "
                 f"model reads {(T, V)} and {(T,)} and decides on bars that are observed; bring its last {T} bars"
             )
+        if at is None and self.engine.reads_time:
+            raise NaiveTimeError(
+                f"model {self.model_id} chooses a context by time and none was given: one that was resolved after the window "
+                "would tell its future; give the close of its last bar as `at`"
+            )
         refuse_infinite(values[seen], self.signature, [symbol] * int(seen.sum()), str(at))
         kept = np.zeros((1, T - 1, self.engine.width), dtype=np.float32)
         before = seen[:-1]
         if before.any():
             kept[0, before] = self.engine.rows(values[:-1][before], [symbol] * int(before.sum()))
-        outputs, _ = self.engine.step(values[-1:], kept, before[None], [symbol], aware(at))
+        outputs, _ = self.engine.step(values[-1:], kept, before[None], [symbol], ANY_TIME if at is None else aware(at))
         self._refuse_no_forecast(outputs, [symbol], str(at))
         return {
             "raw_position": float(outputs.raw_position[0]),
@@ -176,15 +183,29 @@ class Predictor:
         after = self._moved(state, bar, taken, new, held)
         return self._signals(bar.timestamp, taken.place[decided], held, outputs, decided), after
 
-    def adopt(self, state: PredictorState) -> PredictorState:
+    def adopt(self, state: PredictorState, history: "BarHistory | None" = None) -> PredictorState:
         """A state of another model, or of another form, as this one's: what the book holds does not change with the model.
 
         Held positions carry over by symbol. Windows are made anew from the kept bars where these hold all features, of the
         same formulas; else they are empty, and so are those of symbols that the other model did not have. `wanting` of the
-        result says how many bars each symbol still needs: it is flat until then, or `warm` brings them.
+        result says how many bars each symbol still needs: it is flat until then. With a history it need not wait: windows
+        are then made of its bars, also those of a state of its own that was waiting.
+
+        Args:
+            history: bars of any model up to the state's last one at least; one that ends before changes nothing.
+        Raises:
+            RefusedBarError: bars of the history that this model cannot read.
         """
-        if self._is_own(state):
-            return state
+        adopted = state if self._is_own(state) else self._carried(state)
+        if history is None or adopted.last is None or not adopted.wanting.any():
+            return adopted
+        own = history if history.signature is self.signature else history.of(self.signature)
+        until = adopted.last + timedelta(microseconds=1)
+        fresh = self.warm(self.start(), own.recent(self.signature.lookback + 1, before=until))
+        return replace(fresh, held=adopted.held) if fresh.last == adopted.last else adopted
+
+    def _carried(self, state: PredictorState) -> PredictorState:
+        """A state of another model with its positions, and with windows as far as its bars serve this one."""
         S, T = len(self.signature.symbols), self.signature.lookback
         fresh = self.start()
         held, raw, rows = fresh.held.copy(), fresh.raw.copy(), fresh.rows.copy()

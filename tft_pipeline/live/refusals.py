@@ -49,6 +49,12 @@ class StaleBarError(RefusedBarError):
     kind = "stale_bar"
 
 
+class FutureBarError(RefusedBarError):
+    """A bar that closes later than our clock says."""
+
+    kind = "future_bar"
+
+
 class DuplicateBarError(RefusedBarError):
     """The newest bar once more."""
 

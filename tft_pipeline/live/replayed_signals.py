@@ -1,8 +1,8 @@
 """What a model would have said bar after bar, as one table: what backtesting frameworks are fed with.
 
 A table has one row a signal: the values of `domain.signal.Signal` and `volatility`, the ex-ante annual deviation known at its
-bar, null where it is not known. At every bar of the calendar it names every symbol, so that one which is absent is flat there
-rather than as it was before.
+bar. That is null where it is not known, and where the symbol is not observed: the backtest has no row of it there. At every bar
+of the calendar the table names every symbol, so that one which is absent is flat there rather than as it was before.
 
 Two sources: the scored predictions of the walk-forward (`signals_of_predictions`), which were out of sample; and a released
 bundle asked over bars (`signals_of_bars`), which is in sample for every bar it was trained on. Not here: what is done with
@@ -10,7 +10,7 @@ them.
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,6 @@ import polars as pl
 from tft_pipeline.domain.positions import hold_positions
 from tft_pipeline.domain.signal import SIGNAL_FIELDS, TIMES, Signal
 from tft_pipeline.domain.signature import Signature
-from tft_pipeline.domain.targets import build_targets
 from tft_pipeline.live.signal_times import signal_times
 
 if TYPE_CHECKING:
@@ -113,14 +112,19 @@ def signals_of_predictions(predictions: pl.DataFrame, signature: Signature, *, m
     )
 
 
-def signals_of_bars(predictor: "Predictor", bars: pl.DataFrame) -> pl.DataFrame:
+def signals_of_bars(
+    predictor: "Predictor", bars: pl.DataFrame, *, opened_before: timedelta = timedelta(0)
+) -> pl.DataFrame:
     """A released model asked over raw bars, one calendar bar after another, from flat and an empty window.
 
     Until a symbol has the history its features need it is not observed, and flat. A bar at which none is has no signals.
 
     Args:
         predictor: of one verified bundle.
-        bars: timestamp, symbol, close and the raw columns of the signature, every symbol that features read; UTC, closes.
+        bars: timestamp, symbol, close and the raw columns of the signature, every symbol that features read; naive times are
+            of the signature's time zone.
+        opened_before: what the timestamps are earlier than the closes of their bars: nothing, or one interval where they are
+            openings.
     Returns:
         A table of signals, one row a symbol of the signature and bar at which one of them is observed.
     Raises:
@@ -129,23 +133,13 @@ def signals_of_bars(predictor: "Predictor", bars: pl.DataFrame) -> pl.DataFrame:
     # the catalogue's formulas, which predictions alone do not need
     from tft_pipeline.live.bar_history import BarHistory
 
-    signature = predictor.signature
-    history = BarHistory(signature, bars)
+    history = BarHistory(predictor.signature, bars, opened_before=opened_before)
     state = predictor.start()
     signals: list[Signal] = []
+    known: dict[tuple[datetime, str], float] = {}
     for bar in history.recent(len(history.calendar)):
         decided, state = predictor.step(state, bar)
         signals += decided
-    known = build_targets(
-        bars.select(pl.col("timestamp").cast(UTC_TIME), "symbol", "close").sort("symbol", "timestamp"),
-        horizon=1,
-        volatility_span=signature.volatility_span,
-        bars_per_year=signature.bars_per_year,
-        untraded=signature.untraded,
-    ).select(ts="timestamp", symbol="symbol", known="volatility")
-    return (
-        signal_table(signals, {})
-        .join(known, on=["ts", "symbol"], how="left", maintain_order="left")
-        .with_columns(volatility="known")
-        .drop("known")
-    )
+        volatility = history.volatility_at(bar.timestamp)
+        known |= {(bar.timestamp, name): s for name, s in volatility.items() if name in bar.values}
+    return signal_table(signals, known)

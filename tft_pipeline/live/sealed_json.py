@@ -51,7 +51,11 @@ def checked(record: Any, *, name: str) -> dict[str, Any]:
         raise DamagedRecordError(
             f"{name} has schema_version {record.get('schema_version')!r}, this program knows {SCHEMA_VERSION}"
         )
-    if record.get(SEAL) != seal(record):
+    try:
+        right = record.get(SEAL) == seal(record)
+    except RecursionError:  # writing takes more of the stack than reading did
+        raise DamagedRecordError(f"{name} is nested too deeply") from None
+    if not right:
         raise DamagedRecordError(f"{name}: its content is not what its hash was made of: damaged, or changed by hand")
     return record
 

@@ -3,49 +3,51 @@
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from tft_pipeline.domain.calendar_record import DAY_S
 from tft_pipeline.domain.signature import Signature
-
-A_DAY = timedelta(hours=20)
-"""Steps from here on are days of trading."""
-FORGIVEN_BARS = 1
-"""Bars that may fail to come before a decision counts no more: a holiday, a late feed."""
-SATURDAY = 5
 
 
 def signal_times(timestamp: datetime, signature: Signature) -> tuple[datetime, datetime]:
     """The first moment at which a decision may be used, and the first at which it counts no more.
 
-        from    the close of the bar: its timestamp. A daily bar that is stamped with its date alone (00:00 in UTC or in the
-                signature's time zone) closes when that day ends, one day later.
-        until   when the bar after the next is due. So one bar may be late or fall out.
+        from    the close of the bar: its timestamp; where the calendar's bars are dated, the end of the day that it names
+        until   the close of the bar after the next, as it is due. So one bar may be late or fall out
 
-    The next bar of a regular calendar is due one step later. Days of trading (kind "observed") follow each other from Monday
-    to Friday, so what Friday decides counts until Tuesday's bar is due; two holidays in a row end it early. Shorter
-    bars of sessions, which pause over night, are due after the longest usual pause where the calendar states one as
-    `longest_gap_s`, else one step later.
+    After a bar that the calendar names among its pauses the next is due when that usual pause is over, after any other one
+    step later. So on days of trading Friday's signal counts until Tuesday's bar, and Thursday's until Monday's.
     """
-    step = timedelta(seconds=signature.calendar["step_s"])
-    daily = step >= A_DAY
-    known = timedelta(days=1) if daily and _is_date(timestamp, signature.timezone) else timedelta(0)
-    if signature.calendar["kind"] == "regular":
-        return timestamp + known, timestamp + known + (1 + FORGIVEN_BARS) * step
+    return _known(timestamp, signature), _known(_next(_next(timestamp, signature), signature), signature)
+
+
+def next_due(timestamp: datetime, signature: Signature) -> datetime:
+    """The moment at which the bar after this one should be known."""
+    return _known(_next(timestamp, signature), signature)
+
+
+def _known(timestamp: datetime, signature: Signature) -> datetime:
+    """When the bar of a timestamp is over."""
+    return _on_clock(timestamp, DAY_S, signature) if signature.dated else timestamp
+
+
+def _next(timestamp: datetime, signature: Signature) -> datetime:
+    """The timestamp that the next bar usually has."""
+    calendar = signature.calendar
+    local = timestamp.astimezone(_zone(signature))
+    daily = signature.interval == "1d"
+    for pause in calendar.get("pauses", ()):
+        if pause["weekday"] == local.weekday() and (daily or time.fromisoformat(pause["time"]) == local.time()):
+            return _on_clock(timestamp, pause["gap_s"], signature)
     if daily:
-        return timestamp + known, _weekdays_later(timestamp, 1 + FORGIVEN_BARS, signature.timezone) + known
-    pause = timedelta(seconds=signature.calendar.get("longest_gap_s", step.total_seconds()))
-    return timestamp + known, timestamp + pause + FORGIVEN_BARS * step
+        return _on_clock(timestamp, calendar["step_s"], signature)
+    return timestamp + timedelta(seconds=calendar["step_s"])
 
 
-def _is_date(timestamp: datetime, zone: str | None) -> bool:
-    """Whether a timestamp is a midnight, in UTC or where the bars' dates are read."""
-    zones = {UTC, ZoneInfo(zone or "UTC")}
-    return any(timestamp.astimezone(each).time() == time(0) for each in zones)
+def _on_clock(timestamp: datetime, seconds: float, signature: Signature) -> datetime:
+    """So many seconds later on the clock of the calendar's zone, where a day is a day also when clocks change."""
+    zone = _zone(signature)
+    local = timestamp.astimezone(zone).replace(tzinfo=None) + timedelta(seconds=seconds)
+    return local.replace(tzinfo=zone).astimezone(UTC)
 
 
-def _weekdays_later(timestamp: datetime, days: int, zone: str | None) -> datetime:
-    """The same time of the local day, so many weekdays later."""
-    place = ZoneInfo(zone or "UTC")
-    local = timestamp.astimezone(place).replace(tzinfo=None)
-    while days:
-        local += timedelta(days=1)
-        days -= local.weekday() < SATURDAY
-    return local.replace(tzinfo=place).astimezone(UTC)
+def _zone(signature: Signature) -> ZoneInfo:
+    return ZoneInfo(signature.calendar.get("zone", "UTC"))

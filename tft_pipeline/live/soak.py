@@ -2,33 +2,31 @@
 
 Bars go wrong in the market (`soak_market`: late, twice, missing, NaN, infinite, of another symbol). Here it is processes: they
 are restarted, killed and stopped, `current` is swapped, the watchdog is killed, the clock is set, the decider raises, the
-source falls silent. After each the consequence that was promised is waited for. Meanwhile invariants are looked at all the
-time: flat while HALTED, sequence numbers that only rise, no lost state, bounded weights, refusals of known kinds only. It ends
-in GO or NO-GO (`soak_verdict`).
+source falls silent, somebody trips REDUCING. After each the consequence that was promised is waited for, and a book that is
+HALTED is looked at for a time of validity. Meanwhile invariants are looked at all the time (`soak_observer`). It ends in GO or
+NO-GO (`soak_verdict`).
 
 What a person does after a halt, resetting the switch, is the caller's: nothing here does it by itself.
 """
 
 import json
-import math
 import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tft_pipeline.live.kill_switch import KillSwitch
-from tft_pipeline.live.loop_state import LoopState, LostStateError, load_state
-from tft_pipeline.live.refusals import KINDS
+from tft_pipeline.live.soak_book import BookWatch
 from tft_pipeline.live.soak_market import BURST, CLOCK, LARGEST_WEIGHT, OUTAGE, SteppedClock
+from tft_pipeline.live.soak_observer import SAMPLES, Observer
+from tft_pipeline.live.soak_processes import Processes, is_stopped
 from tft_pipeline.live.soak_verdict import verdict
-from tft_pipeline.live.switch_states import ACTIVE, HALTED
-from tft_pipeline.live.target_book import read_targets, written_targets
+from tft_pipeline.live.switch_states import ACTIVE, HALTED, REDUCING
 from tft_pipeline.storage.atomic import replace_link
 
 Operator = Callable[[KillSwitch], None]
@@ -38,7 +36,6 @@ PATIENCE_DEADLINES = 10.0
 FLAT_GRACE_S = 5.0
 QUIET_SHARE = 0.45
 """Last part of a soak in which no process ends, so that growth can be seen over a long life."""
-EXPECTED_FAILURES = ("BurstError",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,17 +73,6 @@ class SoakSettings:
             )
 
 
-@dataclass(slots=True, kw_only=True)
-class Seen:
-    """What the observer remembers between two looks."""
-
-    sequence: int = 0
-    bars: int = 0
-    halted_since: float | None = None
-    broken: list[str] = field(default_factory=list)
-    faults: dict[str, int] = field(default_factory=dict)
-
-
 class Soak:
     """One soak in one folder, which must be new."""
 
@@ -95,12 +81,11 @@ class Soak:
     ) -> None:
         self.folder, self._settings, self._operator, self._say = folder, settings, operator, say
         self.switch = KillSwitch(folder)
-        self.seen = Seen()
+        rules = BookWatch(largest_weight=settings.largest_weight, flat_within_s=FLAT_GRACE_S + settings.deadline_s)
+        self.seen = Observer(folder, self.switch, SteppedClock(folder / CLOCK), rules)
+        self.processes = Processes(folder, deadline_s=settings.deadline_s, rate=settings.rate)
+        self.faults: dict[str, int] = {}
         self._random = random.Random(settings.seed)
-        self._clock = SteppedClock(folder / CLOCK)
-        self._offset = 0.0
-        self._loop: subprocess.Popen[bytes] | None = None
-        self._watchdog: subprocess.Popen[bytes] | None = None
         self._ending: dict[str, Callable[[], None]] = {
             "restart": self._restart,
             "sigkill": self._sigkill,
@@ -111,6 +96,7 @@ class Soak:
             "clock_step": self._clock_step,
             "error_burst": self._error_burst,
             "outage": self._outage,
+            "reducing": self._reducing,
         }
         if settings.models is None:
             self._lasting["swap"] = self._swap
@@ -131,9 +117,9 @@ class Soak:
                 if time.monotonic() < end - self._patience / PATIENCE_DEADLINES:
                     self._inject(deck.pop(), known)
         finally:
-            self._end()
-        report = verdict(samples=self._samples(), broken=self.seen.broken, faults=self.seen.faults, bars=self.seen.bars)
-        state = self._state()
+            self.processes.end()
+        samples, state = self.seen.samples(), self.seen.state()
+        report = verdict(samples=samples, broken=self.seen.broken, faults=self.faults, bars=self.seen.bars)
         return report | {
             "minutes": (time.monotonic() - began) / 60.0,
             "rate": self._settings.rate,
@@ -166,60 +152,67 @@ class Soak:
         }
         (self.folder / "soak.json").write_text(json.dumps(given))
         self._operator(self.switch)
-        self._start_watchdog()
-        self._start_loop()
-        self._must(self._holds, "nothing was ever held")
+        self.processes.start_watchdog()
+        self.processes.start_loop()
+        self._must(self.seen.holds, "nothing was ever held")
 
     def _inject(self, name: str, known: dict[str, Callable[[], None]]) -> None:
         self._say(f"{name} after {self.seen.bars} bars")
-        self.seen.faults[name] = self.seen.faults.get(name, 0) + 1
+        self.faults[name] = self.faults.get(name, 0) + 1
         known[name]()
-        if self.switch.state() != ACTIVE:
+        if self.switch.state() == HALTED:
+            self._must(lambda: self.seen.book.settled, f"after {name}: HALTED, and the book itself is not flat")
+            # it must stay so, also behind a loop that decides on
+            self._watch(lambda: False, self._settings.validity_s)
+        if self.switch.state() != ACTIVE and not self.seen.broken:
             self._operator(self.switch)
-        self._must(lambda: self.switch.state() == ACTIVE and self._holds(), f"after {name}: nothing is held again")
+        self._must(lambda: self.switch.state() == ACTIVE and self.seen.holds(), f"after {name}: nothing is held again")
 
     # the faults, each with what must follow
 
     def _restart(self) -> None:
-        loop = self._running(self._loop)
+        loop = self._running(self.processes.loop)
         loop.send_signal(signal.SIGTERM)
         self._must(lambda: loop.poll() is not None, "a loop told to stop goes on")
         if loop.returncode != 0:
-            self.seen.broken.append(f"a loop told to stop left with {loop.returncode}")
+            self.seen.broke(f"a loop told to stop left with {loop.returncode}")
         bars = self.seen.bars
-        self._start_loop()
+        self.processes.start_loop()
         self._must(lambda: self.seen.bars > bars, "a restarted loop decides nothing")
 
     def _sigkill(self) -> None:
-        loop = self._running(self._loop)
+        loop = self._running(self.processes.loop)
         loop.kill()
         loop.wait()
         self._must(lambda: self.switch.state() == HALTED, "a killed loop was not halted")
-        self._start_loop()
+        self.processes.start_loop()
         bars = self.seen.bars
         self._must(lambda: self.seen.bars > bars, "a loop started while HALTED decides nothing")
 
     def _sigstop(self) -> None:
-        loop = self._running(self._loop)
+        loop = self._running(self.processes.loop)
         loop.send_signal(signal.SIGSTOP)
-        self._must(lambda: self.switch.state() == HALTED, "a stopped loop was not halted")
+        self._must(lambda: is_stopped(loop.pid), "a loop told to stop by a signal runs on")
+        self._must(lambda: self.switch.state() == HALTED or not is_stopped(loop.pid), "a stopped loop was not halted")
+        if self.switch.state() != HALTED:
+            self.seen.broke("somebody else continued the loop that was stopped: this soak shows nothing")
         loop.send_signal(signal.SIGCONT)
         bars = self.seen.bars
         self._must(lambda: self.seen.bars > bars, "a loop that goes on decides nothing")
 
     def _watchdog_killed(self) -> None:
-        watchdog = self._running(self._watchdog)
+        watchdog = self._running(self.processes.watchdog)
         watchdog.kill()
         watchdog.wait()
         self._must(lambda: self.switch.state() == HALTED, "the loop did not miss its watchdog")
-        self._start_watchdog()
+        self.processes.start_watchdog()
         # the loop must see it before somebody resets, or it halts again
         self._watch(lambda: False, self._settings.deadline_s / 2.0)
 
     def _clock_step(self) -> None:
-        self._offset = self._random.choice([-7200.0, -90.0, 90.0, 7200.0])
-        (self.folder / CLOCK).write_text(str(self._offset))
-        self._must(self._holds, "after the clock was set nothing is held again")
+        offset = self._random.choice([-7200.0, -90.0, 90.0, 7200.0])
+        (self.folder / CLOCK).write_text(str(offset))
+        self._must(self.seen.holds, "after the clock was set nothing is held again")
 
     def _error_burst(self) -> None:
         (self.folder / BURST).touch()
@@ -234,119 +227,41 @@ class Soak:
         bars = self.seen.bars
         self._must(lambda: self.seen.bars > bars, "after an outage nothing is decided")
 
+    def _reducing(self) -> None:
+        self.switch.trip(REDUCING, "manual", "the soak asked for it")
+        bars = self.seen.bars
+        self._watch(lambda: False, self._settings.validity_s)
+        self._must(lambda: self.seen.bars > bars, "a loop that is REDUCING decides nothing")
+
     def _swap(self) -> None:
         link = self.folder / "models" / "current"
         wanted = f"model-{int(os.readlink(link).rpartition('-')[2]) + 1}"
         replace_link(link, wanted)
         self._must(
-            lambda: (state := self._state()) is not None and state.model_id == wanted, "a swapped model does not decide"
+            lambda: (state := self.seen.state()) is not None and state.model_id == wanted,
+            "a swapped model does not decide",
         )
 
     # looking
 
     def _must(self, condition: Callable[[], bool], what: str) -> None:
         if not self._watch(condition, self._patience) and not self.seen.broken:
-            self.seen.broken.append(f"{what} (waited {self._patience:.0f} s; {self.switch.reading().why})")
+            self.seen.broke(f"{what} (waited {self._patience:.0f} s; {self.switch.reading().why})")
 
     def _watch(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Look at the invariants until something holds or the time is over."""
         until = time.monotonic() + seconds
         while True:
-            self._look()
+            self.seen.look()
+            self.processes.sample_watchdog(self.folder / SAMPLES)
             if condition():
                 return True
             if time.monotonic() >= until or self.seen.broken:
                 return False
             time.sleep(LOOK_S)
 
-    def _look(self) -> None:
-        before = self.switch.state()
-        raw, read = written_targets(self.folder), read_targets(self.folder, self._clock.now())
-        after = self.switch.state()
-        if before == after == HALTED:
-            now = time.monotonic()
-            since = self.seen.halted_since = self.seen.halted_since or now
-            if not read.flat:
-                self._break(f"HALTED, and {read.weights} is read from the book")
-            if raw is not None and not raw.flat and now - since > FLAT_GRACE_S + self._settings.deadline_s:
-                self._break(f"HALTED for {now - since:.1f} s, and the book says {raw.weights}")
-        else:
-            self.seen.halted_since = None
-        if raw is not None:
-            if raw.sequence < self.seen.sequence:
-                self._break(f"the book's sequence went from {self.seen.sequence} back to {raw.sequence}")
-            self.seen.sequence = raw.sequence
-            most = max((abs(weight) for weight in raw.weights.values()), default=0.0)
-            if not most <= self._settings.largest_weight + 1e-12:
-                self._break(f"a weight of {most} is above {self._settings.largest_weight}")
-        self._look_at_state()
-
-    def _look_at_state(self) -> None:
-        state = self._state()
-        if state is None:
-            return
-        if state.bars < self.seen.bars:
-            self._break(f"the state went from {self.seen.bars} bars back to {state.bars}")
-        self.seen.bars = state.bars
-        if not (math.isfinite(state.equity) and state.equity > 0.0 and state.high_water_mark >= state.equity):
-            self._break(f"equity {state.equity}, high-water mark {state.high_water_mark}")
-        unknown = set(state.refused) - {kind.kind for kind in KINDS}
-        unexpected = set(state.failed) - set(EXPECTED_FAILURES)
-        if unknown or unexpected:
-            self._break(f"refusals of no known kind {sorted(unknown)}, failures nobody injected {sorted(unexpected)}")
-
-    def _state(self) -> LoopState | None:
-        for _ in range(20):  # a writer may be between its two files
-            try:
-                found = load_state(self.folder)
-                return found[0] if found else None
-            except LostStateError as error:
-                lost = error
-                time.sleep(0.01)
-        self._break(f"lost state: {lost}")
-        return None
-
-    def _holds(self) -> bool:
-        return not read_targets(self.folder, self._clock.now()).flat
-
-    def _break(self, what: str) -> None:
-        if len(self.seen.broken) < 20:
-            self.seen.broken.append(what)
-
-    # processes
-
-    def _start_loop(self) -> None:
-        self._loop = self._start("tft_pipeline.live.soak_child", str(self.folder / "soak.json"))
-
-    def _start_watchdog(self) -> None:
-        deadline = str(self._settings.deadline_s)
-        words = (str(self.folder), "--deadline", deadline, "--grace", "120", "--poll", "0.2")
-        self._watchdog = self._start("tft_pipeline.live.watchdog", *words)
-
-    def _start(self, module: str, *words: str) -> subprocess.Popen[bytes]:
-        limited = os.environ | {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
-        with (self.folder / "processes.log").open("ab") as stream:
-            return subprocess.Popen([sys.executable, "-m", module, *words], stdout=stream, stderr=stream, env=limited)
-
     def _running(self, process: subprocess.Popen[bytes] | None) -> subprocess.Popen[bytes]:
         assert process is not None
         if process.poll() is not None:
-            self._break(f"a process ended by itself with {process.returncode}, see processes.log")
+            self.seen.broke(f"a process ended by itself with {process.returncode}, see processes.log")
         return process
-
-    def _end(self) -> None:
-        for process in (self._loop, self._watchdog):
-            if process is None:
-                continue
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.terminate()
-                try:
-                    process.wait(30)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-
-    def _samples(self) -> list[dict[str, Any]]:
-        path = self.folder / "samples.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []

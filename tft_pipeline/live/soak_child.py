@@ -15,7 +15,12 @@ import polars as pl
 
 from tft_pipeline.live.loop import LiveLoop, stop_on_signals
 from tft_pipeline.live.loop_contract import Decider, Settings
+from tft_pipeline.live.soak_equity import EquityCheck
 from tft_pipeline.live.soak_market import CLOCK, Bursting, SoakDecider, SoakSource, SteppedClock, leaking
+from tft_pipeline.live.soak_observer import SAMPLES
+from tft_pipeline.live.soak_processes import append_sample, held_by
+from tft_pipeline.live.soak_verdict import LOOP
+from tft_pipeline.live.target_book import written_targets
 from tft_pipeline.live.triggers import DrawdownLimit, ErrorLimit, Limits, StaleDataLimit
 
 SAMPLE_BARS = 40
@@ -24,34 +29,47 @@ OUTAGE_INTERVALS = 40.0
 
 
 class Sampled(LiveLoop):
-    """A loop that says, every so many bars, how long they took and what the process holds."""
+    """A loop that says, every so many bars, how long they took, what the process holds, and whether its equity is right."""
 
     def sampling(self, path: Path, each_bar: Any) -> None:
         """Args: each_bar: called once a bar."""
         self._samples, self._each_bar = path, each_bar
+        self._equity = EquityCheck()
+        self._parent = os.getppid()
         self._taken: list[float] = []
         self._bars = 0
 
     def take(self, bars: Any) -> None:
         """One bar, timed."""
+        book, before = written_targets(self._folder), self.switch.reading()
+        equity, decided = self.state.equity, self.state.bars
         began = time.perf_counter()
         super().take(bars)
         self._taken.append((time.perf_counter() - began) * 1e3)
+        if self.state.bars > decided and self.state.last_bar is not None:
+            self._equity.decided(
+                bar=self.state.last_bar.isoformat(),
+                closes=dict(zip(bars["symbol"].to_list(), bars["close"].to_list(), strict=True)),
+                book=book,
+                before=before,
+                after=self.switch.reading(),
+                equity=(equity, self.state.equity),
+            )
         self._bars += 1
         self._each_bar()
+        if os.getppid() != self._parent:  # nobody is left to end this one
+            self.stop()
         if len(self._taken) < SAMPLE_BARS:
             return
         sample = {
-            "pid": os.getpid(),
+            "process": LOOP,
             "bars": self._bars,
             "latency_ms": float(np.median(self._taken)),
-            "rss_kb": int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024,
-            "handles": len(os.listdir("/proc/self/fd")),
-            "threads": len(os.listdir("/proc/self/task")),
+            "equity_told": self._equity.told,
+            "equity_wrong": self._equity.wrong,
         }
         self._taken = []
-        with self._samples.open("a") as stream:
-            stream.write(json.dumps(sample) + "\n")
+        append_sample(self._samples, sample | held_by(os.getpid()))
 
 
 def main() -> None:
@@ -86,7 +104,7 @@ def main() -> None:
         ),
     )
     loop = Sampled(folder, source, Bursting(decider, folder), settings, clock=SteppedClock(folder / CLOCK))
-    loop.sampling(folder / "samples.jsonl", leaking(given["leak"], folder))
+    loop.sampling(folder / SAMPLES, leaking(given["leak"], folder))
     stop_on_signals(loop)
     loop.run()
 

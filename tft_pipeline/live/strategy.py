@@ -2,9 +2,14 @@
 
     w_i = clip(p_i * s_tgt / s_i, -max_weight, max_weight)        fraction_i = w_i / n
 
-p is the position of the signal that counts, s the ex-ante annual volatility known with it, n the symbols whose volatility is
-known: `domain.portfolio`'s own weights, and the share of capital that its mean gives each symbol. The backtest counts a symbol
-only where its next return is known too; that is the future, so the two differ at the last bar of a symbol, nowhere else.
+p is the position of the signal that counts, s the ex-ante annual volatility known with it, n the symbols that have both:
+`domain.portfolio`'s own weights, and the share of capital that its mean gives each symbol. A volatility counts as long as its
+signal does, in `targets` and in `path`; where a symbol is not observed (no bar, or too little history for its features)
+give none, for the backtest has no row there.
+
+The backtest counts a symbol only where its next return is known too. That is the future: so at the last bar of a symbol and at
+every bar before one that it misses, the backtest holds nothing in it and gives the others its share, and live code, which
+cannot know, does not. Elsewhere the two are equal.
 
 Which signal counts at a time t: of a symbol's signals with valid_from <= t the newest, while t < valid_until. An older one
 never speaks again. Without one the symbol is flat.
@@ -42,7 +47,7 @@ class TargetWeights:
         at: the moment, UTC.
         fractions: of the book's capital, by symbol, every symbol of the strategy; the last word, kill switch included.
         weights: w before sharing the capital, before overlay and kill switch.
-        share: 1 / n; 0 where no volatility is known.
+        share: 1 / n; 0 where no signal that counts has a volatility.
         flat: why a symbol is flat that has no signal to say so.
         valid_until: when the first of the signals used ends; None where none was used. Past it these targets are old.
         model_ids: releases whose signals were used.
@@ -65,7 +70,7 @@ class TFTStrategy:
         symbols: that may be held, in the order of the output.
         target_volatility: s_tgt, annual.
         max_weight: largest |w|.
-        overlay: what a daily regime permits; None for no overlay.
+        overlay: what a daily regime permits of each w, before the capital is shared; None for no overlay.
         allowed: the kill switch's answer, asked last in `targets`; None for none. `path` is history and asks nobody.
     Raises:
         ValueError: no symbol or one twice, a target or cap that is not positive.
@@ -113,7 +118,8 @@ class TFTStrategy:
         Args:
             now: with a time zone.
             signals: of any symbols and times; those of strangers are ignored.
-            volatility: s by symbol, annual, known now; without a symbol, None or NaN where it is not known.
+            volatility: s by symbol, annual, of the bars of the signals; without a symbol, None or NaN where it is not known
+                and where the symbol was not observed.
             held: fractions held now, for the kill switch; nothing when not given.
             contexts: regimes now, needed with an overlay; a symbol without one counts as stale.
         Raises:
@@ -124,21 +130,23 @@ class TFTStrategy:
             raise ValueError("contexts without an overlay would change nothing: give the strategy RegimeSettings")
         now = utc_time(now, "now")
         used, flat = self._counting(now, signals)
-        known = {symbol: _known(volatility.get(symbol)) for symbol in self.symbols}
+        known = {symbol: _known(volatility.get(symbol)) if symbol in used else math.nan for symbol in self.symbols}
         positions = np.array([[used[s].target_position if s in used else 0.0] for s in self.symbols])
-        weights = self._weights(positions, np.array([[known[symbol]] for symbol in self.symbols]))[:, 0]
+        scaled = self._weights(positions, np.array([[known[symbol]] for symbol in self.symbols]))[:, 0]
+        weights = dict(zip(self.symbols, scaled.tolist(), strict=True))
         n_known = sum(math.isfinite(value) for value in known.values())
         share = 1.0 / n_known if n_known else 0.0
         flat |= {symbol: NO_VOLATILITY for symbol in used if not math.isfinite(known[symbol])}
-        wanted = dict(zip(self.symbols, (weights * share).tolist(), strict=True))
+        kept = weights
         if self.overlay is not None:
-            wanted = self._noting(flat, OVERLAY, wanted, restrained(wanted, contexts or {}, self.overlay))
+            kept = self._noting(flat, OVERLAY, weights, restrained(weights, contexts or {}, self.overlay))
+        wanted = {symbol: weight * share for symbol, weight in kept.items()}
         if self.allowed is not None:
             wanted = self._noting(flat, SWITCHED_OFF, wanted, self.allowed(wanted, dict(held or {})))
         return TargetWeights(
             at=now,
             fractions=wanted,
-            weights=dict(zip(self.symbols, weights.tolist(), strict=True)),
+            weights=weights,
             share=share,
             flat=dict(sorted(flat.items())),
             valid_until=min((signal.valid_until for signal in used.values()), default=None),

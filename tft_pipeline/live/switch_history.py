@@ -25,7 +25,7 @@ class Entry:
     """One change.
 
     Attributes:
-        sequence: 1, 2, ...; orders entries whatever the clock did.
+        sequence: 1, 2, ...; orders entries whatever the clock did. A history begun anew goes on counting.
         at: ISO 8601, UTC.
         state: state from here on.
         asked: state that was asked for; milder than `state` where a stricter one held already.
@@ -69,7 +69,8 @@ class SwitchHistory:
         _whole(content)
         for line in content.splitlines():
             entry, sha = _parsed(line)
-            if entry.previous != previous or entry.sequence != len(found) + 1:
+            # the first of a history that was set aside and begun anew has a number above those of the one before
+            if entry.previous != previous or (found and entry.sequence != found[-1].sequence + 1):
                 raise DamagedRecordError(f"{HISTORY}: entry {entry.sequence} does not follow the one before it")
             found.append(entry)
             previous = sha

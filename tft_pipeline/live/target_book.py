@@ -1,7 +1,8 @@
 """The target book: the one file that the broker side reads. Standard library only.
 
     targets.json    sequence, epoch, ts, valid_until, bar, model_id, weights, held, state, and the record's hash
-    targets.epoch   which process may write it: a new one takes over, and the one before can write no more
+    targets.epoch   which process may write it: a new one takes over, and the one before can write no more; and what must
+                    outlast a power cut: a number that no book is above, and the newest entry of the switch that was seen
 
 A symbol that is not named has the target 0. Whoever reads with `read_targets` gets flat targets when the book is missing,
 damaged, of another start of the machine, from the future or past its `valid_until`, and when the kill switch is HALTED: so
@@ -11,66 +12,40 @@ Fencing. A writer stages its record in a file of its own, then looks at kill swi
 over changes those first and removes staged files second. So a process that hung at any point in between either sees the
 change, or finds nothing left to rename. No lock is needed for that, and a hung holder of the lock stops nobody from halting.
 
+REDUCING. A writer cuts by what a reader is told at that moment, so that positions only go towards zero however often it is
+written, and what was read as flat stays flat.
+
 Not here: the kill switch itself, how weights are made.
 """
 
 import math
 import os
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from tft_pipeline.live.book_owner import Owner, read_owner, write_owner
 from tft_pipeline.live.folder_lock import LockBusyError, folder_lock
 from tft_pipeline.live.kill_switch import KillSwitch
 from tft_pipeline.live.moment import Clock, Moment, SystemClock
-from tft_pipeline.live.sealed_json import DamagedRecordError, read_sealed, stage_sealed, write_sealed
+from tft_pipeline.live.sealed_json import read_sealed, stage_sealed, write_sealed
 from tft_pipeline.live.switch_history import LONGEST_WHY
 from tft_pipeline.live.switch_states import ACTIVE, HALTED, STATES, allowed_in
+from tft_pipeline.live.targets import Targets, Wanted, flat_targets, targets_of
 
 BOOK, EPOCH, STAGED = "targets.json", "targets.epoch", ".targets-staged-"
 FLAT_S = 3600.0
 """Validity of a book that is flat anyway."""
 FUTURE_S = 5.0
 """A book may be this much younger than the reader's clock says before it counts as one from the future."""
+RESERVED = 1000
+"""Sequence numbers that are written down, durably, before they are used: a book that is lost costs numbers, never order."""
 
 
 class FencedError(RuntimeError):
     """Another process has taken the book over: this one may write no more."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Targets:
-    """What should be held.
-
-    Attributes:
-        sequence: 1, 2, ... through all writers.
-        epoch: number of the writing process; 0 where nobody's.
-        ts, valid_until: UTC, by the wall clock, when it was written and when it runs out.
-        bar: timestamp of the bar it was decided on, as the data has it; None where none was.
-        weights: fraction of capital by symbol; a symbol not named has 0.
-        held: weights before this book, towards zero from which REDUCING goes.
-        state: of the kill switch when it was written.
-        why: why it is flat, where it is so for a reason; "" otherwise.
-    """
-
-    sequence: int
-    epoch: int
-    ts: datetime
-    valid_until: datetime
-    bar: str | None
-    model_id: str | None
-    weights: dict[str, float]
-    held: dict[str, float]
-    state: str
-    why: str = ""
-
-    @property
-    def flat(self) -> bool:
-        """Whether nothing is held."""
-        return not any(self.weights.values())
 
 
 class TargetBook:
@@ -79,36 +54,67 @@ class TargetBook:
     def __init__(self, folder: Path, switch: KillSwitch, *, clock: Clock | None = None) -> None:
         self._folder, self._switch = folder, switch
         self._clock = clock or SystemClock()
-        self._token, self._epoch, self._sequence = "", 0, 0
+        self._owner = Owner()
+        self.sequence = 0
+        """Of the newest book when this writer took over, and of its own since."""
 
-    def take_over(self) -> int:
+    @property
+    def epoch(self) -> int:
+        """Number of this writer; 0 before it took over."""
+        return self._owner.epoch
+
+    def take_over(self, *, least_epoch: int = 0, least_sequence: int = 0) -> int:
         """Become the one process that may publish; returns its epoch.
 
+        Args:
+            least_epoch, least_sequence: go on above these, whatever became of the files here.
         Raises:
             LockBusyError: a process that hangs holds the lock: end it first.
             OSError: the folder cannot be written.
         """
         with folder_lock(self._switch.lock, seconds=self._switch.lock_seconds):
-            number, _ = self._owner()
-            book = _last_book(self._folder)
-            self._epoch, self._token = max(number, book.epoch if book else 0) + 1, uuid.uuid4().hex
-            write_sealed(self._folder / EPOCH, {"epoch": self._epoch, "token": self._token, "pid": os.getpid()})
+            before, book = read_owner(self._folder / EPOCH), written_targets(self._folder)
+            highest = _highest(self._folder, self._clock.now())
+            if highest < least_sequence:  # the book was set back, and how far it had gone is not known
+                highest = max(before.reserved, least_sequence + RESERVED)
+            owner = Owner(
+                epoch=max(before.epoch, book.epoch if book else 0, least_epoch) + 1,
+                token=uuid.uuid4().hex,
+                reserved=max(before.reserved, highest),
+                switch_sequence=max(before.switch_sequence, self._switch.reading().sequence),
+            )
+            write_owner(self._folder / EPOCH, owner)
+            self._owner, self.sequence = owner, highest
             _remove_staged(self._folder)
-        return self._epoch
+        return owner.epoch
+
+    @property
+    def replaced(self) -> bool:
+        """Whether another process took over from this one."""
+        return bool(self._owner.token) and read_owner(self._folder / EPOCH).token != self._owner.token
+
+    def check_owner(self) -> None:
+        """Raises: FencedError: another process took over, or this one never did."""
+        if not self._owner.token or self.replaced:
+            raise FencedError(f"epoch {self.epoch} of the target book is over: another process took it over")
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Hold the folder's lock as the owner of the book: nobody takes over meanwhile.
+
+        Raises:
+            FencedError: another process took over. LockBusyError: a process that hangs holds the lock.
+        """
+        with folder_lock(self._switch.lock, seconds=self._switch.lock_seconds):
+            self.check_owner()
+            yield
 
     def publish(
-        self,
-        weights: Mapping[str, float],
-        *,
-        held: Mapping[str, float],
-        bar: str | None,
-        model_id: str | None,
-        validity_s: float,
+        self, weights: Mapping[str, float], *, bar: str | None, model_id: str | None, validity_s: float
     ) -> Targets:
         """Write what the kill switch lets through of some weights; returns what was written.
 
         Args:
-            held: weights before this.
             validity_s: seconds after which it reads as flat.
         Raises:
             FencedError: another process took over.
@@ -119,47 +125,48 @@ class TargetBook:
             raise ValueError(
                 f"validity_s {validity_s} is no time above 0: targets must run out when nobody renews them"
             )
-        decision = _Decision(bar=bar, model_id=model_id, weights=weights, held=held, validity_s=validity_s)
+        decision = Wanted(bar=bar, model_id=model_id, weights=weights, validity_s=validity_s)
         for _ in STATES:  # each time round the switch has become stricter
-            with folder_lock(self._switch.lock, seconds=self._switch.lock_seconds):
+            with self.owned():
                 written = self._write(decision)
             if written is not None:
                 return written
         return flatten(self._folder, self._switch, "the kill switch was tripped meanwhile", clock=self._clock)
 
-    def _write(self, decision: "_Decision") -> Targets | None:
+    def _write(self, decision: Wanted) -> Targets | None:
         """None where the switch was tripped since the decision was cut to what it allows."""
-        state = self._switch.state()
-        record = decision.record(self._clock.now(), state, self._next_sequence()) | {"epoch": self._epoch}
-        staged = self._folder / f"{STAGED}{self._epoch}-{uuid.uuid4().hex[:12]}"
+        now, switch = self._clock.now(), self._switch.reading()
+        held = _read(self._folder, now, switch.state).weights
+        sequence = max(self.sequence, _highest(self._folder, now)) + 1
+        self._reserve(sequence, switch.sequence)
+        record = decision.record(now, switch.state, sequence, held=held) | {"epoch": self.epoch}
+        staged = self._folder / f"{STAGED}{self.epoch}-{uuid.uuid4().hex[:12]}"
         try:
             stage_sealed(staged, record, durable=False)
-            self._check_owner()
-            if self._switch.state() != state:
+            self.check_owner()
+            if self._switch.state() != switch.state:
                 return None
             os.replace(staged, self._folder / BOOK)
         except FileNotFoundError:  # removed by who halted or took over since it was staged
-            self._check_owner()
+            self.check_owner()
             return None
         finally:
             staged.unlink(missing_ok=True)
-        self._sequence = record["sequence"]
-        return _targets(record)
+        self.sequence = sequence
+        return targets_of(record)
 
-    def _next_sequence(self) -> int:
-        book = _last_book(self._folder)
-        return max(self._sequence, book.sequence if book else 0) + 1
-
-    def _check_owner(self) -> None:
-        if not self._token or self._owner()[1] != self._token:
-            raise FencedError(f"epoch {self._epoch} of the target book is over: another process took it over")
-
-    def _owner(self) -> tuple[int, str]:
-        try:
-            record = read_sealed(self._folder / EPOCH)
-            return int(record["epoch"]), str(record["token"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return 0, ""
+    def _reserve(self, sequence: int, seen: int) -> None:
+        """Write down, before they are used, that numbers from here on may be; and the switch's newest entry."""
+        owner = self._owner
+        if sequence <= owner.reserved - RESERVED // 2 and seen <= owner.switch_sequence:
+            return
+        owner = replace(
+            owner,
+            reserved=max(owner.reserved, sequence + RESERVED),
+            switch_sequence=max(owner.switch_sequence, seen),
+        )
+        write_owner(self._folder / EPOCH, owner)
+        self._owner = owner
 
 
 def halt(folder: Path, switch: KillSwitch, trigger: str, why: str, *, clock: Clock | None = None) -> Targets:
@@ -185,14 +192,14 @@ def flatten(folder: Path, switch: KillSwitch, why: str, *, clock: Clock | None =
     _remove_staged(folder)
 
     def write() -> Targets:
-        book = _last_book(folder)
+        book = written_targets(folder)
         names = {*(book.weights if book else ()), *(book.held if book else ())}
         flat = dict.fromkeys(sorted(names), 0.0)
-        decision = _Decision(bar=book.bar if book else None, model_id=None, weights=flat, held=flat, validity_s=FLAT_S)
-        record = decision.record(now, switch.state(), (book.sequence if book else 0) + 1)
+        decision = Wanted(bar=book.bar if book else None, model_id=None, weights=flat, validity_s=FLAT_S)
+        record = decision.record(now, switch.state(), _highest(folder, now) + 1, held=flat)
         record |= {"epoch": book.epoch if book else 0, "why": why[:LONGEST_WHY]}
         write_sealed(folder / BOOK, record, durable=False)
-        return _targets(record)
+        return targets_of(record)
 
     try:
         with folder_lock(switch.lock, seconds=switch.lock_seconds):
@@ -203,7 +210,10 @@ def flatten(folder: Path, switch: KillSwitch, why: str, *, clock: Clock | None =
 
 def written_targets(folder: Path) -> Targets | None:
     """The book as it stands, whatever the clock and the kill switch say; None where none can be read. To watch writers by."""
-    return _last_book(folder)
+    try:
+        return targets_of(read_sealed(folder / BOOK))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def read_targets(folder: Path, now: Moment | None = None, *, switch: KillSwitch | None = None) -> Targets:
@@ -212,23 +222,25 @@ def read_targets(folder: Path, now: Moment | None = None, *, switch: KillSwitch 
     Args:
         now: by both clocks; the machine's by default.
     """
-    now = now or SystemClock().now()
-    state = (switch or KillSwitch(folder)).state()
+    return _read(folder, now or SystemClock().now(), (switch or KillSwitch(folder)).state())
+
+
+def _read(folder: Path, now: Moment, state: str) -> Targets:
     try:
         record = read_sealed(folder / BOOK)
-        targets = _targets(record)
+        targets = targets_of(record)
         age = now.seconds_since(record["boot_s"], record["boot_id"])
         validity = float(record["validity_s"])
     except FileNotFoundError:
-        return _flat(None, now, state, "there is no target book")
+        return flat_targets(None, now, state, "there is no target book")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return _flat(None, now, state, f"the target book is damaged: {error}")
+        return flat_targets(None, now, state, f"the target book is damaged: {error}")
     if state == HALTED:
-        return _flat(targets, now, state, targets.why or "the kill switch is HALTED")
+        return flat_targets(targets, now, state, targets.why or "the kill switch is HALTED")
     if not age <= validity or now.wall >= targets.valid_until:
-        return _flat(targets, now, state, f"the target book ran out at {targets.valid_until.isoformat()}")
+        return flat_targets(targets, now, state, f"the target book ran out at {targets.valid_until.isoformat()}")
     if (targets.ts - now.wall).total_seconds() > FUTURE_S:
-        return _flat(
+        return flat_targets(
             targets, now, state, f"the target book is from the future, {targets.ts.isoformat()}: a clock was set"
         )
     if state == ACTIVE:
@@ -237,77 +249,17 @@ def read_targets(folder: Path, now: Moment | None = None, *, switch: KillSwitch 
     return replace(targets, weights=allowed_in(state, targets.weights, targets.held), state=state)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Decision:
-    """What somebody wants to publish."""
+def _highest(folder: Path, now: Moment) -> int:
+    """A number that no book was above: the standing one's, and where an older one may stand, or none, what was reserved.
 
-    bar: str | None
-    model_id: str | None
-    weights: Mapping[str, float]
-    held: Mapping[str, float]
-    validity_s: float
-
-    def record(self, now: Moment, state: str, sequence: int) -> dict[str, Any]:
-        """The book's content, cut to what the state allows."""
-        allowed = allowed_in(state, self.weights, self.held)
-        return {
-            "sequence": sequence,
-            "ts": now.wall.isoformat(),
-            "valid_until": (now.wall + timedelta(seconds=self.validity_s)).isoformat(),
-            "boot_s": now.boot_s,
-            "boot_id": now.boot_id,
-            "validity_s": self.validity_s,
-            "bar": self.bar,
-            "model_id": self.model_id,
-            "weights": {symbol: float(weight) for symbol, weight in allowed.items()},
-            "held": {symbol: float(weight) for symbol, weight in self.held.items()},
-            "state": state,
-            "why": "",
-        }
-
-
-def _targets(record: Mapping[str, Any]) -> Targets:
-    """Raises: ValueError, KeyError, TypeError: not a book."""
-    weights, held = dict(record["weights"]), dict(record["held"])
-    if not all(isinstance(one, float) and math.isfinite(one) for one in (*weights.values(), *held.values())):
-        raise DamagedRecordError("weights that are no finite numbers")
-    return Targets(
-        sequence=int(record["sequence"]),
-        epoch=int(record["epoch"]),
-        ts=datetime.fromisoformat(record["ts"]).astimezone(UTC),
-        valid_until=datetime.fromisoformat(record["valid_until"]).astimezone(UTC),
-        bar=record["bar"],
-        model_id=record["model_id"],
-        weights=weights,
-        held=held,
-        state=str(record["state"]),
-        why=str(record["why"]),
-    )
-
-
-def _flat(book: Targets | None, now: Moment, state: str, why: str) -> Targets:
-    if book is None:
-        return Targets(
-            sequence=0,
-            epoch=0,
-            ts=now.wall,
-            valid_until=now.wall,
-            bar=None,
-            model_id=None,
-            weights={},
-            held={},
-            state=state,
-            why=why,
-        )
-    return replace(book, weights=dict.fromkeys({*book.weights, *book.held}, 0.0), state=state, why=why)
-
-
-def _last_book(folder: Path) -> Targets | None:
-    """The book as it stands; None where there is none that can be read: numbering then begins anew."""
+    Books are not forced to the disk, so after a power cut any one before the last may be there.
+    """
     try:
-        return _targets(read_sealed(folder / BOOK))
+        record = read_sealed(folder / BOOK)
+        sequence, newest = int(record["sequence"]), record["boot_id"] == now.boot_id
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        sequence, newest = 0, False
+    return sequence if newest else max(sequence, read_owner(folder / EPOCH).reserved)
 
 
 def _remove_staged(folder: Path) -> None:

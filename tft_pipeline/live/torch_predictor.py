@@ -57,6 +57,7 @@ class TokenEngine:
             pool = fitted.context
             whole = None if pool is None else pool.context_set(np.arange(len(pool.identity))[:, None])
             self._encoded = None if whole is None else network.encode(whole)
+            self.reads_time = self._encoded is not None
 
     def rows(self, values: np.ndarray, symbols: Sequence[str]) -> np.ndarray:
         """Tokens (n, H) of observed bars (n, V)."""
@@ -111,7 +112,7 @@ class WindowEngine:
 
     def __init__(self, fitted: "FittedFold", network: "LstmNetwork | ReferenceTft") -> None:
         self._scaler, self._network = fitted.scaler, network
-        self.width = len(fitted.scaler.names)
+        self.width, self.reads_time = len(fitted.scaler.names), False
 
     def rows(self, values: np.ndarray, symbols: Sequence[str]) -> np.ndarray:
         """Scaled features (n, V) of observed bars."""

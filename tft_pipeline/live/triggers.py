@@ -4,7 +4,7 @@
 |---|---|---|---|
 | drawdown | equity against its highest so far, 1 - E / max E | `reduce_at` | `halt_at` |
 | stale_data | intervals since the newest bar | `reduce_after` | `halt_after` |
-| drift | nights in a row whose verdict is one of `verdicts` | `nights` | never |
+| drift | nights in a row whose verdict is one of `verdicts`; no report of late | `nights` | never |
 | error_rate | share of refused and failed bars among the last `bars` | `reduce_share` | `halt_share` |
 
 A fact that is unknown (not finite) is the worst. Manual is a trigger too: `tft kill-switch trip`. Not here: where the facts
@@ -21,6 +21,8 @@ DRAWDOWN, STALE_DATA, DRIFT, ERROR_RATE = "drawdown", "stale_data", "drift", "er
 NEUTRAL_VERDICTS = ("insufficient_data",)
 UNREADABLE = "unreadable"
 """Verdict of a night whose report cannot be read; it counts as a bad one."""
+MISSING = "missing"
+"""In place of the newest night where there is none, or none of late: nobody knows, which counts as bad nights enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +138,9 @@ def judge_stale_data(limit: StaleDataLimit, *, bar_age: float) -> Finding:
 
 def judge_drift(limit: DriftLimit, *, nights: Sequence[str]) -> Finding:
     """Length of the newest streak of nights that count; a night without enough data neither counts nor ends it."""
+    if nights and nights[-1] == MISSING:
+        why = "no drift report of late: nobody knows whether the model still fits; make one (tft drift)"
+        return Finding(trigger=DRIFT, state=REDUCING, why=why)
     streak = 0
     for verdict in reversed(nights):
         if verdict in limit.verdicts:

@@ -2,26 +2,29 @@
 
     python -m tft_pipeline.live.watchdog FOLDER --deadline 30
 
-It starts in a blink and needs little memory, so that it outlives a loop that ran the machine out of it. Every poll it beats,
-and looks at the loop's heartbeat by the clock that nobody can set. The loop's process gone, or silent for longer than the
-deadline, means HALTED and flat targets. A loop that stopped on purpose does not: its targets run out. The loop watches the
-watchdog in turn (`loop`). Not here: what is wrong with a loop that does beat (`triggers`).
+It starts in a blink and needs little memory, so that it outlives a loop that ran the machine out of it. Every poll it looks at
+the loop's heartbeat by the clock that nobody can set, and then beats itself. The loop's process gone, or silent for longer than
+the deadline, means HALTED and flat targets. A loop that stopped on purpose does not: its targets run out. Neither does the end
+of one that another loop fenced off. The loop watches the watchdog in turn (`loop`). Not here: what is wrong with a loop that
+does beat (`triggers`).
 """
 
 import argparse
 import signal
 import sys
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 from tft_pipeline.live.heartbeat import LOOP, STOPPED, WATCHDOG, Beat, Heartbeat, read_beat
 from tft_pipeline.live.kill_switch import KillSwitch
 from tft_pipeline.live.moment import Clock, Moment, SystemClock
+from tft_pipeline.live.sealed_json import read_sealed
 from tft_pipeline.live.switch_states import HALTED
-from tft_pipeline.live.target_book import flatten, halt, written_targets
+from tft_pipeline.live.target_book import EPOCH, flatten, halt, written_targets
 
 DEADLINE_S, POLL_S = 30.0, 1.0
+LONGEST_S = 86_400.0
+"""A day: who watches for longer watches nothing."""
 TRIGGER = "watchdog"
 
 
@@ -31,7 +34,7 @@ class Watching:
 
     Attributes:
         deadline_s: silence that means a hang.
-        grace_s: how long after the watchdog's own start a loop that never beat, or stopped, may stay away.
+        grace_s: how long after the watchdog's own start a loop that never beat may stay away.
         poll_s: time between two looks.
     """
 
@@ -40,10 +43,10 @@ class Watching:
     poll_s: float = POLL_S
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.poll_s < self.deadline_s or self.grace_s < 0.0:
+        if not 0.0 < self.poll_s < self.deadline_s <= LONGEST_S or not 0.0 <= self.grace_s <= LONGEST_S:
             raise ValueError(
                 f"poll {self.poll_s} s, deadline {self.deadline_s} s, grace {self.grace_s} s: "
-                "need 0 < poll < deadline, grace >= 0"
+                f"need 0 < poll < deadline <= {LONGEST_S:g}, 0 <= grace <= {LONGEST_S:g}, or a hang is never noticed"
             )
 
 
@@ -85,17 +88,28 @@ class Watchdog:
     def look(self) -> str:
         """One poll; says what it did, "" for nothing.
 
+        It judges first: where a full disk takes its own beat it takes the loop's as well, and that must halt.
+
         Raises:
-            OSError, TripFailedError: nothing can be written in the folder. Targets that are there run out.
+            OSError, TripFailedError: it could not act: nothing can be written in the folder. Targets that are there run out.
+                It has not beaten then, so that a loop that lives misses it.
         """
         now = self._clock.now()
-        self._heartbeat.beat(now, note="watching")
+        done = self._act(now)
+        try:
+            self._heartbeat.beat(now, note="watching")
+        except OSError as error:
+            return "; ".join(filter(None, (done, f"could not beat: {error}")))
+        return done
+
+    def _act(self, now: Moment) -> str:
         if self._switch.state() == HALTED:
             return self._keep_flat()
         beat = read_beat(self.folder, LOOP)
         wrong = what_is_wrong(
             beat,
-            alive=beat is not None and beat.process_lives(),
+            # one that was fenced off may have beaten last and left: who took over beats soon, or is silent since then
+            alive=beat is not None and (beat.process_lives() or 0 < beat.epoch < self._owner()),
             watched_for=now.seconds_since(self._began.boot_s, self._began.boot_id),
             now=now,
             watching=self._watching,
@@ -104,6 +118,13 @@ class Watchdog:
             return ""
         halt(self.folder, self._switch, TRIGGER, wrong, clock=self._clock)
         return f"HALTED: {wrong}"
+
+    def _owner(self) -> int:
+        """Epoch of the loop that may write the book; 0 where it cannot be told."""
+        try:
+            return int(read_sealed(self.folder / EPOCH)["epoch"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
 
     def _keep_flat(self) -> str:
         """A book that is still not flat although the switch is HALTED, whoever tripped it, is made so."""
@@ -120,13 +141,13 @@ class Watchdog:
 
 def watch(folder: Path, watching: Watching) -> None:
     """Look until SIGTERM or SIGINT. A look that fails is told and tried again at the next poll."""
-    over = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: over.set())
+    # waited for, not handled: a handler could come while the lock is held that it needs itself
+    ending = (signal.SIGTERM, signal.SIGINT)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ending)
     watchdog = Watchdog(folder, watching)
     print(f"watching {folder}, deadline {watching.deadline_s:g} s", flush=True)
     said = ""
-    while not over.is_set():
+    while True:
         try:
             done = watchdog.look()
         except Exception as error:  # whatever it was, the next look may succeed; leaving would leave nobody
@@ -134,7 +155,8 @@ def watch(folder: Path, watching: Watching) -> None:
         if done and done != said:
             print(done, flush=True)
         said = done
-        over.wait(watching.poll_s)
+        if signal.sigtimedwait(ending, watching.poll_s) is not None:
+            break
     watchdog.stop()
 
 
@@ -144,7 +166,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="the live folder: kill switch, target book, heartbeats")
     parser.add_argument("--deadline", type=float, default=DEADLINE_S, help="seconds of silence that mean a hang")
     parser.add_argument(
-        "--grace", type=float, default=None, help="seconds a loop may take to begin; the deadline by default"
+        "--grace",
+        type=float,
+        default=None,
+        help="seconds a loop that never beat may take to begin; the deadline by default",
     )
     parser.add_argument("--poll", type=float, default=POLL_S, help="seconds between two looks")
     given = parser.parse_args()

@@ -6,14 +6,16 @@ version is filled: the verified files, copied by hash, and gate file, card and t
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from tft_pipeline.domain.bar_calendar import calendar_of
+from tft_pipeline.domain.data_section import DataSection
 from tft_pipeline.domain.experiment import Experiment
-from tft_pipeline.domain.features.feature import MARKET_CLOSE
+from tft_pipeline.domain.features import resolve_features
+from tft_pipeline.domain.features.feature import MARKET_CLOSE, Feature
 from tft_pipeline.domain.findings import EnsembleWeights
 from tft_pipeline.domain.gate_row import GateRow
 from tft_pipeline.domain.intervals import BAR_LENGTHS
@@ -64,6 +66,7 @@ def stage_bundle(
     fold: FoldBundle,
     catalogue: FeatureCatalogue,
     ensemble: EnsembleWeights,
+    bars: pl.DataFrame,
     symbols: Sequence[str],
     form: str,
 ) -> StagedBundle:
@@ -72,6 +75,7 @@ def stage_bundle(
     Args:
         stage: empty folder beside the versions.
         spec, stored, fold: of the newest production fold: its plan, its verified files and what they hold.
+        bars: all of the snapshot.
         symbols: traded ones.
         form: that the latency gate judged.
     Raises:
@@ -88,6 +92,7 @@ def stage_bundle(
         spec=spec,
         fold=fold,
         catalogue=catalogue,
+        bars=bars,
         symbols=symbols,
         form=form,
         forms={name: FORM_FILES[name] for name in exported.models},
@@ -160,6 +165,7 @@ def build_signature(
     spec: FoldSpec,
     fold: FoldBundle,
     catalogue: FeatureCatalogue,
+    bars: pl.DataFrame,
     symbols: Sequence[str],
     form: str,
     forms: Mapping[str, str],
@@ -173,18 +179,21 @@ def build_signature(
     rows = [row for row in catalogue.used if row.name in chosen]
     raw = {name for row in rows for name in row.inputs if name != MARKET_CLOSE} | {"close"}
     data = experiment.data
+    own = tuple(name for name in spec.features if name in catalogue.user_columns)
+    recursive = {feature.name for feature in _built(catalogue, data) if feature.recursive}
+    traded = bars.filter(~pl.col("symbol").is_in(list(data.untraded)))
     return Signature(
         experiment=experiment.name,
         features=spec.features,
         feature_versions={row.name: row.version for row in rows},
-        user_columns=tuple(name for name in spec.features if name in catalogue.user_columns),
+        user_columns=own,
         raw_columns=tuple(sorted(raw)),
         max_lookback=spec.min_history,
         lookback=fitted.training.lookback,
         horizon=fitted.horizon,
         interval=data.interval,
         timezone=data.timezone,
-        calendar=calendar_of(fold.predictions, BAR_LENGTHS[data.interval]),
+        calendar=calendar_of(traded["timestamp"], BAR_LENGTHS[data.interval], timezone=data.timezone),
         symbols=tuple(symbols),
         static_symbols=fitted.symbols,
         untraded=data.untraded,
@@ -205,28 +214,29 @@ def build_signature(
         bars_per_year=fitted.bars_per_year,
         weights_sha256=weights_sha256,
         production_start=experiment.periods.production_start.isoformat(),
+        stamp=data.stamp,
+        history_start=bars["timestamp"].sort()[0].isoformat(),
+        recursive_features=tuple(name for name in spec.features if name in recursive),
+        point_in_time="available_at" in bars.columns and not all(_of_table(name, data) for name in own),
     )
 
 
-def calendar_of(predictions: pl.DataFrame, length: timedelta) -> dict[str, Any]:
-    """How the scored bars follow each other: `Signature.calendar`.
+def _built(catalogue: FeatureCatalogue, data: DataSection) -> tuple[Feature, ...]:
+    """The formulas of the built features."""
+    raw = {name for row in catalogue.used for name in row.inputs}
+    names = [row.name for row in catalogue.used]
+    return resolve_features(
+        sorted(raw),
+        groups=(),
+        names=names or None,
+        has_market=data.market_symbol is not None,
+        cross_markets=data.cross_markets,
+    ).features
 
-    Args:
-        predictions: of a fold: timestamp.
-        length: of one bar.
-    """
-    steps = predictions["timestamp"].unique().sort().diff().drop_nulls()
-    regular = len(steps) > 0 and bool((steps == length).all())
-    seconds = int(length.total_seconds())
-    words = (
-        f"a bar every {seconds} s, without a pause"
-        if regular
-        else f"a bar is a timestamp at which a traded symbol has a row; one bar is {seconds} s long, the next may be later"
-    )
-    calendar: dict[str, Any] = {"kind": "regular" if regular else "observed", "step_s": seconds, "words": words}
-    if not regular and len(steps) > 0:
-        calendar["longest_gap_s"] = int(steps.max().total_seconds())
-    return calendar
+
+def _of_table(name: str, data: DataSection) -> bool:
+    """Whether a column came from a table, which is point in time anyway."""
+    return any(name.startswith(f"{table.prefix}_") for table in data.tables)
 
 
 def feature_rows(features: Sequence[str], catalogue: FeatureCatalogue) -> list[dict[str, Any]]:

@@ -4,7 +4,10 @@ Here: reading the live version and its answers. Not here: which bars count, the 
 (`domain.release_gates`).
 """
 
+import os
+from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +32,7 @@ from tft_pipeline.pipeline.panels import KEYS
 from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError, read_artifact
 from tft_pipeline.storage.deployments import CARD_FILE, linked_release
 from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
-from tft_pipeline.storage.release_bundle import ReleaseBundle, current_bundle
+from tft_pipeline.storage.release_bundle import VERSIONS, ReleaseBundle, current_bundle
 
 if TYPE_CHECKING:
     from tft_pipeline.model.fit import FittedFold
@@ -60,16 +63,32 @@ def compare_with_champion(graph: ExperimentGraph, spec: FoldSpec, fold: FoldBund
             champion=None, applies=False, why="nothing is live yet: there is nothing to compare with"
         )
     except (IntegrityError, ValueError) as error:
-        why = f"the live version {live} cannot be read: {error}"
+        why = f"the live version {live} cannot be read: {without_folders(error, models)}"
         return ChallengerFinding(champion=live, applies=True, why=why)
-    live = champion.model_id
-    if champion.signature.weights_sha256 == weights_sha256(fold.fitted):
+    live, weights = champion.model_id, champion.signature.weights_sha256
+    if weights == weights_sha256(fold.fitted):
         why = f"{live}, which is live, has the same weights: there is nothing to compare"
-        return ChallengerFinding(champion=live, applies=False, why=why)
+        return ChallengerFinding(champion=live, weights_sha256=weights, applies=False, why=why)
     try:
-        return _compared(graph, spec, fold, champion)
+        return replace(_compared(graph, spec, fold, champion), weights_sha256=weights)
     except (IncomparableError, IntegrityError) as error:
-        return ChallengerFinding(champion=live, applies=True, why=f"{live}, which is live, cannot be compared: {error}")
+        why = f"{live}, which is live, cannot be compared: {without_folders(error, models)}"
+        return ChallengerFinding(champion=live, weights_sha256=weights, applies=True, why=why)
+
+
+def without_folders(error: Exception, root: Path) -> str:
+    """What an error says, without where this machine keeps its files: gates and cards are read elsewhere.
+
+    A file of a version is named by the version's id, any other by its place in the experiment.
+
+    Args:
+        root: folder of the experiment's releases.
+    """
+    said = str(error)
+    for one in (root, root.resolve()):
+        for folder in (one / VERSIONS, one, one.parent):
+            said = said.replace(f"{folder}{os.sep}", "").replace(str(folder), folder.name)
+    return said
 
 
 def _compared(graph: ExperimentGraph, spec: FoldSpec, fold: FoldBundle, champion: ReleaseBundle) -> ChallengerFinding:
@@ -114,12 +133,15 @@ def _compared(graph: ExperimentGraph, spec: FoldSpec, fold: FoldBundle, champion
 def _read(champion: ReleaseBundle) -> "tuple[FittedFold, datetime]":
     """Its network, and the last bar that had a part in its training or choice."""
     try:
-        seen = last_bar_seen(champion.document(CARD_FILE))
-        return champion.fitted(), seen
+        card, fitted = champion.document(CARD_FILE), champion.fitted()
     except IntegrityError:
         raise
     except Exception as error:  # whatever its files hold, a version that does not load cannot be asked, and says so
         raise IncomparableError(f"it does not load: {error}") from error
+    try:
+        return fitted, last_bar_seen(card)
+    except ValueError as error:
+        raise IncomparableError(str(error)) from error
 
 
 def _panel(graph: ExperimentGraph, spec: FoldSpec, names: tuple[str, ...], *, min_history: int) -> Panel:

@@ -13,15 +13,9 @@ from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.named import graph_named
 from tft_pipeline.pipeline.releasing import BrokenReleaseError, asked_once, models_of, told, unfinished
 from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError, read_artifact
-from tft_pipeline.storage.deploying import (
-    CardWriter,
-    DeployRefusedError,
-    GateRefusedError,
-    check_gates,
-    deploy_release,
-    newest_candidate,
-)
+from tft_pipeline.storage.deploying import CardWriter, deploy_release, newest_candidate
 from tft_pipeline.storage.deployments import DeploymentLockedError, linked_release
+from tft_pipeline.storage.gate_files import DeployRefusedError, GateRefusedError, check_gates
 from tft_pipeline.storage.layout import Layout, default_layout
 from tft_pipeline.storage.release_bundle import CARD_HTML, CARD_MARKDOWN
 from tft_pipeline.storage.releases import (
@@ -55,7 +49,7 @@ def make_live(
     Args:
         name: of the experiment.
         release: id, or a beginning of one that is longer than a date; by default the newest candidate that is newer than what
-            is live and not held after a rollback.
+            is live, no override, and not held after a rollback.
         reason: for the log; an override gives its own.
         override: why it goes live although gates failed; the version that does is a new one, `<id>-override`.
     Returns:
@@ -79,7 +73,7 @@ def make_live(
         if wanted == before:
             raise DeployRefusedError(f"{wanted} is live already: there is nothing to deploy")
         version = released_version(models, wanted)
-        check_gates(version, overridden=override is not None)
+        check_gates(models, version, overridden=override is not None)
         position, asked = asked_once(version)
         cards = None if override is None else _cards()
         made = deploy_release(models, wanted, reason=reason, override=override, cards=cards)

@@ -1,29 +1,29 @@
 """MLflow's registry follows what is deployed here: the model `tft_<experiment>`, aliases champion and challenger.
 
     champion     the release that is live
-    challenger   the newest candidate: a version that was never live and is newer than the live one
+    challenger   the newest candidate: a version that was never live and is newer than the live one, and no override
 
-Every version becomes a version of the registered model, tagged with its release id, its bundle attached to a run so that
-MLflow's pages show the files. The link and its log are the truth: MLflow is told afterwards, as well as it goes. What it
-missed, because it was down or nobody asked, it is told the next time, for each time everything is compared. Not here: what is
-live (`storage.deployments`), metrics and reports (`tracking`).
+Every version that can be verified becomes a version of the registered model, tagged with its release id, its bundle attached
+to a run so that MLflow's pages show the files; one that cannot is named and left out. The link and its log are the truth:
+MLflow is told afterwards, as well as it goes. What it missed, because it was down or nobody asked, it is told the next time,
+for each time everything is compared. Not here: what is live (`storage.deployments`), metrics and reports (`tracking`).
 """
 
 import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tft_pipeline.pipeline.tracking import CLIENT_LIMITS, URI_VARIABLE
-from tft_pipeline.storage.artifacts import Artifact
-from tft_pipeline.storage.deploying import candidate_ids
+from tft_pipeline.storage.artifacts import Artifact, IntegrityError
+from tft_pipeline.storage.deploying import candidate_ids, newer_candidates
 from tft_pipeline.storage.deployments import CARD_FILE, WEIGHTS_FILE, deployments, linked_release
 from tft_pipeline.storage.layout import Layout
-from tft_pipeline.storage.releases import release_ids, released_version
+from tft_pipeline.storage.releases import RollbackRefusedError, release_ids, released_version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -51,21 +51,27 @@ def follow(layout: Layout, experiment: str) -> str | None:
         return None
     try:
         with _alone(models / "registry.lock"):
-            _follow(layout, experiment, models)
+            left_out = _follow(layout, experiment, models)
     except Exception as error:  # MLflow raises anything from its stores; the link and its log are the truth
         return f"{type(error).__name__}: {error}"
-    return None
+    return f"all but versions that cannot be verified: {'; '.join(left_out)}" if left_out else None
 
 
-def wanted_aliases(models: Path) -> dict[str, str]:
-    """Alias to release id, as the link and its log have it; without an alias that nothing has."""
+def wanted_aliases(models: Path, left_out: Collection[str] = ()) -> dict[str, str]:
+    """Alias to release id, as the link and its log have it; without an alias that nothing has.
+
+    Args:
+        left_out: versions that MLflow does not know: the challenger is another one.
+    """
     live = linked_release(models)
-    waiting = [name for name in candidate_ids(models, deployments(models)) if live is None or name > live]
+    waiting = newer_candidates(candidate_ids(models, deployments(models)), live)
+    waiting = [name for name in waiting if name not in left_out]
     found = {CHAMPION: live, CHALLENGER: waiting[-1] if waiting else None}
     return {alias: name for alias, name in found.items() if name is not None}
 
 
-def _follow(layout: Layout, experiment: str, models: Path) -> None:
+def _follow(layout: Layout, experiment: str, models: Path) -> list[str]:
+    """Tell it; returns why a version was left out, a sentence each."""
     for name, value in CLIENT_LIMITS.items():
         os.environ.setdefault(name, value)
     from mlflow.exceptions import MlflowException
@@ -83,10 +89,19 @@ def _follow(layout: Layout, experiment: str, models: Path) -> None:
         for one in client.search_model_versions(f"name = '{name}'")
         if RELEASE_TAG in one.tags
     }
+    left_out: dict[str, str] = {}
     for release_id in release_ids(models):
-        if release_id not in known:
-            known[release_id] = _register(client, identifier, name, released_version(models, release_id))
-    wanted = wanted_aliases(models)
+        if release_id in known:
+            continue
+        try:
+            version = released_version(models, release_id)
+            card = json.loads(version.path(CARD_FILE).read_text())
+            tags = {"verdict": str(card.get("verdict")), "weights_sha256": version.files[WEIGHTS_FILE]}
+        except (IntegrityError, RollbackRefusedError, ValueError, AttributeError) as error:
+            left_out[release_id] = f"{release_id} ({error})"
+            continue
+        known[release_id] = _register(client, identifier, name, version, tags)
+    wanted = wanted_aliases(models, left_out)
     for alias in (CHAMPION, CHALLENGER):
         number = known.get(wanted.get(alias, ""))
         there = registered.aliases.get(alias)
@@ -94,6 +109,7 @@ def _follow(layout: Layout, experiment: str, models: Path) -> None:
             client.delete_registered_model_alias(name, alias)
         elif number is not None and str(there) != number:
             client.set_registered_model_alias(name, alias, number)
+    return list(left_out.values())
 
 
 def _open(layout: Layout, experiment: str) -> "tuple[MlflowClient, str]":
@@ -113,14 +129,9 @@ def _open(layout: Layout, experiment: str) -> "tuple[MlflowClient, str]":
         return client, client.create_experiment(experiment, artifact_location=layout.mlflow_artifacts.as_uri())
 
 
-def _register(client: "MlflowClient", experiment_id: str, name: str, version: Artifact) -> str:
+def _register(client: "MlflowClient", experiment_id: str, name: str, version: Artifact, about: dict[str, str]) -> str:
     """A version of the registered model, and the run that holds its files; returns its number."""
-    card = json.loads(version.path(CARD_FILE).read_text())
-    tags = {
-        RELEASE_TAG: version.version,
-        "verdict": str(card.get("verdict")),
-        "weights_sha256": version.files[WEIGHTS_FILE],
-    }
+    tags = {RELEASE_TAG: version.version, **about}
     run = client.create_run(experiment_id, run_name=f"release {version.version}", tags={"phase": "release", **tags})
     client.log_artifacts(run.info.run_id, str(version.folder), BUNDLE)
     client.set_terminated(run.info.run_id, "FINISHED")

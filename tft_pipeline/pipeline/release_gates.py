@@ -6,7 +6,7 @@ from tft_pipeline.domain.findings import DriftRecord, LatencyBenchmark, LeakageA
 from tft_pipeline.domain.gate_row import GateRow
 from tft_pipeline.domain.release_gates import gate_rows
 from tft_pipeline.domain.reports import FoldPlanReport
-from tft_pipeline.pipeline.champion import compare_with_champion
+from tft_pipeline.pipeline.champion import compare_with_champion, without_folders
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.partitions import planned_folds
 from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError, read_artifact
@@ -27,7 +27,8 @@ def release_gate_rows(
 ) -> list[GateRow]:
     """Every gate for the newest fold's model, in order.
 
-    The live version is read once, verified; a run that is deployed while this one works is not seen.
+    The live version is read once, verified. What is deployed while this run works is not seen here: a deployment holds the
+    comparison against what is live then (`deploy_gate.judged_against_live`).
 
     Args:
         folds: all production folds.
@@ -67,7 +68,7 @@ def _verified(graph: ExperimentGraph, key: str, weights: str) -> tuple[int, list
     try:
         stored = read_artifact(graph.layout.artifact(graph.name, "production_fold", key))
     except (ArtifactMissingError, IntegrityError) as error:
-        return 0, [str(error)]
+        return 0, [without_folders(error, graph.layout.models(graph.name))]
     if stored.files.get(WEIGHTS_FILE) != weights:
         return len(stored.files), [f"the stored weights of {key} are not those that were judged; fit the fold again"]
     return len(stored.files), []

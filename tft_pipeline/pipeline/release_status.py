@@ -7,14 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tft_pipeline.domain.deploy_gate import admitted, failed_gates
+from tft_pipeline.domain.deploy_gate import admitted, failed_gates, origin_of
 from tft_pipeline.domain.findings import ReleaseRecord
 from tft_pipeline.domain.latency import EAGER
 from tft_pipeline.domain.performance_targets import target_sentence
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.releasing import live_targets, models_of
 from tft_pipeline.storage.artifacts import CURRENT, Artifact, ArtifactMissingError, IntegrityError, read_artifact
-from tft_pipeline.storage.deploying import origin_of
 from tft_pipeline.storage.deployment_log import Deployment
 from tft_pipeline.storage.deployments import (
     CARD_FILE,
@@ -29,7 +28,14 @@ from tft_pipeline.storage.drift_reports import drift_folder
 from tft_pipeline.storage.experiments import owner_of
 from tft_pipeline.storage.layout import Layout, default_layout
 from tft_pipeline.storage.release_bundle import FORM_FILES
-from tft_pipeline.storage.releases import DECISION_FILE, GATE_FILE, deploy_problems, release_ids, released_version
+from tft_pipeline.storage.releases import (
+    DECISION_FILE,
+    GATE_FILE,
+    live_problems,
+    misled_names,
+    release_ids,
+    released_version,
+)
 
 SHOWN_DEPLOYMENTS = 10
 FOLD_FILE = "fold.json"
@@ -46,7 +52,7 @@ def describe_status(named: str, *, unknown_is_news: bool = False, layout: Layout
     Returns:
         live, since, verdict, reasons, weights, fold, snapshot_id, data_range, latency, drift, releases, deployments and
         performance_targets, in words; missing: what is not there yet; details: the same as values; failed: what is wrong with
-        the live version, empty where nothing is.
+        the live version, empty where nothing is; a fixed name that is missing is in the row of the targets, and no part of it.
     Raises:
         ConfigurationError: no such experiment.
     """
@@ -63,7 +69,8 @@ def describe_status(named: str, *, unknown_is_news: bool = False, layout: Layout
     problems = _problems(models, was_live=bool(once_live(entries)) or bool(failed))
     version = None if problems or live is None else released_version(models, live)
     card = {} if version is None else json.loads(version.path(CARD_FILE).read_text())
-    failed = [*problems, *failed]
+    misled = [] if version is None else misled_names(models)
+    failed = [*problems, *misled, *failed]
     since = live_since(entries)
     targets = live_targets(models, version)
     releases = [_release(models, one, live) for one in known]
@@ -82,7 +89,7 @@ def describe_status(named: str, *, unknown_is_news: bool = False, layout: Layout
         "details": {
             "live": live,
             "since": None if since is None or live is None else since.at,
-            "verified": bool(live) and not failed,
+            "verified": version is not None and not failed,
             "path": None if live is None else str(models / VERSIONS / live),
             "files": {} if version is None else version.files,
             "train": {key: card.get("train", {}).get(key) for key in ("snapshot_id", "range", "symbols", "interval")},
@@ -97,13 +104,13 @@ def describe_status(named: str, *, unknown_is_news: bool = False, layout: Layout
 
 
 def _problems(models: Path, *, was_live: bool) -> list[str]:
-    """Why readers do not get the live version as it was released; where nothing was ever live there is none.
+    """Why the live version is not what was released; where nothing was ever live there is none.
 
     Args:
         was_live: something was once, or the log cannot tell.
     """
     if linked_release(models) is not None:
-        return deploy_problems(models)
+        return live_problems(models)
     return [f"{models / VERSIONS / CURRENT} is missing, and a release was live"] if was_live else []
 
 

@@ -6,12 +6,13 @@ versions (`storage.releases`, `storage.deployments`).
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.findings import ReleaseRecord
 from tft_pipeline.domain.latency import EAGER
 from tft_pipeline.domain.performance_targets import DEPLOY, Row, absent_targets, deploy_target, target_sentence
+from tft_pipeline.domain.signature import Signature
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.named import graph_named
@@ -34,6 +35,9 @@ from tft_pipeline.storage.releases import (
 )
 from tft_pipeline.storage.rollback import find_release
 from tft_pipeline.storage.rollback import roll_back as switch_back
+
+if TYPE_CHECKING:
+    from tft_pipeline.model.fit import FittedFold
 
 MODEL = "tft"
 """The one kind of model that is released."""
@@ -173,6 +177,7 @@ def asked_once(version: Artifact) -> tuple[float, list[str]]:
     try:
         position, asked = smoke_prediction(fitted), [EAGER]
         if bundle is not None:
+            refuse_another_position(fitted, bundle.signature)
             forms = {form: bundle.onnx(form) for form in bundle.signature.forms}
             asked += ask_forms(fitted, forms, bundle.signature)
         elif DECISION_FILE in version.files:  # a release from before signatures
@@ -181,6 +186,30 @@ def asked_once(version: Artifact) -> tuple[float, list[str]]:
         return position, asked
     except BrokenModelError as error:
         raise BrokenReleaseError(f"{version.folder}: {error}: nothing was changed") from error
+
+
+def refuse_another_position(fitted: "FittedFold", signature: Signature) -> None:
+    """Hold what makes a position of an answer against the network it was chosen with: live code reads the signature alone.
+
+    Raises:
+        BrokenReleaseError: something is another model's.
+    """
+    rule = fitted.position
+    own: dict[str, object] = {
+        "scaler": fitted.scaler,
+        "lookback": fitted.training.lookback,
+        "horizon": fitted.horizon,
+        "max_position": rule.max_position,
+        "position_smooth": rule.position_smooth,
+        "max_weight": rule.max_weight,
+        "target_volatility": fitted.target_volatility,
+        "bars_per_year": fitted.bars_per_year,
+    }
+    other = [name for name, value in own.items() if getattr(signature, name) != value]
+    if other:
+        raise BrokenReleaseError(
+            f"{', '.join(other)} in {SIGNATURE_FILE}: not the network's, the signature is another model's: nothing was changed"
+        )
 
 
 def models_of(named: str, layout: Layout) -> tuple[str, Path]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tft_pipeline.domain.deploy_gate import admitted
 from tft_pipeline.storage.artifacts import MANIFEST, Artifact, IntegrityError
-from tft_pipeline.storage.deploying import GateRefusedError, check_gates, gates_of
 from tft_pipeline.storage.deployment_log import DONE, Deployment, set_log_aside
 from tft_pipeline.storage.deployments import (
     FOUND,
@@ -20,6 +19,7 @@ from tft_pipeline.storage.deployments import (
     replaced_by,
 )
 from tft_pipeline.storage.environment import utc_now
+from tft_pipeline.storage.gate_files import GateRefusedError, check_gates, gates_of
 from tft_pipeline.storage.releases import (
     CARD_FILE,
     GATE_FILE,

@@ -56,6 +56,29 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path: Path, words: list[str], s
     assert said in str(done.exception)
 
 
+@pytest.mark.parametrize("words", ["trip", "reduce"])
+def test_tripping_a_folder_in_which_nothing_is_live_is_refused_and_makes_none(tmp_path: Path, words: str) -> None:
+    switch(tmp_path / "live", "arm", "--why", "begin")
+    mistyped = tmp_path / "lvie"
+    done = switch(mistyped, words, "--why", "x")
+    assert isinstance(done.exception, ConfigurationError)
+    for said in (str(mistyped), "kill_switch.json", "heartbeat_loop.json", "targets.json", "nothing was tripped"):
+        assert said in str(done.exception)
+    assert not mistyped.exists()
+    assert switch(tmp_path / "live", "status").exit_code == 0
+    # a book alone, or a halt file, is enough
+    mistyped.mkdir()
+    (mistyped / "targets.json").touch()
+    assert json.loads(switch(mistyped, words, "--why", "x").stdout)["state"] == "HALTED"
+
+
+@pytest.mark.parametrize("seconds", ["inf", "1e300", "1e10", "0"])
+def test_a_validity_that_is_none_is_an_error_with_its_limits(tmp_path: Path, seconds: str) -> None:
+    done = typed("live", "--folder", str(tmp_path), "--validity", seconds)
+    assert done.exit_code == 2
+    assert "86400" in done.output
+
+
 def test_an_experiment_that_never_ran_has_no_live_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TFT_HOME", str(tmp_path))
     for words in (["kill-switch", "status"], ["watchdog"], ["live", "--replay", "x.csv"]):

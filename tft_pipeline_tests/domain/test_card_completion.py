@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from tft_pipeline.domain.card_completion import complete_card, override_card
+from tft_pipeline.domain.gate_names import GATES, PERFORMANCE
 from tft_pipeline_tests.made_cards import (
+    FILES,
     RELEASE_ID,
-    WEIGHTS,
     completed,
     made_card,
     made_gates,
@@ -30,7 +31,7 @@ def test_a_release_adds_gates_files_signature_and_the_comparison_and_changes_not
     assert card == kept
     assert (done["status"], done["release_id"], done["gates_passed"]) == ("candidate", RELEASE_ID, True)
     assert done["gates"] == made_gates()["gates"]
-    assert done["files"] == {"network.json": "1" * 64, "weights.safetensors": WEIGHTS}
+    assert done["files"] == FILES
     signature = done["architecture"].pop("signature")
     assert signature["inputs"] == {"onnx_window.values": [1, 16, 3], "onnx_window.observed": [1, 16]}
     assert signature["outputs"] == ["mean", "scale"]
@@ -49,7 +50,7 @@ def test_nothing_to_compare_with_is_null_with_the_gates_reason() -> None:
 
 
 def test_a_failed_gate_leaves_a_candidate_whose_gates_did_not_pass() -> None:
-    done = completed(failed=("psr",))
+    done = completed(failed=("sharpe_lower_bound",))
     assert (done["status"], done["gates_passed"], done["override"]) == ("candidate", False, None)
 
 
@@ -66,6 +67,23 @@ def test_gates_or_a_signature_of_something_else_are_refused(change: dict[str, An
     arguments = {"gates": made_gates(), "files": {}, "release_id": RELEASE_ID, "signature": made_signature()}
     with pytest.raises(ValueError, match=words):
         complete_card(made_card(), **arguments | change)
+
+
+@pytest.mark.parametrize("name", PERFORMANCE)
+def test_a_card_and_gates_that_disagree_are_refused_with_what_each_says(name: str) -> None:
+    stated: dict[str, Any] = {"files": FILES, "release_id": RELEASE_ID, "signature": made_signature()}
+    with pytest.raises(
+        ValueError, match=rf"says GO \(nothing against it\), the performance gates NO-GO \({name}\): .* release"
+    ):
+        complete_card(made_card(), gates=made_gates(failed=(name,)), **stated)
+    bad = made_card(reasons=("production: no",))
+    with pytest.raises(ValueError, match=r"says NO-GO \(production: no\), the performance gates GO \(all pass\)"):
+        complete_card(bad, gates=made_gates(), **stated)
+    without = made_gates()
+    without["gates"] = [row for row in without["gates"] if row["name"] != name]
+    with pytest.raises(ValueError, match=rf"the performance gates NO-GO \({name}\)"):
+        complete_card(made_card(), gates=without, **stated)
+    assert complete_card(bad, gates=made_gates(failed=(name,)), **stated)["verdict"] == "NO-GO"
 
 
 def test_the_change_log_lists_what_differs_from_the_live_model() -> None:
@@ -91,17 +109,14 @@ def test_a_live_card_of_an_older_form_or_a_damaged_one_does_not_stop_a_release()
 
 
 def test_an_override_marks_status_gates_and_change_log_and_names_the_person() -> None:
-    before, after = completed(failed=("dsr",)), overridden()
+    before, after = completed(failed=("checkpoints",)), overridden()
     assert (after["status"], after["gates_passed"]) == ("deployed by override", False)
     assert after["release_id"] == f"{RELEASE_ID}-override"
-    assert {row["name"]: row["override"] for row in after["gates"]} == {
-        "psr": None,
-        "dsr": "a drill",
-        "challenger": None,
-    }
+    marked = {row["name"]: row["override"] for row in after["gates"]}
+    assert marked == dict.fromkeys(GATES) | {"checkpoints": "a drill"}
     assert (after["override"]["who"], after["override"]["reason"]) == ("me", "a drill")
     entry = after["change_log"][-1]
-    assert (entry["event"], entry["since"], entry["changes"][0]["what"]) == ("override", RELEASE_ID, "gate dsr")
+    assert (entry["event"], entry["since"], entry["changes"][0]["what"]) == ("override", RELEASE_ID, "gate checkpoints")
     assert without(after, ADDED) == without(before, ADDED)
 
 

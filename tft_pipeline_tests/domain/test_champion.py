@@ -70,15 +70,32 @@ def test_many_absent_features_are_counted_and_the_first_ones_named():
     assert "f0, f1, f2, f3, f4 and 4 more" in found
 
 
-def card(*lasts: str) -> dict[str, Any]:
+def card(*lasts: str, chosen: Any = "2020-12-31T00:00:00+00:00") -> dict[str, Any]:
     parts = ("train", "validation", "test")
-    return {"train": {"folds": [{part: {"first": "2020-01-01", "last": one} for part in parts} for one in lasts]}}
+    folds = [{part: {"first": "2020-01-01", "last": one} for part in parts} for one in lasts]
+    return {"train": {"folds": folds, "research_last": chosen}}
 
 
 def test_the_last_bar_seen_is_the_latest_of_any_part_of_any_fold():
     assert last_bar_seen(card("2021-01-05T00:00:00+00:00", "2021-01-04T00:00:00+00:00")) == datetime(
         2021, 1, 5, tzinfo=UTC
     )
+
+
+def test_bars_that_features_and_settings_were_chosen_on_are_seen_too():
+    fold, later = "2021-01-05T00:00:00+00:00", "2021-03-05T00:00:00+00:00"
+    assert last_bar_seen(card(fold, chosen=later)) == datetime(2021, 3, 5, tzinfo=UTC)
+    assert last_bar_seen(card(later, chosen=fold)) == datetime(2021, 3, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("chosen", [None, "soon", 5, "2021-01-05"])
+def test_a_card_that_does_not_say_up_to_where_it_was_chosen_is_refused(chosen):
+    with pytest.raises(ValueError, match="does not say up to which bar its features and settings were chosen"):
+        last_bar_seen(card("2021-01-05T00:00:00+00:00", chosen=chosen))
+    old = card("2021-01-05T00:00:00+00:00")
+    del old["train"]["research_last"]
+    with pytest.raises(ValueError, match="features and settings were chosen"):
+        last_bar_seen(old)
 
 
 @pytest.mark.parametrize(

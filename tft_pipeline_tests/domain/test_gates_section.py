@@ -1,4 +1,4 @@
-"""What a file may say of gates: nothing looser than the defaults, and no key that changes nothing."""
+"""What a file may say of gates: limits within their bounds, and no key that changes nothing."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def test_every_key_is_described():
         ("drift", "retrain"),
         ("drift", "insufficient_data"),
         ("challenger", "worse"),
-        ("challenger_min_bars", 7),
+        ("challenger_min_bars", 19),
         ("keep_candidates", -1),
         ("keep_candidates", 2.0),
         ("override", "yes"),

@@ -8,7 +8,10 @@ from typing import Any, get_args
 
 import pytest
 
+from tft_pipeline.domain.model_card import build_card
+from tft_pipeline.domain.performance_gates import NO_RESEARCH_END
 from tft_pipeline.domain.sections import NetworkSection
+from tft_pipeline_tests.made_cards import card_inputs
 from tft_pipeline_tests.made_cards import made_card as card
 
 GUIDE = {
@@ -102,6 +105,8 @@ def test_figures_of_the_model_are_those_of_the_newest_fold():
     assert found["metrics"]["val_loss"] == 0.5 + n_folds - 1
     assert found["train"]["range"]["start"] == found["train"]["folds"][-1]["train"]["first"]
     assert found["train"]["range"]["end"] == found["train"]["folds"][-1]["val"]["last"]
+    assert set(found["train"]["extents"]) == {"range", "rows", "class_balance", "rows_per_symbol"}
+    assert set(found["train"]["extents"]) <= set(found["train"])
     assert found["train"]["seeds"] == sorted(50 - k for k in range(n_folds))
     assert found["train"]["duration_s"] == 10.0 + 2.0 * n_folds
 
@@ -151,6 +156,10 @@ def test_the_card_says_whether_it_is_contaminated_which_guards_held_and_what_to_
     first = found["train"]["folds"][0]["test"]["first"]
     assert card(research_last=first)["contaminated"] is True
     assert card(research_last="2019-01-01T00:00:00+00:00")["contaminated"] is False
+    assert card(research_last=first)["train"]["research_last"] == first
+    unknown = card(research_last=None)
+    assert (unknown["verdict"], unknown["reasons"]) == ("NO-GO", [NO_RESEARCH_END])
+    assert unknown["null_reasons"]["train.research_last"] == "neither the selection nor the study recorded it"
     assert found["leakage_audit"] == {
         "passed": True,
         "guards": {"held": True, "tried": None},
@@ -161,6 +170,15 @@ def test_the_card_says_whether_it_is_contaminated_which_guards_held_and_what_to_
 
 def test_a_latency_at_its_limit_and_a_drift_to_investigate_do_not_stop_a_release():
     assert card(p95=40.0, drift="investigate")["verdict"] == "GO"
+
+
+def test_a_limit_that_is_laxer_than_the_default_stands_among_the_limitations():
+    assert not [one for one in card()["limitations"] if "looser" in one]
+    found = card(experiment={"gates.challenger": "off"})["limitations"]
+    assert found[-1] == "A gate asks for less: gates.challenger off is looser than the default not_worse."
+    inputs = card_inputs()
+    inputs["latency"] = inputs["latency"].model_copy(update={"max_p95_ms": 1e9})
+    assert "latency.max_p95_ms 1e+09 ms is looser than the default 40 ms" in build_card(**inputs)["limitations"][-1]
 
 
 def test_the_largest_psi_leaves_out_features_without_one():
@@ -258,6 +276,11 @@ def test_risks_follow_the_figures_and_the_limits_of_the_experiment_file():
     assert calm["no edge out of sample"] is True
     assert calm["inputs have changed"] is False
     assert exceeded(drift="retrain")["inputs have changed"] is True
+    assert exceeded(drift="insufficient_data")["inputs have changed"] is True
+    assert exceeded(drift="investigate")["inputs have changed"] is False
+    strict = {"drift": "investigate", "experiment": {"gates.drift": "stable"}}
+    (row,) = [one for one in card(**strict)["risks"] if one["risk"] == "inputs have changed"]
+    assert (row["limit"], row["value"], row["exceeded"]) == ("stable", "investigate", True)
     assert exceeded(experiment={"evaluation.max_probability_of_loss": 0.05})["best trial loses afterwards"] is True
     assert calm["overfitted search"] is None  # no deflated Sharpe ratio to hold against the limit
 

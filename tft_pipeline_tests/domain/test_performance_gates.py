@@ -1,5 +1,6 @@
 """The performance gates pass if and only if the card says GO: each condition apart, and drawn together."""
 
+import math
 from typing import Any
 
 import pytest
@@ -7,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tft_pipeline.domain.findings import OosPerformance
+from tft_pipeline.domain.gate_names import PERFORMANCE
 from tft_pipeline.domain.gate_row import GateRow
 from tft_pipeline.domain.gates_section import GatesSection
 from tft_pipeline.domain.model_card import _operational_reasons
-from tft_pipeline.domain.performance_gates import PERFORMANCE, drift_reasons, performance_gates
+from tft_pipeline.domain.performance_gates import drift_reasons, performance_gates, unknown_reasons
 from tft_pipeline.domain.phases import EvaluationSection
 from tft_pipeline.domain.release_gates import verdict_of
 from tft_pipeline.domain.verdict import GO, NO_GO, RULES, json_ready, reasons_against
@@ -30,7 +32,11 @@ GOOD: dict[str, Any] = {
     "upper": 12.0,
     "n": 200,
     "drift": "stable",
+    "held": True,
+    "tested": 0.8,
+    "recorded": True,
 }
+EARLY = "1999-12-31T00:00:00+00:00"
 SCORED = RECORDS.plan.specs[0].dates["test"]["first"]
 
 
@@ -39,7 +45,11 @@ def rows_and_verdict(limits: EvaluationSection | None = None, **changes: Any) ->
     case, limits = GOOD | changes, limits or EvaluationSection()
     statistics = {"sharpe": case["sharpe"], "sharpe_annual": 15.8 * case["sharpe"], "se_annual": 0.3, "n": 500}
     baselines = {
-        name: {"sharpe": one, "sharpe_annual": None if one is None else 15.8 * one, "reason": "never held"}
+        name: {
+            "sharpe": one,
+            "sharpe_annual": None if one is None else 15.8 * one,
+            "reason": "" if one is not None and one != one else "never held",
+        }
         for name, one in case["baselines"].items()
     }
     research = {
@@ -67,15 +77,16 @@ def rows_and_verdict(limits: EvaluationSection | None = None, **changes: Any) ->
             "reasons": reasons,
             "net": json_ready({**statistics, "psr_after_looks": case["psr"]}),
             "research": json_ready(research),
-            "baselines": baselines,
-            "superiority": {"superior": list(case["superior"]), "sentence": ""},
+            "baselines": json_ready(baselines),
+            "superiority": {"superior": list(case["superior"]), "spa_p_consistent": case["tested"], "sentence": ""},
             "looks": 3,
         }
     )
     audit = RECORDS.audit.model_copy(
         update={
             "rows": (
-                {"guard": "held", "passed": True, "detail": ""},
+                *([{"guard": "held", "passed": True, "detail": ""}] if case["held"] else []),
+                {"guard": "user_columns", "passed": None, "state": "not_verifiable", "detail": "y"},
                 *({"guard": name, "passed": False, "detail": "x"} for name in case["leaks"]),
             ),
             "passed": not case["leaks"],
@@ -84,7 +95,9 @@ def rows_and_verdict(limits: EvaluationSection | None = None, **changes: Any) ->
     figures = {**RECORDS.latency.latency_ms, "p95_ci": [1.0, case["upper"]]}
     latency = RECORDS.latency.model_copy(update={"latency_ms": figures, "n": case["n"], "max_p95_ms": 40.0})
     drift = RECORDS.drift.model_copy(update={"verdict": case["drift"]})
-    plan = RECORDS.plan.model_copy(update={"research_last": SCORED if case["contaminated"] else None})
+    plan = RECORDS.plan.model_copy(
+        update={"research_last": SCORED if case["contaminated"] else EARLY if case["recorded"] else None}
+    )
     rows = performance_gates(
         evaluation=limits,
         gates=GatesSection(),
@@ -94,7 +107,8 @@ def rows_and_verdict(limits: EvaluationSection | None = None, **changes: Any) ->
         latency=latency,
         drift=drift,
     )
-    against = [*reasons, *_operational_reasons(latency, drift, GatesSection())]
+    unknown = unknown_reasons(plan, performance, audit)
+    against = [*reasons, *unknown, *_operational_reasons(latency, drift, GatesSection())]
     assert tuple(row.name for row in rows) == PERFORMANCE
     return {row.name: row for row in rows}, NO_GO if against else GO
 
@@ -123,6 +137,18 @@ def test_where_nothing_speaks_against_a_model_every_performance_gate_passes():
         ({"degradation": None}, {"degradation", "verdict"}),
         ({"baselines": {"long_only": 0.1}}, {"baselines", "verdict"}),
         ({"baselines": {"ridge": 0.1}, "superior": ("ridge",)}, {"baselines", "verdict"}),
+        ({"psr": math.nan}, {"probabilistic_sharpe_ratio", "verdict"}),
+        ({"dsr": math.nan}, {"deflated_sharpe_ratio", "verdict"}),
+        ({"loss": math.nan}, {"probability_of_loss", "verdict"}),
+        ({"loss": None}, {"probability_of_loss", "verdict"}),
+        ({"degradation": math.nan}, {"degradation", "verdict"}),
+        ({"sharpe": math.nan}, {"baselines", "verdict"}),
+        ({"baselines": {"long_only": math.nan, "macd": -0.1}}, {"baselines", "verdict"}),
+        ({"held": False}, {"leakage_audit"}),
+        ({"recorded": False}, {"not_contaminated"}),
+        ({"baselines": {}}, {"baselines"}),
+        ({"baselines": {"long_only": None}}, {"baselines"}),
+        ({"tested": None}, {"baselines"}),
         ({"upper": 40.5}, {"latency_p95"}),
         ({"upper": None, "n": 20}, {"latency_p95"}),
         ({"drift": "retrain"}, {"drift"}),
@@ -138,28 +164,31 @@ def test_one_condition_that_does_not_hold_fails_its_own_gate_and_turns_the_verdi
 @given(
     leaks=st.sampled_from([(), ("labels",)]),
     contaminated=st.booleans(),
-    psr=st.sampled_from([0.94, 0.95, 0.96, 1.0]),
+    psr=st.sampled_from([0.94, 0.95, 0.96, 1.0, math.nan]),
     research=st.one_of(
         st.just((None, None, None)),
         st.tuples(
-            st.sampled_from([0.9, 0.95, 0.97]),
-            st.sampled_from([0.0, 0.25, 0.3]),
-            st.sampled_from([None, -0.1, 0.5, 0.6]),
+            st.sampled_from([0.9, 0.95, 0.97, math.nan]),
+            st.sampled_from([None, 0.0, 0.25, 0.3, math.nan]),
+            st.sampled_from([None, -0.1, 0.5, 0.6, math.nan]),
         ),
     ),
     baselines=st.dictionaries(
-        st.sampled_from([*RULES, "ridge", "lightgbm"]), st.sampled_from([None, 0.0, 0.1, 0.2]), max_size=5
+        st.sampled_from([*RULES, "ridge", "lightgbm"]), st.sampled_from([None, 0.0, 0.1, 0.2, math.nan]), max_size=5
     ),
     superior=st.sets(st.sampled_from([*RULES, "ridge"])),
     upper=st.sampled_from([None, 39.0, 40.0, 41.0]),
     drift=st.sampled_from(["stable", "investigate", "retrain", "insufficient_data"]),
     min_psr=st.sampled_from([0.95, 0.99]),
+    held=st.booleans(),
+    tested=st.sampled_from([None, 0.4]),
+    recorded=st.booleans(),
 )
 def test_the_gates_pass_exactly_where_the_verdict_is_go(
-    leaks, contaminated, psr, research, baselines, superior, upper, drift, min_psr
+    leaks, contaminated, psr, research, baselines, superior, upper, drift, min_psr, held, tested, recorded
 ):
     dsr, loss, degradation = research
-    tested = tuple(sorted(name for name in superior if baselines.get(name) is not None))
+    better = tuple(sorted(name for name in superior if baselines.get(name) is not None))
     rows, verdict = rows_and_verdict(
         EvaluationSection(min_psr=min_psr),
         leaks=leaks,
@@ -169,13 +198,40 @@ def test_the_gates_pass_exactly_where_the_verdict_is_go(
         loss=loss,
         degradation=degradation,
         baselines=baselines,
-        superior=tested,
+        superior=better,
         upper=upper,
         drift=drift,
+        held=held,
+        tested=tested,
+        recorded=recorded,
     )
-    assert verdict_of(list(rows.values())) == verdict
+    assert verdict_of([row.to_dict() for row in rows.values()]) == verdict
     # and without the row that repeats the record's own verdict: no condition is without a gate
     assert (failed(rows) - {"verdict"} == set()) is (verdict == GO)
+
+
+def test_a_guard_that_the_data_does_not_let_try_is_named_and_blocks_nothing():
+    row = rows_and_verdict()[0]["leakage_audit"]
+    assert row.verdict == "pass"
+    assert row.why == "1 guards were tried and held; could not be tried: user_columns"
+    assert row.figures == {"guards_held": 1, "guards_not_verifiable": ["user_columns"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "words"),
+    [
+        ({"held": False}, "leakage_audit", "no guard was tried and held"),
+        ({"recorded": False}, "not_contaminated", "is not recorded"),
+        ({"baselines": {}}, "baselines", "no baseline that held anything was scored"),
+        ({"tested": None}, "baselines", "no test says whether a baseline is superior"),
+        ({"loss": None}, "probability_of_loss", "not known"),
+    ],
+)
+def test_what_is_not_known_has_no_value_and_says_so(changes, name, words):
+    row = rows_and_verdict(**changes)[0][name]
+    assert (row.verdict, row.value) == ("fail", None)
+    assert row.value_reason
+    assert words in row.why
 
 
 def test_every_limit_of_the_experiment_moves_its_gate():
@@ -201,7 +257,7 @@ def test_a_gate_says_in_one_sentence_what_blocks_it_with_its_numbers():
     rows, _ = rows_and_verdict(
         leaks=("labels",), psr=0.5, baselines={"long_only": 0.2, "ridge": 0.3}, superior=("ridge",), upper=None, n=20
     )
-    assert rows["leakage_audit"].why == "labels: x"
+    assert rows["leakage_audit"].why == "labels: x; could not be tried: user_columns"
     assert rows["leakage_audit"].value == 1
     assert "after 3 look(s)" in rows["probabilistic_sharpe_ratio"].why
     assert "0.5 is below 0.95" in rows["probabilistic_sharpe_ratio"].why

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,15 @@ from tft_pipeline.domain.experiment import Experiment
 from tft_pipeline.domain.gate_row import GateRow
 from tft_pipeline.domain.gates_section import GatesSection
 from tft_pipeline.domain.paired import paired_sharpe_difference
-from tft_pipeline.domain.release_gates import EVIDENCE, GATES, gate_document, gate_rows, verdict_of, why_not_live
+from tft_pipeline.domain.release_gates import (
+    EVIDENCE,
+    GATES,
+    PERFORMANCE,
+    gate_document,
+    gate_rows,
+    verdict_of,
+    why_not_live,
+)
 from tft_pipeline.domain.verdict import GO, NO_GO
 from tft_pipeline_tests.builders import noise, small
 from tft_pipeline_tests.report_records import made_records
@@ -40,9 +49,8 @@ def gates(
 ) -> dict[str, GateRow]:
     """The rows of records against which nothing speaks; `changes` replaces arguments of `gate_rows`."""
     spec = RECORDS.plan.specs[-1]
-    plan = RECORDS.plan.model_copy(
-        update={"specs": (spec.model_copy(update={"training": spec.training.model_copy(update={"loss_mode": loss})}),)}
-    )
+    own = spec.model_copy(update={"training": spec.training.model_copy(update={"loss_mode": loss})})
+    plan = RECORDS.plan.model_copy(update={"specs": (own,), "research_last": "1999-12-31T00:00:00+00:00"})
     performance = RECORDS.performance.model_copy(
         update={
             "verdict": GO,
@@ -63,8 +71,8 @@ def gates(
                 "pbo": 0.5,
                 "n_trials_started": 9,
             },
-            "baselines": {},
-            "superiority": {"superior": [], "sentence": ""},
+            "baselines": {"long_only": {"sharpe": 0.01, "sharpe_annual": 0.16}},
+            "superiority": {"superior": [], "spa_p_consistent": 0.7, "sentence": ""},
             "direction": direction or {},
         }
     )
@@ -122,14 +130,21 @@ def test_a_gate_that_the_verdict_does_not_know_holds_a_model_back_and_leaves_the
     rows = gates(**changes)
     assert failed(rows) == [name]
     assert words in rows[name].why
-    assert verdict_of(list(rows.values())) == GO
+    assert verdict_of([row.to_dict() for row in rows.values()]) == GO
     assert why_not_live(list(rows.values()), GatesSection()) == f"a candidate: 1 gate(s) say no: {name}"
 
 
 def test_a_performance_gate_turns_the_verdict_too():
     rows = gates(net={"psr_after_looks": 0.5})
     assert failed(rows) == ["probabilistic_sharpe_ratio"]
-    assert verdict_of(list(rows.values())) == NO_GO
+    assert verdict_of([row.to_dict() for row in rows.values()]) == NO_GO
+
+
+def test_a_performance_gate_that_is_absent_is_not_known_and_so_no_go():
+    rows = [row.to_dict() for row in gates().values()]
+    assert verdict_of(rows) == GO
+    for name in PERFORMANCE:
+        assert verdict_of([row for row in rows if row["name"] != name]) == NO_GO
 
 
 @pytest.mark.parametrize("loss", ["sharpe", "joint_mle", "joint_quantile", "bce"])
@@ -170,6 +185,12 @@ def test_a_direction_without_probabilities_is_not_known_and_does_not_pass():
     assert "a fold gives no probability" in row.why
 
 
+def test_an_accuracy_beside_an_unknown_share_of_the_larger_class_does_not_pass():
+    row = gates(loss="bce", direction={"tft": {"accuracy_ci_bars": [0.52, 0.6]}})["accuracy_lower_bound"]
+    assert (row.verdict, row.value) == ("fail", None)
+    assert "always guessing the larger class" in row.value_reason
+
+
 def test_the_limit_of_the_sharpe_ratios_lower_end_is_a_key_of_the_experiment():
     row = gates(small({"gates.min_sharpe_ci_low": 0.5}))["sharpe_lower_bound"]
     assert (row.verdict, row.value, row.threshold, row.unit) == ("fail", 0.4, 0.5, "Sharpe ratio a year")
@@ -207,6 +228,68 @@ def test_with_nothing_live_or_the_comparison_off_the_gate_does_not_apply():
     assert gates()["challenger"].why == "nothing is live yet"
     off = gates(challenger=None)["challenger"]
     assert (off.verdict, off.why) == ("not_applicable", "gates.challenger is off: the live model is not asked")
+    assert "champion" not in off.figures
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "name", "words"),
+    [
+        ("latency.max_p95_ms", 1e9, "latency_p95", "latency.max_p95_ms 1e+09 ms is looser than the default 40 ms"),
+        ("drift.psi_threshold", 50.0, "drift", "drift.psi_threshold 50 is looser than the default 0.25"),
+        ("drift.js_threshold", 0.99, "drift", "drift.js_threshold 0.99 is looser than the default 0.3"),
+        ("drift.alpha", 0.01, "drift", "drift.alpha 0.01 is looser than the default 0.05"),
+        ("gates.challenger", "off", "challenger", "gates.challenger off is looser than the default not_worse"),
+    ],
+)
+def test_a_limit_that_is_laxer_than_the_default_is_accepted_and_told_in_its_row(key, value, name, words):
+    found = gates(**laxer(key, value))
+    row = found[name].to_dict()
+    assert row["looser"] is True
+    assert words in row["why"]
+    assert list(row["default"]) == [key]
+    others = [one.to_dict() for one in found.values() if one.name != name]
+    assert not any(one["looser"] or one["default"] for one in others)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("latency.max_p95_ms", 40.0),
+        ("latency.max_p95_ms", 5.0),
+        ("drift.psi_threshold", 0.25),
+        ("drift.psi_threshold", 0.1),
+        ("drift.js_threshold", 0.1),
+        ("drift.alpha", 0.05),
+        ("drift.alpha", 0.2),
+        ("gates.challenger", "better"),
+    ],
+)
+def test_a_default_and_a_stricter_limit_are_not_called_looser(key, value):
+    assert not any(row.looser or row.default or "looser" in row.why for row in gates(**laxer(key, value)).values())
+
+
+def laxer(key: str, value: Any) -> dict[str, Any]:
+    """Arguments of `gates` for one key of the file, through the record that the gate judges."""
+    section, name = key.split(".")
+    if section == "latency":
+        figures = {**RECORDS.latency.latency_ms, "p95_ci": [1.0, 4.0]}
+        return {"latency": RECORDS.latency.model_copy(update={"latency_ms": figures, "max_p95_ms": value})}
+    if section == "drift":
+        detail = {**RECORDS.drift.detail, name: value}
+        return {"drift": RECORDS.drift.model_copy(update={"verdict": "stable", "detail": detail})}
+    found = None if value == "off" else NOTHING_LIVE
+    return {"experiment": small({key: value}), "challenger": found}
+
+
+def test_the_file_says_against_whom_it_was_judged():
+    finding = replace(compared(CLEARLY, noise(600, 3)), weights_sha256="c" * 64)
+    made = document(gates(challenger=finding))
+    assert (made["champion"], made["champion_weights_sha256"]) == ("r1", "c" * 64)
+    none, off = document(gates()), document(gates(challenger=None))
+    for one in (none, off):
+        assert (one["champion"], one["champion_weights_sha256"]) == (None, None)
+    same = ChallengerFinding(champion="r1", weights_sha256=WEIGHTS, applies=False, why="the same weights")
+    assert document(gates(challenger=same))["champion"] == "r1"
 
 
 def test_the_file_names_weights_fold_and_time_and_holds_every_gate_as_numbers():

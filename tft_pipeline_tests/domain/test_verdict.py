@@ -348,3 +348,32 @@ def test_an_undefined_sharpe_is_none_and_any_other_is_annual():
     assert annual_sharpe_or_none(np.append(returns, math.nan), YEAR) == pytest.approx(expected)
     for undefined in ([], [0.1], [0.1, 0.1, 0.1], [0.0] * 5, [math.nan, 0.1]):
         assert annual_sharpe_or_none(np.array(undefined, dtype=float), YEAR) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"psr_after_looks": math.nan}, "PSR nan"),
+        ({"dsr": math.nan}, "deflated Sharpe ratio nan"),
+        ({"probability_of_loss": math.nan}, "probability of loss nan"),
+        ({"probability_of_loss": None}, "probability of loss of the best trial is not known"),
+        ({"degradation": math.nan}, "the best trial loses nan%"),
+        ({"sharpe": math.nan}, "does not beat momentum"),
+    ],
+)
+def test_what_is_not_a_number_is_a_reason(changes, words):
+    statistics = describe_returns(noise(1000, 5, mean=0.0012), bars_per_year=YEAR, seed=1)
+    research = {"dsr": 0.99, "probability_of_loss": 0.1, "degradation": 0.1, "n_trials_started": 3}
+    own = {key: value for key, value in changes.items() if key in statistics}
+    (reason,) = reasons_against(
+        leaks=(),
+        statistics=statistics | own,
+        psr_after_looks=changes.get("psr_after_looks", 0.99),
+        looks=1,
+        research=research | {key: value for key, value in changes.items() if key in research},
+        baselines={"momentum": {"sharpe": 0.0, "sharpe_annual": 0.0}},
+        superior=(),
+        contaminated=False,
+        limits=EvaluationSection(),
+    )
+    assert words in reason

@@ -23,7 +23,7 @@ def work(models: Path) -> None:
     """A run's deployment, a person's override, a way back."""
     write_version(models, release_id="r3", fill=files_of("r3", "three"))
     deploy_release(models, "r3", reason="release of the newest fold", automatic=True)
-    write_version(models, release_id="r4", fill=files_of("r4", "four", failed=("sharpe",)))
+    write_version(models, release_id="r4", fill=files_of("r4", "four", failed=("sharpe_lower_bound",)))
     deploy_release(models, "r4", reason="", override="it is needed", cards=CARDS)
     roll_back(models, "r1", reason="drawdown", wanted="r1")
 

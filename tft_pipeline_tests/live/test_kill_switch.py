@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tft_pipeline.live.folder_lock import LockBusyError, folder_lock
 from tft_pipeline.live.kill_switch import LATCH, KillSwitch, KillSwitchError
-from tft_pipeline.live.sealed_json import DamagedRecordError, sealed
+from tft_pipeline.live.sealed_json import DamagedRecordError, sealed, write_sealed
 from tft_pipeline.live.switch_history import HISTORY
 from tft_pipeline.live.switch_states import ACTIVE, HALTED, REDUCING, STATES, allowed_in, stricter, towards_zero
 
@@ -91,6 +91,9 @@ DAMAGE = {
     "garbage": lambda path: path.write_bytes(os.urandom(300)),
     "a number": lambda path: path.write_text("7\n"),
     "nested": lambda path: path.write_text("[" * 100_000 + "\n"),
+    "nested a little": lambda path: path.write_text(
+        '{"schema_version": 1, "sha256": "a", "x": ' + "[" * 950 + "]" * 950 + "}\n"
+    ),
     "foreign": _foreign,
     "edited": _edited,
     "a folder": _folder,
@@ -117,6 +120,45 @@ def test_a_latch_set_back_to_an_older_entry_is_halted(switch: KillSwitch) -> Non
     switch.reset("me", "go")
     (switch.folder / LATCH).write_bytes(old)
     assert switch.state() == HALTED
+
+
+@pytest.mark.parametrize("depth", range(800, 1000, 7))
+def test_however_deep_a_latch_is_nested_it_is_halted(switch: KillSwitch, depth: int) -> None:
+    record = '{"schema_version": 1, "sha256": "a", "x": ' + "[" * depth + "]" * depth + "}"
+    (switch.folder / LATCH).write_text(record)
+    assert switch.state() == HALTED
+
+
+@pytest.mark.parametrize("name", ["targets.epoch", "loop_state.json"])
+def test_latch_and_history_set_back_together_are_halted_by_what_was_seen_elsewhere(
+    switch: KillSwitch, name: str
+) -> None:
+    kept = {file: (switch.folder / file).read_bytes() for file in (LATCH, HISTORY)}
+    switch.trip(HALTED, "manual", "stop")
+    switch.reset("me", "go")
+    seen = switch.reading().sequence
+    write_sealed(switch.folder / name, {"switch_sequence": seen})
+    assert switch.state() == ACTIVE
+
+    def set_back() -> None:
+        for file, content in kept.items():
+            (switch.folder / file).write_bytes(content)
+
+    set_back()
+    assert switch.state() == HALTED
+    assert "were set back" in switch.reading().why
+    # told by who remembers, without the file as well
+    assert switch.state(least_sequence=0) == ACTIVE
+    assert switch.state(least_sequence=seen) == HALTED
+    switch.trip(REDUCING, "drift", "whatever is tripped then")
+    assert switch.state() == HALTED
+    # a reset begins anew, above what was seen
+    assert switch.reset("me", "looked at it").state == ACTIVE
+    assert switch.history()[0].sequence == seen + 1
+    assert switch.trip(HALTED, "manual", "still works").state == HALTED
+    assert switch.reset("me", "again").sequence == seen + 3
+    set_back()
+    assert switch.reset("me", "looked at it once more").state == ACTIVE
 
 
 @pytest.mark.parametrize("asked", [REDUCING, HALTED])

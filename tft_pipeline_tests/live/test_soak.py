@@ -14,6 +14,7 @@ from tft_pipeline.live.kill_switch import NEVER_ARMED, KillSwitch
 from tft_pipeline.live.refusals import RefusedBarError
 from tft_pipeline.live.soak import Soak, SoakSettings
 from tft_pipeline.live.soak_market import BAD_BARS, LARGEST_WEIGHT, SoakDecider, SoakSource
+from tft_pipeline.live.soak_processes import Processes
 
 ROOT = Path(__file__).resolve().parents[2]
 SYMBOLS = ("AAA", "BBB", "CCC")
@@ -101,7 +102,7 @@ def test_a_planted_leak_is_no_go(tmp_path: Path, leak: str, figure: str) -> None
 @pytest.mark.slow
 def test_a_promise_that_is_not_kept_is_no_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A watchdog that watches nothing: a killed loop is not halted."""
-    monkeypatch.setattr(Soak, "_start_watchdog", lambda self: None)
+    monkeypatch.setattr(Processes, "start_watchdog", lambda self: None)
     soak = Soak(tmp_path / "live", SoakSettings(minutes=1.0, deadline_s=1.0, validity_s=1.0), operate)
     soak._lasting = {"sigkill": soak._sigkill}
     soak._ending = {}

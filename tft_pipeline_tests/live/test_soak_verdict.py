@@ -6,27 +6,31 @@ import numpy as np
 import pytest
 from scipy.stats import theilslopes
 
-from tft_pipeline.live.soak_verdict import SAMPLES_FIELDS, WARM_UP_BARS, pooled_slope, verdict
+from tft_pipeline.live.soak_verdict import FIGURES, LOOP, WARM_UP_BARS, WATCHDOG, lives_of, pooled_slope, verdict
 
 
 def samples(
-    *, growth: dict[str, float] | None = None, lives: int = 3, n: int = 60, seed: int = 0
+    *, growth: dict[str, float] | None = None, lives: int = 3, n: int = 60, seed: int = 0, every: int = 40
 ) -> list[dict[str, Any]]:
     """Samples of some processes, whose figures begin elsewhere each time and grow by so much per 1,000 bars."""
     random = np.random.default_rng(seed)
     level = {"rss_kb": 150_000.0, "handles": 9.0, "threads": 4.0, "latency_ms": 5.0}
     noise = {"rss_kb": 100.0, "handles": 0.0, "threads": 0.0, "latency_ms": 1.0}
     rows = []
-    for pid in range(lives):
-        for k in range(n):
-            bars = 40 * (k + 1)
-            row: dict[str, Any] = {"pid": pid, "bars": bars}
-            for name in SAMPLES_FIELDS:
-                grown = (growth or {}).get(name, 0.0) * bars / 1000.0
-                early = 20_000.0 * (name == "rss_kb") * (bars <= WARM_UP_BARS)
-                start = level[name] * (1.0 + 0.01 * pid * (name == "rss_kb"))
-                row[name] = start + grown - early + noise[name] * abs(random.standard_normal())
-            rows.append(row)
+    for pid, (process, k) in (
+        (pid, (process, k)) for pid in range(lives) for process in (LOOP, WATCHDOG) for k in range(n)
+    ):
+        bars = every * (k + 1)
+        row: dict[str, Any] = {"process": process, "pid": pid, "started": "1", "bars": bars}
+        if process == LOOP:
+            row["equity_told"] = bars
+        for _, name in (figure for figure in FIGURES if figure[0] == process):
+            said = name if process == LOOP else f"watchdog_{name}"
+            grown = (growth or {}).get(said, 0.0) * bars / 1000.0
+            early = 20_000.0 * (name == "rss_kb") * (bars <= WARM_UP_BARS)
+            start = level[name] * (1.0 + 0.01 * pid * (name == "rss_kb"))
+            row[name] = start + grown - early + noise[name] * abs(random.standard_normal())
+        rows.append(row)
     return rows
 
 
@@ -43,7 +47,7 @@ def test_figures_that_stand_still_are_go_whatever_they_do_at_first_and_between_p
 
 def test_a_short_soak_says_what_it_cannot_rule_out() -> None:
     rows = samples(lives=1, n=18, seed=2)
-    for row in rows:
+    for row in (row for row in rows if "latency_ms" in row):
         row["latency_ms"] *= 1.0 + 0.8 * np.random.default_rng(row["bars"]).random()
     found = judged(rows)
     assert found["verdict"] == "GO"
@@ -51,7 +55,16 @@ def test_a_short_soak_says_what_it_cannot_rule_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "growth"), [("rss_kb", 700.0), ("handles", 5.0), ("threads", 3.0), ("latency_ms", 3.0)]
+    ("name", "growth"),
+    [
+        ("rss_kb", 700.0),
+        ("handles", 5.0),
+        ("threads", 3.0),
+        ("latency_ms", 3.0),
+        ("watchdog_rss_kb", 200_000.0),
+        ("watchdog_handles", 5.0),
+        ("watchdog_threads", 3.0),
+    ],
 )
 def test_each_kind_of_growth_is_no_go(name: str, growth: float) -> None:
     found = judged(samples(growth={name: growth}))
@@ -62,7 +75,38 @@ def test_each_kind_of_growth_is_no_go(name: str, growth: float) -> None:
 
 
 def test_growth_without_a_doubt_but_below_the_limit_is_go() -> None:
-    assert judged(samples(growth={"rss_kb": 200.0, "handles": 0.5}))["verdict"] == "GO"
+    assert judged(samples(growth={"rss_kb": 200.0, "handles": 0.3}))["verdict"] == "GO"
+
+
+@pytest.mark.parametrize(
+    ("name", "growth"),
+    [("rss_kb", 350.0), ("latency_ms", 0.45), ("handles", 0.9), ("threads", 0.01), ("watchdog_rss_kb", 40.0)],
+)
+def test_what_is_little_a_bar_and_much_in_a_day_is_no_go(name: str, growth: float) -> None:
+    """A day of 2 million bars, each slope below its limit per 1,000 bars."""
+    found = judged(samples(growth={name: growth}, lives=1, n=500, every=4000))
+    (reason,) = found["reasons"]
+    assert reason.startswith(f"{name} grows")
+    assert "a slow leak" in reason
+    assert judged(samples(lives=1, n=500, every=4000))["reasons"] == []
+
+
+def test_a_number_of_a_process_that_the_system_gives_again_is_another_life() -> None:
+    once = samples(lives=1, growth={"rss_kb": 200.0})
+    again = [row | {"started": "2"} for row in once]
+    both = [*once, *again, *[{k: v for k, v in row.items() if k != "started"} for row in [*once, *once]]]
+    assert len(lives_of(both, "rss_kb")) == 4
+    found = judged(both)
+    assert found["reasons"] == []
+    assert found["growth"]["rss_kb"]["per_1000_bars"] == pytest.approx(200.0, rel=0.3)
+
+
+def test_a_soak_that_never_told_the_equity_again_or_never_saw_its_watchdog_is_no_go() -> None:
+    rows = [row | {"equity_told": 0} if "equity_told" in row else row for row in samples()]
+    assert judged(rows)["reasons"] == ["the loop's equity was told again at no bar"]
+    alone = [row for row in samples() if row["process"] == LOOP]
+    assert all(reason.startswith("watchdog_") for reason in judged(alone)["reasons"])
+    assert len(judged(alone)["reasons"]) == 3
 
 
 def test_a_broken_promise_no_bars_and_too_few_samples_are_no_go() -> None:

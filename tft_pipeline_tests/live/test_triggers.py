@@ -2,6 +2,7 @@
 
 import json
 import math
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from tft_pipeline.live.drift_nights import newest_night, read_nights
 from tft_pipeline.live.switch_states import ACTIVE, HALTED, REDUCING, STATES
 from tft_pipeline.live.triggers import (
+    MISSING,
     UNREADABLE,
     DrawdownLimit,
     DriftLimit,
@@ -84,6 +86,8 @@ def test_data_is_stale_after_so_many_intervals(age: float, state: str) -> None:
         ("retrain unreadable retrain", REDUCING),
         ("investigate investigate investigate", ACTIVE),
         ("retrain " * 40, REDUCING),
+        ("missing", REDUCING),
+        ("stable stable missing", REDUCING),
     ],
 )
 def test_drift_reduces_after_nights_in_a_row_and_never_halts(nights: str, state: str) -> None:
@@ -175,4 +179,17 @@ def test_nights_are_read_in_order_and_one_that_cannot_be_read_counts_as_bad(tmp_
     assert read_nights(tmp_path, weights_sha256="a") == ("stable", "retrain", UNREADABLE)
     assert read_nights(tmp_path, after="drift_2026-01-02.json") == ("retrain", UNREADABLE)
     assert newest_night(tmp_path) == "drift_2026-01-04.json"
-    assert read_nights(tmp_path / "nowhere") == ()
+
+
+def test_nights_that_nobody_judged_are_not_good_ones(tmp_path: Path) -> None:
+    assert read_nights(tmp_path / "nowhere") == (MISSING,)
+    assert read_nights(tmp_path) == (MISSING,)
+    (tmp_path / "drift_2026-01-04.json").write_text(json.dumps({"verdict": "stable"}))
+    assert read_nights(tmp_path) == ("stable",)
+    assert read_nights(tmp_path, today=date(2026, 1, 11)) == ("stable",)
+    assert read_nights(tmp_path, today=date(2026, 1, 12)) == ("stable", MISSING)
+    # a reset forgets nights, not that there are none
+    assert read_nights(tmp_path, today=date(2026, 1, 12), after="drift_2026-01-04.json") == (MISSING,)
+    (tmp_path / "drift_some-of-it.json").write_text("{}")
+    (tmp_path / "drift_2026-99-99.json").write_text("{}")
+    assert read_nights(tmp_path, today=date(2026, 1, 5))[-1] == MISSING

@@ -11,8 +11,9 @@ import pytest
 
 from tft_pipeline.live.heartbeat import LOOP, STOPPED, WATCHDOG, Heartbeat, heartbeat_file, process_start, read_beat
 from tft_pipeline.live.kill_switch import KillSwitch
+from tft_pipeline.live.sealed_json import write_sealed
 from tft_pipeline.live.switch_states import ACTIVE, HALTED
-from tft_pipeline.live.target_book import TargetBook, written_targets
+from tft_pipeline.live.target_book import EPOCH, TargetBook, written_targets
 from tft_pipeline.live.watchdog import Watchdog, Watching, what_is_wrong
 from tft_pipeline_tests.live.hand_clock import HandClock
 
@@ -115,7 +116,62 @@ def test_a_book_that_somebody_left_is_flattened_while_it_is_halted(
     assert written_targets(tmp_path).flat  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("wrong", [{"poll_s": 0.0}, {"poll_s": 40.0}, {"grace_s": -1.0}])
+@pytest.mark.parametrize("full", [True, False])
+def test_a_hung_loop_is_halted_also_where_the_watchdog_cannot_beat(
+    tmp_path: Path, clock: HandClock, switch: KillSwitch, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    Heartbeat(tmp_path, LOOP).beat(clock.now())
+    watchdog = Watchdog(tmp_path, WATCHING, clock=clock)
+
+    def no_space(path: Path, *_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    if full:
+        monkeypatch.setattr("tft_pipeline.live.heartbeat.write_sealed", no_space)
+    clock.pass_time(31.0)
+    said = watchdog.look()
+    assert said.startswith("HALTED")
+    assert ("could not beat" in said) is full
+    assert switch.state() == HALTED
+
+
+def test_the_end_of_a_fenced_loop_that_beat_last_is_not_the_end_of_the_one_that_took_over(
+    tmp_path: Path, clock: HandClock, switch: KillSwitch
+) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    watchdog, loop = Watchdog(tmp_path, WATCHING, clock=clock), Heartbeat(tmp_path, LOOP)
+
+    def beats(epoch: int) -> None:
+        loop.epoch = epoch
+        loop.beat(clock.now())
+        record = json.loads(heartbeat_file(tmp_path, LOOP).read_text())
+        write_sealed(heartbeat_file(tmp_path, LOOP), record | {"pid": gone.pid})
+
+    write_sealed(tmp_path / EPOCH, {"epoch": 2, "token": "x", "pid": os.getpid()})
+    beats(1)
+    assert watchdog.look() == ""
+    # who took over must beat in its turn
+    clock.pass_time(31.0)
+    assert "silent for 31.0 s" in watchdog.look()
+    switch.reset("tester", "once more")
+    beats(2)
+    assert "is gone" in watchdog.look()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"poll_s": 0.0},
+        {"poll_s": 40.0},
+        {"grace_s": -1.0},
+        {"deadline_s": float("inf")},
+        {"deadline_s": 1e10},
+        {"grace_s": float("inf")},
+        {"grace_s": 1e300},
+        {"deadline_s": float("nan")},
+    ],
+)
 def test_times_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="need 0 < poll"):
         Watching(**wrong)

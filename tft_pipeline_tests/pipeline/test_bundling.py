@@ -183,15 +183,14 @@ def test_weights_that_somebody_went_back_from_stay_held(finished: Workbench, mon
     models = finished.layout.models("small")
     monkeypatch.setattr(release_asset, "release_gate_rows", passing)
     first = release_again(finished)
-    older = finished.folds()[0]
-    made = staged(finished, finished.folder / "stage", older)
+    made = staged(finished, finished.folder / "stage", finished.folds()[0])
     from tft_pipeline.storage.deployments import deploy
     from tft_pipeline.storage.releases import write_version
 
     fill = fill_version(made, {"model_card.json": json.dumps({"verdict": "GO"}), "gate.json": "{}"})
-    write_version(models, release_id="older", fill=fill)
-    weights = made.bundle.signature.weights_sha256
-    deploy(models, "older", action="release", reason="", verdict="GO", weights_sha256=weights, card_sha256="0" * 64)
+    older = write_version(models, release_id="older", fill=fill).files
+    weights, card = older["weights.safetensors"], older["model_card.json"]
+    deploy(models, "older", action="release", reason="", verdict="GO", weights_sha256=weights, card_sha256=card)
     roll_back(models, first.release_id, reason="back")
     roll_back(models, "older", reason="drawdown")
     again = release_again(finished)

@@ -54,6 +54,10 @@ def fitted(fold: Fold, seed: int) -> FittedFold:
     )
 
 
+def card_of(folds: list[dict[str, Any]], chosen: str | None = "2020-01-01T00:00:00+00:00") -> dict[str, Any]:
+    return {"train": {"folds": folds, "research_last": chosen}}
+
+
 @dataclass(frozen=True)
 class Bench:
     """A graph whose features, targets and catalogue are stored; two models."""
@@ -77,7 +81,7 @@ class Bench:
             "weights_sha256": weights_sha256(self.champion),
             **(changes or {}),
         }
-        card = {"train": {"folds": [{"id": spec.key, **spec.dates} for spec in SPECS[:specs]]}}
+        card = card_of([{"id": spec.key, **spec.dates} for spec in SPECS[:specs]])
 
         def fill(folder: Path) -> None:
             write_fold_bundle(replace(self.challenger, fitted=self.champion), folder)
@@ -185,7 +189,7 @@ def test_bars_on_which_the_live_model_was_scored_are_not_compared(bench: Bench) 
         part: {"first": "", "last": PANEL.calendar[FOLDS[-1].test.start + 9].isoformat()} for part in ("train", "test")
     }
     folds = [{**seen, "validation": seen["train"]}]
-    bench.release(model_card=json.dumps({"train": {"folds": folds}}))
+    bench.release(model_card=json.dumps(card_of(folds)))
     found, span = bench.compared(), Span(FOLDS[-1].test.start + 10, FOLDS[-1].test.stop)
     assert (found.n_bars, found.first) == (30, PANEL.calendar[span.start].isoformat())
     own = replace(bench.challenger.fitted, position=bench.spec.position)
@@ -194,6 +198,20 @@ def test_bars_on_which_the_live_model_was_scored_are_not_compared(bench: Bench) 
     )
     assert found.difference is not None
     assert found.difference.difference_annual == pytest.approx(difference.difference_annual, rel=1e-6)
+
+
+def test_bars_that_the_live_model_was_chosen_on_are_not_compared_and_a_card_without_them_is_an_obstacle(
+    bench: Bench,
+) -> None:
+    folds = [{"id": spec.key, **spec.dates} for spec in SPECS[:-1]]
+    chosen = PANEL.calendar[FOLDS[-1].test.start + 4].isoformat()
+    bench.release(model_card=json.dumps(card_of(folds, chosen)))
+    found = bench.compared()
+    assert (found.n_bars, found.first) == (35, PANEL.calendar[FOLDS[-1].test.start + 5].isoformat())
+    assert found.weights_sha256 == weights_sha256(bench.champion)
+    bench.release(name="r2", model_card=json.dumps(card_of(folds, None)))
+    why = bench.compared().why
+    assert why.startswith("r2, which is live, cannot be compared: the live version's card does not say up to which bar")
 
 
 def test_the_live_model_holds_nothing_before_it_has_the_history_that_it_asks_for(bench: Bench) -> None:
@@ -244,14 +262,14 @@ def test_a_live_model_that_saw_the_newest_folds_last_bar_leaves_nothing_to_compa
     assert f"trained or scored on bars up to {PANEL.calendar[FOLDS[-1].test.stop - 1].isoformat()}" in found.why
     assert "no bar is left that it has not seen" in found.why
     later = {part: {"last": "2030-01-01T00:00:00+00:00"} for part in ("train", "validation", "test")}
-    bench.release(name="r2", model_card=json.dumps({"train": {"folds": [later]}}))
+    bench.release(name="r2", model_card=json.dumps(card_of([later])))
     assert "bars up to 2030-01-01" in bench.compared().why
 
 
 def test_too_few_common_bars_are_counted(bench: Bench) -> None:
     last = PANEL.calendar[FOLDS[-1].test.stop - 6].isoformat()
     seen = {part: {"last": last} for part in ("train", "validation", "test")}
-    bench.release(model_card=json.dumps({"train": {"folds": [seen]}}))
+    bench.release(model_card=json.dumps(card_of([seen])))
     found = bench.compared()
     assert (found.n_bars, found.difference) == (5, None)
     assert "5 bar(s)" in found.why
@@ -265,8 +283,8 @@ def test_a_damaged_live_version_is_a_finding_and_no_crash(bench: Bench, name: st
     path.write_bytes(content)
     found = bench.compared()
     assert (found.applies, found.difference, found.champion) == (True, None, "r1")
-    assert "the live version r1 cannot be read: " in found.why
-    assert name in found.why
+    assert f"the live version r1 cannot be read: r1/{name}" in found.why
+    assert str(bench.graph.layout.home) not in found.why
 
 
 def test_a_live_version_that_is_gone_or_older_than_signatures_is_a_finding(bench: Bench) -> None:
@@ -274,7 +292,7 @@ def test_a_live_version_that_is_gone_or_older_than_signatures_is_a_finding(bench
     folder.rename(folder.with_name("elsewhere"))
     assert "the live version r1 cannot be read" in bench.compared().why
     write_artifact(folder.parent, lambda stage: (stage / "model_card.json").write_text("{}") and None, version="old")
-    assert "no signature.json in it" in bench.compared().why
+    assert "cannot be read: old: no signature.json in it" in bench.compared().why
 
 
 @pytest.mark.parametrize(

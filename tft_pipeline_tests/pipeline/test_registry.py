@@ -12,7 +12,7 @@ from tft_pipeline.storage.deploying import deploy_release
 from tft_pipeline.storage.layout import Layout
 from tft_pipeline.storage.retention import prune
 from tft_pipeline.storage.rollback import roll_back
-from tft_pipeline_tests.released import CARDS, candidate
+from tft_pipeline_tests.released import CARDS, aged, candidate
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_the_aliases_follow_candidate_deployment_override_and_rollback(layout):
     assert follow(layout, "small") is None
     assert aliases(layout) == {CHAMPION: "r1"}
     candidate(models, "r2", "two")
-    candidate(models, "r3", "three", failed=["sharpe"])
+    candidate(models, "r3", "three", failed=["sharpe_lower_bound"])
     assert follow(layout, "small") is None
     assert aliases(layout) == {CHAMPION: "r1", CHALLENGER: "r3"}
     deploy_release(models, "r3", reason="", override="needed", cards=CARDS)
@@ -62,6 +62,7 @@ def test_the_aliases_follow_candidate_deployment_override_and_rollback(layout):
     roll_back(models, "r1", reason="")
     assert follow(layout, "small") is None
     assert aliases(layout) == {CHAMPION: "r1", CHALLENGER: "r2"}
+    aged(models)
     prune(models, keep=0)
     assert follow(layout, "small") is None
     assert aliases(layout) == {CHAMPION: "r1"}
@@ -117,11 +118,23 @@ def test_a_database_that_is_none_is_words(layout):
     assert follow(layout, "small") is not None
 
 
-def test_a_damaged_version_is_not_told_to_mlflow(layout):
-    path = candidate(layout.models("small"), "r2", "two").path("weights.safetensors")
-    path.chmod(0o644)
-    path.write_text("other")
-    assert "weights.safetensors" in str(follow(layout, "small"))
+def test_a_damaged_version_is_named_and_left_out_and_stops_no_alias(layout):
+    models = layout.models("small")
+    for name, broken in (("r2", "manifest.json"), ("r4", "weights.safetensors")):
+        candidate(models, name, name)
+        path = models / "versions" / name / broken
+        path.chmod(0o644)
+        path.write_text("other")
+    candidate(models, "r3", "three")
+    for _ in range(2):
+        said = str(follow(layout, "small"))
+        assert "versions that cannot be verified: r2 (" in said
+        assert "r4 (" in said
+        assert "weights.safetensors: SHA-256" in said
+        assert aliases(layout) == {CHAMPION: "r1", CHALLENGER: "r3"}
+    deploy_release(models, "r3", reason="", automatic=True)
+    assert "r2 (" in str(follow(layout, "small"))
+    assert aliases(layout) == {CHAMPION: "r3"}
 
 
 def test_while_another_process_tells_mlflow_this_one_does_not(layout, monkeypatch):

@@ -67,7 +67,7 @@ def test_the_small_run_says_exactly_which_gates_fail_and_its_verdict_is_the_card
         "challenger",
     ]
     card = stored_report(finished, ModelCard, "model_card").card
-    assert verdict_of(list(found.values())) == card["verdict"] == "NO-GO"
+    assert verdict_of([row.to_dict() for row in found.values()]) == card["verdict"] == "NO-GO"
     own = failed(found) & (set(PERFORMANCE) - {"verdict", "latency_p95", "drift"})
     assert (own == set()) is (performance.verdict == GO)
     assert found["sharpe_lower_bound"].value == performance.net["bootstrap_ci_annual"][0]
@@ -113,6 +113,7 @@ def test_a_stored_bundle_that_is_damaged_or_of_other_weights_and_a_form_that_dif
     row = release_gate_rows(finished.graph, **given)[0]
     assert row.verdict == "fail"
     assert "lightgbm.txt: SHA-256 is" in row.why
+    assert str(finished.layout.home) not in row.why
 
 
 def test_a_fold_whose_training_state_could_not_be_written_is_made_marked_and_holds_the_model_back(

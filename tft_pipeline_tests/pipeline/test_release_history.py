@@ -26,7 +26,7 @@ def layout(tmp_path: Path) -> Layout:
     file.write_text("")
     models = layout.models("small")
     released(models, "r1", "one", "GO")
-    candidate(models, "r2", "two", failed=["sharpe"])
+    candidate(models, "r2", "two", failed=["sharpe_lower_bound"])
     deploy_release(models, "r2", reason="", override="the exchange closes", cards=CARDS)
     roll_back(models, "r1", reason="drawdown")
     at(models, DAYS)

@@ -222,17 +222,22 @@ def test_a_form_that_says_something_else_than_the_weights_is_not_live_again(two)
     assert linked_release(models(bench)) == "r-last"
 
 
-def test_a_release_whose_signature_is_another_models_is_not_deployed(two) -> None:
+@pytest.mark.parametrize("key", ["scaler", "max_position", "position_smooth", "target_volatility", "lookback"])
+def test_a_release_whose_signature_is_another_models_is_not_deployed(two, key) -> None:
     bench, first, second = two
     intact = read_version(models(bench) / "versions" / first)
     signature = json.loads(intact.path("signature.json").read_text())
-    signature["scaler"]["mean"] = [value + 1.0 for value in signature["scaler"]["mean"]]
+    if key == "scaler":
+        signature["scaler"]["mean"] = [value + 1.0 for value in signature["scaler"]["mean"]]
+    else:
+        signature[key] = {"max_position": 0.123, "position_smooth": 0.9, "target_volatility": 0.5, "lookback": 17}[key]
     source = read_artifact(bench.layout.artifact("small", "production_fold", bench.folds()[-1]))
     files = {name: intact.path(name).read_bytes() for name in ("window.onnx", "stream.onnx", "features.json")}
     files["signature.json"] = json.dumps(signature).encode()
     write_candidate(models(bench), release_id="s-bad", bundle=source, card={}, files=files)
     code, answer = tft("deploy", "s-bad", "--experiment", "small", "--reason", "try")
     assert code == 1
+    assert f"{key} in signature.json: not the network's" in answer["failed"][0]
     assert "another model's: nothing was changed" in answer["failed"][0]
     assert answer["failed"][0].endswith(f"{second} is live as before")
 
@@ -419,6 +424,21 @@ def test_status_of_a_damaged_live_release_exits_with_1_and_names_the_file(two) -
     assert said["details"]["performance_targets"][-1]["passed"] is False
     assert roll_back("small", "previous")["failed"] == [], "the way back does not need the live version"
     assert tft("status", "--experiment", "small")[0] == 0
+
+
+def test_a_fixed_name_that_an_upgrade_brought_is_told_in_its_row_and_is_no_failure(two) -> None:
+    bench, _, second = two
+    (models(bench) / "best_tft.pt").unlink()
+    code, said = tft("status", "--experiment", "small")
+    assert (code, said["live"], said["failed"]) == (0, second, [])
+    assert said["weights"].startswith("verified")
+    assert said["details"]["verified"] is True
+    assert "best_tft.pt is missing; the next deployment makes it" in said["performance_targets"][-1]
+    (models(bench) / "best_tft.pt").symlink_to("versions/elsewhere/weights.safetensors")
+    code, said = tft("status", "--experiment", "small")
+    assert code == 1
+    assert "not into the live version" in said["failed"][0]
+    assert said["weights"].startswith("verified"), "what is live is read and shown all the same"
 
 
 def test_status_says_what_is_missing_and_that_is_no_failure(workbench, tmp_path: Path) -> None:

@@ -7,15 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tft_pipeline.domain.deploy_gate import origin_of
 from tft_pipeline.storage.artifacts import IntegrityError, read_version
-from tft_pipeline.storage.deploying import (
-    DeployRefusedError,
-    GateRefusedError,
-    candidate_ids,
-    deploy_release,
-    newest_candidate,
-    origin_of,
-)
+from tft_pipeline.storage.deploying import candidate_ids, deploy_release, newest_candidate
 from tft_pipeline.storage.deployment_log import LOG_FILE, entry_line
 from tft_pipeline.storage.deployments import (
     DEPLOY,
@@ -26,6 +20,7 @@ from tft_pipeline.storage.deployments import (
     deployments,
     linked_release,
 )
+from tft_pipeline.storage.gate_files import DeployRefusedError, GateRefusedError
 from tft_pipeline.storage.releases import GATE_FILE, RollbackRefusedError, deploy_problems, release_ids, write_version
 from tft_pipeline.storage.rollback import roll_back
 from tft_pipeline_tests.released import CARDS, bundle, candidate, files_of, gate_file, released, write_candidate
@@ -73,14 +68,14 @@ def test_a_run_deploys_under_another_action(models):
 
 
 def test_failed_gates_are_the_reasons_and_nothing_changes(models):
-    candidate(models, "r2", "two", failed=["sharpe", "bundle"])
+    candidate(models, "r2", "two", failed=["sharpe_lower_bound", "bundle_verified"])
     log = (models / LOG_FILE).read_bytes()
     for automatic in (False, True):
         with pytest.raises(GateRefusedError) as caught:
             deploy_release(models, "r2", reason="", automatic=automatic)
         assert caught.value.reasons == [
-            "bundle: bundle was measured",
-            "sharpe: sharpe was measured",
+            "bundle_verified: bundle_verified was measured",
+            "sharpe_lower_bound: sharpe_lower_bound was measured",
         ]
     unchanged(models, log)
 
@@ -116,7 +111,7 @@ def test_gates_of_another_model_or_release_are_no_gates_of_this_one(models, cont
 
 
 def test_an_override_makes_a_new_version_live_and_changes_nothing_that_was_there(models):
-    version = candidate(models, "r2", "two", failed=["sharpe"])
+    version = candidate(models, "r2", "two", failed=["sharpe_lower_bound"])
     made = deploy(models, "r2", reason="", override="the exchange closes tonight")
     assert made.deployment is not None
     assert linked_release(models) == "r2-override" == made.version.version
@@ -126,7 +121,7 @@ def test_an_override_makes_a_new_version_live_and_changes_nothing_that_was_there
     gates = json.loads(made.version.path(GATE_FILE).read_text())
     card = json.loads(made.version.path("model_card.json").read_text())
     assert gates["release_id"] == card["release_id"] == "r2-override"
-    assert gates["override"]["failed"] == ["sharpe"]
+    assert gates["override"]["failed"] == ["sharpe_lower_bound"]
     assert gates["override"]["who"] == made.deployment.who
     assert card["override"] == gates["override"]
     assert made.version.path("model_card.md").read_text() == "# deployed by override\n"
@@ -139,7 +134,7 @@ def test_an_override_makes_a_new_version_live_and_changes_nothing_that_was_there
 
 
 def test_a_second_override_of_a_version_has_a_name_of_its_own_and_an_overridden_one_needs_none(models):
-    candidate(models, "r2", "two", failed=["sharpe"])
+    candidate(models, "r2", "two", failed=["sharpe_lower_bound"])
     deploy(models, "r2", override="once")
     roll_back(models, "r1", reason="")
     assert deploy(models, "r2", override="twice").version.version == "r2-override-2"
@@ -159,13 +154,13 @@ def test_an_override_of_gates_that_passed_is_refused(models):
 
 
 def test_an_override_needs_to_know_how_its_card_is_written(models):
-    candidate(models, "r2", "two", failed=["sharpe"])
+    candidate(models, "r2", "two", failed=["sharpe_lower_bound"])
     with pytest.raises(ValueError, match="writes a new card"):
         deploy_release(models, "r2", reason="", override="needed")
 
 
 def test_a_card_that_cannot_be_written_makes_nothing_live(models):
-    candidate(models, "r2", "two", failed=["sharpe"])
+    candidate(models, "r2", "two", failed=["sharpe_lower_bound"])
 
     def refuse(card: dict, gates: dict) -> dict:
         raise ValueError("its schema refuses it")
@@ -239,7 +234,7 @@ def test_the_newest_candidate_is_newer_than_what_is_live_and_never_was(models):
         DeployRefusedError, match="no candidate is newer than r1, which is live; name one; there are r0, r1"
     ):
         newest_candidate(models)
-    candidate(models, "r2", "two", failed=["sharpe"])
+    candidate(models, "r2", "two", failed=["sharpe_lower_bound"])
     candidate(models, "r3", "three")
     assert newest_candidate(models) == "r3"
     deploy(models, "r3")
@@ -266,7 +261,7 @@ def test_before_anything_is_live_any_candidate_may_be(tmp_path):
 
 
 def test_a_candidate_that_never_was_live_is_no_way_back_unless_its_gates_let_it(models):
-    candidate(models, "r2", "two", failed=["sharpe"])
+    candidate(models, "r2", "two", failed=["sharpe_lower_bound"])
     candidate(models, "r3", "three")
     with pytest.raises(RollbackRefusedError, match=r"r2 was never live .* it is a candidate, see `tft deploy r2`"):
         roll_back(models, "r2", reason="")
@@ -289,7 +284,7 @@ def test_what_was_live_without_gates_may_be_live_again(models, tmp_path):
 
 
 def test_with_a_damaged_log_a_candidate_whose_gates_failed_is_still_no_way_back(models):
-    candidate(models, "r2", "two", failed=["sharpe"])
+    candidate(models, "r2", "two", failed=["sharpe_lower_bound"])
     candidate(models, "r3", "three")
     log = models / LOG_FILE
     log.write_bytes(log.read_bytes().replace(b"verdict", b"Verdict", 1))

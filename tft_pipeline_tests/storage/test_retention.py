@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,11 @@ from tft_pipeline.storage.artifacts import IntegrityError
 from tft_pipeline.storage.deploying import deploy_release
 from tft_pipeline.storage.deployment_log import LOG_FILE
 from tft_pipeline.storage.deployments import DeploymentLockedError, deployment_lock, deployments, linked_release
+from tft_pipeline.storage.environment import utc_now
 from tft_pipeline.storage.releases import release_ids, write_version
 from tft_pipeline.storage.retention import ASIDE, REMOVED_LOG, prune
 from tft_pipeline.storage.rollback import find_release, roll_back
-from tft_pipeline_tests.released import CARDS, candidate, files_of, released
+from tft_pipeline_tests.released import CARDS, aged, candidate, files_of, released
 
 
 @pytest.fixture
@@ -22,7 +25,8 @@ def models(tmp_path: Path) -> Path:
     for name in ("r1", "r2"):
         released(models, name, name)
     for name in ("r3", "r4", "r5", "r6"):
-        candidate(models, name, name, failed=["sharpe"])
+        candidate(models, name, name, failed=["sharpe_lower_bound"])
+    aged(models)
     return models
 
 
@@ -66,7 +70,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(models):
 
 
 def test_what_is_held_was_overridden_or_is_referred_to_stays(models):
-    write_version(models, release_id="r7", fill=files_of("r7", "seven", failed=["sharpe"]))
+    write_version(models, release_id="r7", fill=files_of("r7", "seven", failed=["sharpe_lower_bound"]))
     deploy_release(models, "r7", reason="", override="needed", cards=CARDS)
     roll_back(models, "r1", reason="")
 
@@ -74,6 +78,7 @@ def test_what_is_held_was_overridden_or_is_referred_to_stays(models):
         files_of("r0", "seven")(folder)
 
     write_version(models, release_id="r0", fill=again)
+    aged(models)
     done = prune(models, keep=0, referenced=["r4"])
     assert done.removed == ("r3", "r5", "r6")
     assert done.kept == {
@@ -93,6 +98,33 @@ def test_a_candidate_that_cannot_be_verified_is_left_to_a_person(models):
     done = prune(models, keep=0)
     assert "it cannot be verified" in done.kept["r3"]
     assert done.removed == ("r4", "r5", "r6")
+
+
+def test_a_version_of_today_is_not_removed_for_its_run_may_not_have_recorded_it_yet(models):
+    candidate(models, "r7", "seven")
+    written = (utc_now() - timedelta(hours=23)).timestamp()
+    os.utime(models / "versions" / "r3" / "manifest.json", (written, written))
+    ahead = (utc_now() + timedelta(days=9)).timestamp()
+    os.utime(models / "versions" / "r4" / "manifest.json", (ahead, ahead))
+    done = prune(models, keep=0)
+    assert done.removed == ("r5", "r6")
+    assert {name: done.kept[name] for name in ("r3", "r4", "r7")} == dict.fromkeys(
+        ("r3", "r4", "r7"), "less than a day old"
+    ), "r4 was written before the clock went back"
+
+
+def test_an_override_that_never_came_to_be_live_is_removed_and_its_origin_after_it(models, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tft_pipeline.storage.deploying.make_current", full)
+        with pytest.raises(OSError, match="No space"):
+            deploy_release(models, "r6", reason="", override="needed", cards=CARDS)
+    aged(models)
+    assert prune(models, keep=1).kept["r6"] == "an override was made of it"
+    assert prune(models, keep=0).removed == ("r6",)
+    assert release_ids(models) == ["r1", "r2"]
 
 
 def test_with_a_damaged_log_nothing_is_removed(models):

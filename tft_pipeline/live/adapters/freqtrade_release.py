@@ -41,7 +41,7 @@ def release_strategy(
     Raises:
         MissingLibraryError: freqtrade is not installed.
         IntegrityError: a file is not as it was written.
-        ValueError: a symbol without a pair, a release that reads more than candles hold.
+        ValueError: a symbol without a pair, a release that reads more than candles hold, or whose days are dates.
     """
     from tft_pipeline.live.predictor import Predictor
     from tft_pipeline.storage.release_bundle import read_release_bundle
@@ -62,13 +62,15 @@ def release_strategy(
 
 
 def startup_candles(signature: Signature) -> int:
-    """Candles before the first that counts: then features, window, volatility and smoothing are as with all of history.
+    """Candles before the first that counts: the lookbacks are there, smoothing and volatility have forgotten their start.
 
         max(max_lookback + lookback - 1 + bars_k, bars_v)
         bars_k = ln 1e-6 / ln k        of the smoothed position, k = position_smooth
         bars_v = ln 1e-6 / ln(1 - 2 / (span + 1))        of the EWM volatility
 
-    each rounded up.
+    each rounded up. Features that read all bars since the first (`Signature.recursive_features`) are made from these candles
+    alone: an average is close by then to what it is with all of history, a running maximum, age or sum since the first
+    bar is another value, however many candles there are.
     """
     smooth = signature.position_smooth
     held = math.ceil(math.log(SETTLED) / math.log(smooth)) if smooth > 0.0 else 0
@@ -77,6 +79,11 @@ def startup_candles(signature: Signature) -> int:
 
 
 def _refuse_what_candles_lack(signature: Signature, pairs: Mapping[str, str]) -> None:
+    if signature.dated:
+        raise ValueError(
+            "the release's daily bars are stamped with their dates, and candles are handed on with their closes: each would "
+            "count a day late; train one on bars that are stamped with their closes"
+        )
     read = {*signature.symbols, *signature.untraded, *signature.cross_markets.values()}
     read |= {signature.market_symbol} if signature.market_symbol else set()
     without = sorted(read - set(pairs.values()))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import vectorbt
 
 FULLY_INVESTED = 1.0 + 1e-9
+"""Largest sum of fractions, shorts below 0, that cash pays for."""
 
 
 def vectorbt_portfolio(
@@ -43,8 +44,9 @@ def vectorbt_portfolio(
         delay_bars: bars between a decision and its fill.
     Raises:
         MissingLibraryError: vectorbt is not installed.
-        ValueError: targets without bars, a symbol without a close, negative delay, fractions that add up to more than 1:
-            vectorbt knows no leverage and would buy less without saying so.
+        ValueError: targets without bars, a symbol without a close, negative delay, fractions whose sum, shorts counted below
+            0, is above 1: bought with more cash than the account has, so that vectorbt would buy less without saying so.
+            Longs that sold shorts pay for are no such case, however large.
     """
     if not 0 <= delay_bars < max(targets.height, 1):
         raise ValueError(f"delay_bars {delay_bars} is outside 0..{targets.height - 1}: no target would be traded")
@@ -54,8 +56,9 @@ def vectorbt_portfolio(
     most = wanted.sum(axis=1)
     if most.size and most.max() > FULLY_INVESTED:
         raise ValueError(
-            f"targets at {targets['timestamp'][int(most.argmax())]} add up to {most.max():.3f} of the capital: vectorbt knows "
-            "no leverage and would buy less without saying so; lower target_volatility or max_weight, or use another adapter"
+            f"targets at {targets['timestamp'][int(most.argmax())]} add up to {most.max():.3f} of the capital, shorts counted "
+            "below 0: the account has no cash for that, and vectorbt would buy less without saying so; lower target_volatility "
+            "or max_weight, or use another adapter"
         )
     close = _closes(targets, bars, symbols)
     vbt = library("vectorbt")

@@ -1,7 +1,7 @@
 """The release of the newest fold's model: staged, asked, held against its gates, written, and made live where all pass.
 
 Not here: the card (`assets.card`), the files of a bundle (`pipeline.bundling`), the gates (`pipeline.release_gates`), writing
-and deploying (`storage.releases`, `storage.deploying`).
+and deploying (`storage.deploying`).
 """
 
 from collections.abc import Callable, Iterator
@@ -43,18 +43,28 @@ from tft_pipeline.pipeline.registry import follow
 from tft_pipeline.pipeline.release_gates import release_gate_rows
 from tft_pipeline.storage.artifacts import Artifact, IntegrityError, read_artifact
 from tft_pipeline.storage.atomic import canonical_json, stage_beside
-from tft_pipeline.storage.deploying import GateRefusedError, deploy_release
+from tft_pipeline.storage.deploying import release_candidate
 from tft_pipeline.storage.deployments import DeploymentLockedError, linked_release
 from tft_pipeline.storage.environment import utc_now
 from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
+from tft_pipeline.storage.gate_files import DeployRefusedError
 from tft_pipeline.storage.release_bundle import CARD_FILE, CARD_HTML, CARD_MARKDOWN, GATE_FILE
-from tft_pipeline.storage.releases import TARGETS_FILE, Release, deploy_problems, write_version
+from tft_pipeline.storage.releases import (
+    TARGETS_FILE,
+    Release,
+    RollbackRefusedError,
+    deploy_problems,
+    release_ids,
+    release_stamp,
+)
+from tft_pipeline.storage.snapshots import Snapshot
 
 RELEASE_SECTIONS = (
     "evaluation",
     "gates",
     "target.volatility_span",
     "data.interval",
+    "data.stamp",
     "data.timezone",
     "data.market_symbol",
     "data.cross_markets",
@@ -69,6 +79,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     @dg.asset(
         key=graph.key("release"),
         ins={
+            "snapshot": dg.AssetIn(graph.key("snapshot")),
             "catalogue": dg.AssetIn(graph.key("feature_catalogue")),
             "plan": dg.AssetIn(graph.key("production_plan")),
             "folds": all_production_folds(graph),
@@ -83,11 +94,12 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         check_specs=[dg.AssetCheckSpec(name=name, asset=graph.key("release")) for name in GATES],
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("5", *RELEASE_SECTIONS),
+        code_version=graph.code_version("6", *RELEASE_SECTIONS),
         automation_condition=on_all_folds(),
     )
     def release(
         context: dg.AssetExecutionContext,
+        snapshot: Snapshot,
         catalogue: FeatureCatalogue,
         plan: FoldPlanReport,
         folds: dict[str, FoldBundle],
@@ -116,7 +128,9 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         )
         stored = read_artifact(graph.layout.artifact(graph.name, "production_fold", fold.key))
         with stage_beside(models) as stage:
-            staged = _staged(graph, stage / "bundle", plan, fold, stored, catalogue, ensemble, card, latency.form)
+            staged = _staged(
+                graph, stage / "bundle", plan, fold, stored, catalogue, ensemble, snapshot, card, latency.form
+            )
             rows = release_gate_rows(
                 graph,
                 plan=plan,
@@ -130,7 +144,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             rows = told_by_forms(rows, staged)
             created_at = utc_now()
             content = json_sha256([card.content, staged.bundle.signature.weights_sha256])
-            release_id = f"{created_at:%Y-%m-%dT%H-%M-%SZ}-{content[:8]}"
+            release_id = f"{release_stamp(models, created_at)}-{content[:8]}"
             gates = gate_document(
                 rows,
                 release_id=release_id,
@@ -199,6 +213,7 @@ def _staged(
     stored: Artifact,
     catalogue: FeatureCatalogue,
     ensemble: EnsembleWeights,
+    snapshot: Snapshot,
     card: ModelCard,
     form: str,
 ) -> StagedBundle:
@@ -214,6 +229,7 @@ def _staged(
             fold=fold,
             catalogue=catalogue,
             ensemble=ensemble,
+            bars=snapshot.bars,
             symbols=card.card["train"]["symbols"],
             form=form,
         )
@@ -249,12 +265,23 @@ def _released(graph: ExperimentGraph, release_id: str, fill: Callable[[Path], No
     """
     models = graph.layout.models(graph.name)
     try:
-        version = write_version(models, release_id=release_id, fill=fill)
-        if why_not:
-            return Release(version=version, deployment=None, note=why_not)
-        return deploy_release(models, release_id, reason="release of the newest fold", automatic=True)
-    except (DeploymentLockedError, GateRefusedError, IntegrityError) as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
+        return release_candidate(models, release_id=release_id, fill=fill, why_not=why_not)
+    except (DeploymentLockedError, FileExistsError) as error:
+        raise dg.Failure(f"{release_id} was not written: {error}", allow_retries=False) from error
+    except (DeployRefusedError, RollbackRefusedError, IntegrityError, OSError) as error:
+        raise dg.Failure(_how_far(models, release_id, error), allow_retries=False) from error
+
+
+def _how_far(models: Path, release_id: str, error: Exception) -> str:
+    """What there is of a release after something failed, and why it did."""
+    if release_id not in release_ids(models):
+        return f"{release_id} was not written: {error}"
+    if linked_release(models) == release_id:
+        return (
+            f"candidate {release_id} was written and the link was swapped: it is live, and the next deployment writes that "
+            f"down; {error}"
+        )
+    return f"candidate {release_id} was written, not deployed because {error}; `tft deploy {release_id}` makes it live"
 
 
 def _check(row: GateRow) -> dg.AssetCheckResult:

@@ -153,8 +153,8 @@ def _training(card: Card) -> Part:
     ]
     return Part(
         title="Data and training",
-        sentence=f"{count(train['rows'])} training rows of {several(len(train['symbols']), 'symbol')}, "
-        f"{day(train['range']['start'])} to {day(train['range']['end'])}, bars of {train['interval']}.",
+        sentence=f"{count(train['rows'])} training rows of {several(len(train['symbols']), 'symbol')}, bars of "
+        f"{train['interval']}; training and validation {day(train['range']['start'])} to {day(train['range']['end'])}.",
         blocks=(
             facts(
                 "Training",
@@ -162,7 +162,10 @@ def _training(card: Card) -> Part:
                     "snapshot": train["snapshot_id"],
                     "content SHA-256": train["snapshot_content_sha256"],
                     "symbols": train["symbols"],
-                    "labels": train["class_balance"],
+                    "training labels": train["class_balance"],
+                    "chosen on bars up to": train["research_last"]
+                    if train["research_last"] is not None
+                    else _why(card, "train.research_last"),
                     "target": f"{train['target']['definition']}, {train['target']['horizon']} bar(s) ahead",
                     "purge, bars": train["purge"],
                     "embargo, bars": train["embargo"] if train["embargo"] is not None else _why(card, "train.embargo"),

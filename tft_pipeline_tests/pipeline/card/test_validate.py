@@ -55,10 +55,10 @@ def test_every_card_that_is_made_keeps_the_schema(card: Card) -> None:
     validate_card(json.loads(json.dumps(card, allow_nan=False)))
 
 
-def drop(*path: str) -> Callable[[Card], None]:
+def drop(*path: str | int) -> Callable[[Card], None]:
     """Remove a key."""
 
-    def change(card: Card) -> None:
+    def change(card: Any) -> None:
         for key in path[:-1]:
             card = card[key]
         del card[path[-1]]
@@ -100,6 +100,23 @@ def put(value: Any, *path: str | int) -> Callable[[Card], None]:
         (put(["a reason"], "reasons"), ["reasons is ['a reason']"]),
         (put("yesterday", "created_at"), ["created_at is 'yesterday'", "pattern"]),
         (put({"x": ""}, "null_reasons"), ["null_reasons.x is ''"]),
+        (put({}, "null_reasons"), ["is null without a reason", "null_reasons names each"]),
+        (drop("null_reasons", "owner"), ["owner is null without a reason"]),
+        (put("yesterday", "train", "range", "start"), ["train.range.start is 'yesterday'", "pattern"]),
+        (put("2021-01-05", "train", "range", "end"), ["train.range.end is '2021-01-05'", "pattern"]),
+        (put("soon", "train", "folds", 0, "test", "last"), ["train.folds[0].test.last is 'soon'", "pattern"]),
+        (put("soon", "train", "research_last"), ["train.research_last is 'soon'"]),
+        (drop("train", "extents", "rows"), ["train.extents is", "'rows' is a required property"]),
+        (put(False, "gates_passed"), ["gates_passed is False", "the 15 gates say: True"]),
+        (put("fail", "gates", 3, "verdict"), ["gates_passed is True", "say: False"]),
+        (drop("architecture", "signature", "weights_sha256"), ["'weights_sha256' is a required property"]),
+        (
+            put("ef" * 32, "architecture", "signature", "weights_sha256"),
+            ["architecture.signature.weights_sha256", "fold"],
+        ),
+        (drop("latency_ms", "p99_ci"), ["latency_ms is an object", "'p99_ci' is a required property"]),
+        (drop("files", "signature.json"), ["files is"]),
+        (drop("gates", 0, "looser"), ["gates[0] is an object", "'looser' is a required property"]),
     ],
 )
 def test_a_card_that_was_tampered_with_is_refused_with_path_value_and_rule(
@@ -123,7 +140,7 @@ def test_a_number_that_is_not_finite_is_refused_by_its_place(value: float) -> No
 
 
 def test_each_required_key_of_every_own_block_is_missed() -> None:
-    """No block of ours can lose a key unnoticed."""
+    """No block of ours can lose a key unnoticed; a released card names every file that each bundle has."""
     card = completed()
     validator = Draft202012Validator(card_schema())
     for block in (
@@ -135,6 +152,8 @@ def test_each_required_key_of_every_own_block_is_missed() -> None:
         "calibration",
         "lineage",
         "monitoring_plan",
+        "latency_ms",
+        "files",
     ):
         for key in card[block]:
             broken = {**card, block: {name: value for name, value in card[block].items() if name != key}}
