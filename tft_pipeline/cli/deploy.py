@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 def deploy(
     release: Annotated[
         str | None,
-        typer.Argument(help="release id, or a beginning of one longer than a date; default: the newest candidate"),
+        typer.Argument(help="release id, or a beginning of one longer than a date; default: the newest candidate, no override"),
     ] = None,
     experiment: ExperimentOption = TRAINED,
     reason: Annotated[str, typer.Option(help="why, for the log; an override gives its own")] = "",
@@ -42,7 +42,7 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove candidates that nothing refers to; never what is or was live, is held, or an override was made of."""
+    """Remove candidates that nothing refers to; never what is or was live, is held, younger than a day, or overridden."""
     from tft_pipeline.pipeline.deploying import prune as remove
 
     finish(remove(experiment, keep=keep, dry_run=dry_run), as_json)

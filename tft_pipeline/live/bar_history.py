@@ -61,7 +61,7 @@ class BarHistory:
         keep_bars: int | None = None,
         marks: Mapping[str, Any] | None = None,
     ) -> None:
-        self.signature, self._opened_before, self._keep = signature, opened_before, None
+        self.signature, self._opened_before = signature, opened_before
         self._before: dict[str, int] = {}  # bars of each symbol that are not kept any more
         self._bars, self._publications = Publications.of(self._taken(bars))
         self._features = formulas_of(signature, self._bars.columns)
@@ -101,15 +101,19 @@ class BarHistory:
         the rule of `targets.build_targets` by which a price that stands still has no volatility: it compares with the mean
         volatility of the bars that are kept.
         """
-        settled, signature = settled_bars(self._features.features), self.signature
+        settled, signature = self.settled, self.signature
         if settled is None:
             return None
         return max(max(signature.max_lookback, settled) + signature.lookback, SETTLED * signature.volatility_span)
 
     @property
     def settled(self) -> int | None:
-        """`bar_tails.settled_bars` of the model's features."""
+        """Bars of a symbol after which its features do not tell where its history began; `bar_tails.settled_bars`."""
         return settled_bars(self._features.features)
+
+    def bars_of(self, symbol: str) -> int:
+        """How many a symbol has had."""
+        return self._before.get(symbol, 0) + int((self._bars["symbol"] == symbol).sum())
 
     @property
     def forgot(self) -> bool:
@@ -149,6 +153,12 @@ class BarHistory:
         other = copy.copy(self)  # frames are never changed in place
         other.append(bars)
         return other
+
+    @property
+    def newest(self) -> datetime | None:
+        """Timestamp of the newest bar, of context too."""
+        found: datetime | None = self._bars["timestamp"].max()  # type: ignore[assignment]
+        return found
 
     def append(self, bars: pl.DataFrame) -> None:
         """Add newer bars, of some or all symbols; bring all of one timestamp together, context first or with them.

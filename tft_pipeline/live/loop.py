@@ -2,7 +2,7 @@
 
     source     what the market brought (`replay_source`)
     decider    bar history, predictor and strategy as one: a bar in, target weights out (`model_decider`)
-    switch     the triggers judge after every bar and every idle second; what they say is latched
+    switch     the triggers judge after every bar and every idle second; what they say is latched (`judging`)
     book       what the broker side reads; renewed while the decision counts, so that it runs out soon after the loop is gone
     state      saved after every bar: a restarted loop gives the targets of one that was never stopped
 
@@ -10,34 +10,36 @@ A bar that is refused, or at which the decider fails, is counted, written to the
 counts until its own end, then targets are flat. Only what nobody can go on after (no memory, no disk for the state, an error
 of the loop itself) ends the process, and that halts first. Nothing here resets the switch.
 
-Equity is marked at closes and takes targets for filled: E <- E (1 + sum_i w_i (c_i / c'_i - 1)), w held since the bar before,
-c' its close, before costs. A reset by a person makes the equity the new high-water mark and forgets earlier errors and nights.
-What the broker really holds is the broker side's to compare.
+Bars that came while nobody ran are decided on one after the other. Only the newest is published, and none whose decision
+counts no more. Whether data are stale is asked when the source has nothing left.
 
-Not here: when to halt from outside (`watchdog`), the limits (`triggers`).
+A reset by a person makes the equity (`equity`) the new high-water mark and forgets earlier errors and nights. What the broker
+really holds is the broker side's to compare.
+
+Not here: when to halt from outside (`watchdog`), the limits (`triggers`), what time it is in the market (`market_clock`).
 """
 
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tft_pipeline.live.drift_nights import newest_night, read_nights
+from tft_pipeline.live.equity import fill, mark
 from tft_pipeline.live.event_log import EventLog
 from tft_pipeline.live.folder_lock import LockBusyError
-from tft_pipeline.live.heartbeat import LOOP, STOPPED, WATCHDOG, Heartbeat, read_beat
+from tft_pipeline.live.heartbeat import LOOP, STOPPED, Heartbeat
+from tft_pipeline.live.judging import Judging
 from tft_pipeline.live.kill_switch import KillSwitch
-from tft_pipeline.live.loop_contract import Decider, Decision, EndOfBarsError, Settings, Source
+from tft_pipeline.live.loop_contract import Decider, Decision, EndOfBarsError, Growing, Settings, Source
 from tft_pipeline.live.loop_state import LoopState, load_state, save_state
-from tft_pipeline.live.moment import Clock, Moment, SystemClock
+from tft_pipeline.live.market_clock import MarketClock
+from tft_pipeline.live.moment import Clock, SystemClock
 from tft_pipeline.live.refusals import RefusedBarError
-from tft_pipeline.live.switch_states import HALTED, STATES
-from tft_pipeline.live.target_book import FencedError, TargetBook, flatten, halt, read_targets
-from tft_pipeline.live.triggers import Facts, judge
+from tft_pipeline.live.switch_states import HALTED
+from tft_pipeline.live.target_book import FencedError, TargetBook, flatten, halt, read_targets, written_targets
 
-DRIFT_EVERY_S = 60.0
-NEVER = float("-inf")
 MOST_SAID = 500
 
 
@@ -56,8 +58,18 @@ class LiveLoop:
         self._book = TargetBook(folder, self.switch, clock=self._clock)
         self._heartbeat = Heartbeat(folder, LOOP)
         self._log = EventLog(folder / "loop.jsonl")
-        self._began = self._published = self._clock.now()
-        self._drift: tuple[float, tuple[str, ...]] = (NEVER, ())
+        self._market = MarketClock(source, settings, self._clock)
+        self._judging = Judging(
+            folder,
+            self.switch,
+            self._book,
+            settings,
+            decider,
+            market=self._market,
+            clock=self._clock,
+            say=self._say,
+        )
+        self._published = self._clock.now()
 
     def stop(self) -> None:
         """End after the bar at hand; safe in a signal handler."""
@@ -95,51 +107,75 @@ class LiveLoop:
         return self.state
 
     def take(self, bars: Any) -> None:
-        """One moment's bars, from decision to book."""
-        decision = None
-        try:
-            decision = self._decider.take(bars)
-        except MemoryError:
-            raise
-        except RefusedBarError as error:
-            self._count(self.state.refused, "refused", error.kind, error)
-        except (
-            Exception
-        ) as error:  # a decider that fails at one bar may be well at the next; the error rate tells when not
-            self._count(self.state.failed, "failed", type(error).__name__, error)
-        if decision is not None:
-            self._mark(decision)
+        """One moment's bars, from decision to book.
+
+        Raises:
+            FencedError: another loop took over.
+        """
+        self._book.check_owner()
+        decision = self._decided(bars)
         self._remember(decision is None)
-        self._judge()
-        if decision is not None:
-            self._publish(decision.weights)
-        else:
+        self._judge(waited=False)
+        if decision is None or self._waiting():
             self._renew()
+        elif self._market.time(self.state) >= decision.until:
+            self._say("late", {"bar": decision.bar, "until": decision.until})
+            self._renew()
+        else:
+            self._publish(decision.weights, until=decision.until, at=decision.closes)
         self._save()
         self._beat()
 
     def look_around(self) -> None:
-        """Between bars: judge again, renew targets that count, flatten those that do not any more."""
-        self._judge()
+        """Between bars: judge again, renew targets that count, flatten those that do not any more.
+
+        Raises:
+            FencedError: another loop took over.
+        """
+        self._book.check_owner()
+        self._judge(waited=not self._waiting())
         if self._renew():
             self._save()
         self._beat()
 
+    def _decided(self, bars: Any) -> Decision | None:
+        """What the decider makes of them, taken into the state; None where it is nothing to go by."""
+        try:
+            decision = self._decider.take(bars)
+            self._market.take(self.state, decision)
+        except MemoryError:
+            raise
+        except RefusedBarError as error:
+            self._count(self.state.refused, "refused", error.kind, error)
+            return None
+        except Exception as error:
+            # a decider that fails at one bar may be well at the next; the error rate tells when not
+            self._count(self.state.failed, "failed", type(error).__name__, error)
+            return None
+        state = self.state
+        mark(state, decision.closes)
+        state.last_bar, state.due = decision.bar, decision.due
+        if state.model_id != decision.model_id:
+            self._say("model", {"from": state.model_id, "to": decision.model_id, "bar": decision.bar})
+        state.model_id = decision.model_id
+        state.bars += 1
+        return decision
+
     def _renew(self) -> bool:
         """Targets that still count are written again before they run out, those that do not are ended: whether any were."""
-        now = self._clock.now()
-        if self._until_passed(now):
+        if self._until_passed():
             if not any(self.state.held.values()):
                 return False
             self._say("expired", {"until": self.state.until})
             self._publish({})
             return True
-        if self.state.held and self._age(now) >= self._settings.validity_s / 3.0:
+        if self.state.held and self._age() >= self._settings.validity_s / 3.0:
             self._publish(self.state.held)
         return False
 
     def _source_failed(self, error: RefusedBarError | OSError) -> None:
         """What the source brings is no bars, or it cannot be read: as much a bad bar as any, and no reason to hurry."""
+        self._book.check_owner()
         if isinstance(error, RefusedBarError):
             self._count(self.state.refused, "refused", error.kind, error)
         else:
@@ -152,99 +188,81 @@ class LiveLoop:
     def _begin(self) -> None:
         self._heartbeat.beat(self._clock.now(), note="beginning")
         before = load_state(self._folder)
-        # what the broker side read until now, before this loop's first targets
-        standing = read_targets(self._folder, self._clock.now(), switch=self.switch)
-        self._book.take_over()
-        if before is None:
-            self._decider.restore(None, None)
-        else:
-            self.state, kept = before
-            self._decider.restore(kept, self.state.last_bar)
-            if standing.flat:
-                self.state.held = dict.fromkeys(self.state.held, 0.0)
+        known = before[0] if before else self.state
+        self._book.take_over(least_epoch=known.epoch, least_sequence=known.sequence)
+        self._heartbeat.epoch = self._book.epoch
+        # once more: until now the loop before may have saved
+        before = load_state(self._folder)
+        self.state, kept = before or (self.state, b"")
+        if isinstance(self._source, Growing):
+            self._source.restore(self.state.source)
+        # before the first bar there is nothing to go on from, only refusals
+        self._decider.restore(None if self.state.last_bar is None else kept, self.state.last_bar)
         self._source.seek(self.state.last_bar)
+        if self.state.last_bar is not None:
+            self._hold_what_stands()
         reading = self.switch.reading()
         self._say(
             "begin",
             {"last_bar": self.state.last_bar, "state": reading.state, "why": reading.why, "bars": self.state.bars},
         )
-        self._began = self._clock.now()
+        self._market.begin()
         self._beat()
 
-    def _mark(self, decision: Decision) -> None:
-        state = self.state
-        earned = sum(
-            weight * (decision.closes[symbol] / state.closes[symbol] - 1.0)
-            for symbol, weight in state.held.items()
-            if weight and symbol in decision.closes and symbol in state.closes
-        )
-        state.equity *= 1.0 + earned
-        state.high_water_mark = max(state.high_water_mark, state.equity)
-        state.closes |= decision.closes
-        state.last_bar, state.due, state.until = decision.bar, decision.due, decision.until
-        if state.model_id != decision.model_id:
-            self._say("model", {"from": state.model_id, "to": decision.model_id, "bar": decision.bar})
-        state.model_id = decision.model_id
-        state.bars += 1
+    def _hold_what_stands(self) -> None:
+        """Go on from what a reader is told now; targets that ran out while nobody ran are written again while they count."""
+        told = read_targets(self._folder, self._clock.now(), switch=self.switch)
+        if not told.flat:
+            self.state.held = dict(told.weights)
+            return
+        last, self.state.held = self.state.held, dict.fromkeys(self.state.held, 0.0)
+        written = written_targets(self._folder)
+        if any(last.values()) and written is not None and written.state != HALTED and not self._until_passed():
+            self._publish(last)
 
-    def _judge(self) -> None:
-        """Trip what the triggers say; a state that is at least as strict is left alone."""
-        self._heed_reset()
-        now = self._clock.now()
-        wrong = self._watchdog_missing(now)
-        if wrong:
-            self._trip(HALTED, "no_watchdog", wrong)
-        facts = Facts(
-            equity=self.state.equity,
-            high_water_mark=self.state.high_water_mark,
-            bar_age=self._bar_age(now),
-            nights=self._nights(now),
-            errors=tuple(self.state.errors),
-        )
-        for finding in judge(self._settings.limits, facts):
-            self._trip(finding.state, finding.trigger, finding.why)
+    def _judge(self, *, waited: bool) -> None:
+        self._judging.judge(self.state, waited=waited)
         if self.switch.state() == HALTED and any(self.state.held.values()):
             flatten(self._folder, self.switch, self.switch.reading().why, clock=self._clock)
-            self.state.held = dict.fromkeys(self.state.held, 0.0)
+            fill(self.state, dict.fromkeys(self.state.held, 0.0))
 
-    def _heed_reset(self) -> None:
-        """A person looked at what there was, and resets it: triggers begin anew, or the same facts would trip it at once."""
-        reading = self.switch.reading()
-        if reading.trigger != "reset" or reading.sequence == self.state.reset_seen:
-            return
-        self.state.reset_seen = reading.sequence
-        self.state.high_water_mark, self.state.errors = self.state.equity, []
-        if self._settings.drift_folder is not None:
-            self.state.nights_after = newest_night(self._settings.drift_folder)
-            self._drift = (NEVER, ())
-        self._say("reset", {"why": reading.why, "high_water_mark": self.state.equity})
+    def _publish(
+        self, weights: Mapping[str, float], *, until: datetime | None = None, at: Collection[str] = ()
+    ) -> None:
+        """Write targets; what was written is held. A book that cannot be written runs out, and the failure is counted.
 
-    def _trip(self, state: str, trigger: str, why: str) -> None:
-        if STATES.index(self.switch.state()) >= STATES.index(state):
-            return
-        self.switch.trip(state, trigger, why)
-        self._say("trip", {"state": state, "trigger": trigger, "why": why})
-
-    def _publish(self, weights: Mapping[str, float]) -> None:
-        """Write targets; what was written is held. A book that cannot be written runs out, and the failure is counted."""
+        Args:
+            until: when they count no more; None leaves it as it is. at: symbols whose close is the newest bar's.
+        """
         try:
             written = self._book.publish(
                 weights,
-                held=self.state.held,
                 bar=None if self.state.last_bar is None else self.state.last_bar.isoformat(),
                 model_id=self.state.model_id,
                 validity_s=self._settings.validity_s,
             )
         except (LockBusyError, OSError, ValueError) as error:
-            self._count(self.state.failed, "unpublished", type(error).__name__, error)
-            if self.state.errors:
-                self.state.errors[-1] = True
+            self._failed("unpublished", error)
             return
-        self.state.held = dict(written.weights)
+        fill(self.state, written.weights, at=at)
+        self.state.until = until or self.state.until
         self._published = self._clock.now()
 
     def _save(self) -> None:
-        save_state(self._folder, self.state, self._decider.to_bytes())
+        """After every bar; where a process that hangs holds the lock, the state before stays, and the failure is counted."""
+        self.state.epoch, self.state.sequence = self._book.epoch, self._book.sequence
+        if isinstance(self._source, Growing):
+            self.state.source = self._source.kept()
+        try:
+            save_state(self._folder, self.state, self._decider.to_bytes(), owned=self._book.owned)
+        except LockBusyError as error:
+            self._failed("unsaved", error)
+
+    def _failed(self, event: str, error: Exception) -> None:
+        """What a bar led to could not be written: it is a bad one."""
+        self._count(self.state.failed, event, type(error).__name__, error)
+        if self.state.errors:
+            self.state.errors[-1] = True
 
     def _remember(self, failed: bool) -> None:
         self.state.errors = [*self.state.errors, failed][-self._settings.limits.error_rate.bars :]
@@ -256,47 +274,20 @@ class LiveLoop:
     def _halt(self, trigger: str, why: str) -> None:
         """Last act of a process that cannot go on; if even that fails, targets run out and the watchdog halts."""
         try:
-            halt(self._folder, self.switch, trigger, why, clock=self._clock)
+            if not self._book.replaced:
+                halt(self._folder, self.switch, trigger, why, clock=self._clock)
         except Exception as error:
             self._say("not_halted", {"why": str(error)})
         self._say("died", {"why": why})
 
-    def _until_passed(self, now: Moment) -> bool:
-        return self.state.until is not None and self._source.market_time(now) >= self.state.until
+    def _waiting(self) -> bool:
+        return isinstance(self._source, Growing) and self._source.waiting()
 
-    def _bar_age(self, now: Moment) -> float:
-        """Intervals since the newest bar, one more for each that the next is overdue by; 0 before the first."""
-        if self.state.due is None:
-            waited = now.seconds_since(self._began.boot_s, self._began.boot_id)
-            return waited / max(self._settings.step_s, self._settings.validity_s)
-        late = (self._source.market_time(now) - self.state.due).total_seconds() / self._settings.step_s
-        return max(0.0, 1.0 + late)
+    def _until_passed(self) -> bool:
+        return self.state.until is not None and self._market.time(self.state) >= self.state.until
 
-    def _age(self, now: Moment) -> float:
-        return now.seconds_since(self._published.boot_s, self._published.boot_id)
-
-    def _watchdog_missing(self, now: Moment) -> str:
-        deadline = self._settings.watchdog_deadline_s
-        if deadline is None or now.seconds_since(self._began.boot_s, self._began.boot_id) <= deadline:
-            return ""
-        beat = read_beat(self._folder, WATCHDOG)
-        age = float("inf") if beat is None else beat.age(now)
-        if age <= deadline:
-            return ""
-        return f"the watchdog has been silent for {age:.1f} s, deadline {deadline:g} s: nobody would notice if this loop hung"
-
-    def _nights(self, now: Moment) -> tuple[str, ...]:
-        if self._settings.drift_folder is None:
-            return ()
-        read_at, nights = self._drift
-        if now.boot_s - read_at >= DRIFT_EVERY_S:
-            nights = read_nights(
-                self._settings.drift_folder,
-                weights_sha256=self._decider.weights_sha256(),
-                after=self.state.nights_after,
-            )
-            self._drift = (now.boot_s, nights)
-        return nights
+    def _age(self) -> float:
+        return self._clock.now().seconds_since(self._published.boot_s, self._published.boot_id)
 
     def _beat(self) -> None:
         self._heartbeat.beat(self._clock.now(), note=f"bar {self.state.last_bar}, {self.state.bars} decided")

@@ -84,7 +84,7 @@ class ModelDecider:
         if others and own.is_empty():
             return None
         at = _timestamp(own, signature) + self._opened_before
-        history = self._made(own) if self._history is None else self._history.appended(own)
+        history = self._history.appended(own) if self._history is not None else self._first(own)
         if not history.traded_in(own):
             self._history = history
             return None
@@ -134,28 +134,30 @@ class ModelDecider:
         """Of the model that answers."""
         return self._predictor.signature.weights_sha256
 
-    def _loaded(self, last_bar: datetime | None, marks: Mapping[str, Any] | None) -> BarHistory | None:
-        """The history that the source has up to a bar; None where it has no bar."""
-        bars = self._past(None if last_bar is None else last_bar - self._opened_before)
-        own, others = own_symbols(bars, self._predictor.signature)
-        self.left_out.update(others)
-        return None if own.is_empty() else self._made(own, marks)
-
-    def _made(self, bars: pl.DataFrame, marks: Mapping[str, Any] | None = None) -> BarHistory:
-        history = BarHistory(self._predictor.signature, bars, opened_before=self._opened_before, marks=marks)
-        if marks is None or not self._forgets_too_much(history):
-            return self._bounded(history)
+    def _first(self, bars: pl.DataFrame) -> BarHistory:
         return self._bounded(BarHistory(self._predictor.signature, bars, opened_before=self._opened_before))
 
+    def _loaded(self, last_bar: datetime | None, marks: Mapping[str, Any] | None) -> BarHistory | None:
+        """The history that the source has up to a bar, from the marks on where these suffice; None where it has no bar."""
+        signature = self._predictor.signature
+        own, others = own_symbols(self._past(None if last_bar is None else last_bar - self._opened_before), signature)
+        self.left_out.update(others)
+        if own.is_empty():
+            return None
+        history = BarHistory(signature, own, opened_before=self._opened_before, marks=marks)
+        if self._too_short(history):
+            history = BarHistory(signature, own, opened_before=self._opened_before)
+        return self._bounded(history)
+
     def _bounded(self, history: BarHistory) -> BarHistory:
-        """With what is kept from now on: never less than for the models before, so that a cut does not depend on when."""
+        """A history that keeps what matters, and never less than for the models before it."""
         enough = history.enough
         self._least = max(self._least, enough or 0)
         history.keep(None if enough is None else self._least)
         return history
 
-    def _forgets_too_much(self, history: BarHistory) -> bool:
-        """Whether bars are gone that its model looks back at."""
+    def _too_short(self, history: BarHistory) -> bool:
+        """Whether bars that its model looks back at were forgotten."""
         return history.forgot and (history.enough is None or history.enough > self._least)
 
     def _follow(self) -> None:
@@ -163,26 +165,24 @@ class ModelDecider:
         predictor, before = self._following.predictor, self._predictor
         if predictor is before:
             return
-        history = self._history
         self._predictor = predictor
         try:
-            if history is not None:
-                history = self._for_other(history, before.signature)
+            history = None if self._history is None else self._read_by_other(self._history, before.signature)
             state = predictor.adopt(self._state, history)
         except BaseException:
-            self._predictor = before
+            self._predictor = before  # the next bar tries again
             raise
         self._history, self._state = history, state
 
-    def _for_other(self, history: BarHistory, before: Signature) -> BarHistory:
-        """The bars as the new model reads them, from the source where the kept ones are too few or of too few symbols."""
+    def _read_by_other(self, history: BarHistory, before: Signature) -> BarHistory | None:
+        """The bars for the new model; from the source where too few are kept, or symbols were left out that it knows."""
         signature = self._predictor.signature
-        read = {*signature.symbols, *signature.untraded} <= {*before.symbols, *before.untraded}
-        if read:
+        known = {*signature.symbols, *signature.untraded} <= {*before.symbols, *before.untraded}
+        if known and (not history.forgot or self._least >= signature.max_lookback + signature.lookback):
             other = history.of(signature)
-            if not self._forgets_too_much(other):
+            if not self._too_short(other):
                 return self._bounded(other)
-        ...
+        return self._loaded(history.newest, None)
 
 
 def _timestamp(bars: pl.DataFrame, signature: Signature) -> datetime:

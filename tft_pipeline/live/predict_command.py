@@ -5,13 +5,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from tft_pipeline.domain.bars import BarsError
 from tft_pipeline.domain.experiment import ConfigurationError
+from tft_pipeline.live.bar_features import BarFeatures
 from tft_pipeline.live.bar_history import BarHistory
 from tft_pipeline.live.engine import Form
 from tft_pipeline.live.predictor import Predictor
+from tft_pipeline.live.raw_bars import own_symbols, refuse_strangers
 from tft_pipeline.live.refusals import RefusedBarError
 from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError
 from tft_pipeline.storage.release_bundle import current_bundle
@@ -28,7 +28,8 @@ def predict_last(
     """Signals of the live model for the newest bar of a file, JSON-ready.
 
     The file brings the bars before it too: a window of `lookback` bars, as many again as the features look back, and where
-    positions are smoothed those that the held position still remembers. The book is flat before the first of these.
+    positions are smoothed those that the held position still remembers. The book is flat before the first of these. What is
+    missing of them is said by cause in `history_short`; below one window of bars with features nothing is decided.
 
     Args:
         models: folder of the experiment's releases. bars: Parquet or CSV file, or a folder of them.
@@ -52,11 +53,13 @@ def predict_last(
         )
     try:
         given = read_source(bars, key=OPTION)
-        known, others = _known(given, predictor)
-        history = BarHistory(predictor.signature, known, opened_before=opened_before)
-        last, signature = history.last, predictor.signature
+        signature = predictor.signature
+        others = refuse_strangers(given, signature, predictor.model_id)
+        history = BarHistory(signature, own_symbols(given, signature)[0], opened_before=opened_before)
+        last = history.last
         held = history.recent(_remembered(signature.position_smooth))
-        state = predictor.warm(predictor.start(), history.recent(signature.lookback - 1, before=held[0].timestamp))
+        past = history.recent(signature.lookback - 1, before=held[0].timestamp)
+        state = predictor.warm(predictor.start(), past)
         for bar in held:
             before = state
             signals, state = predictor.step(before, bar)
@@ -68,7 +71,13 @@ def predict_last(
             f"{OPTION} {bars}: no symbol has the {signature.max_lookback} bars that the features look back at "
             f"{last.isoformat()}: nothing can be decided; bring more bars"
         )
-    windows = [1 + int(before.seen[signature.symbols.index(symbol)].sum()) for symbol in seen]
+    full = sum(bool(bar.values) for bar in (*past, *held))
+    if full < signature.lookback:
+        raise ConfigurationError(
+            f"{OPTION} {bars}: {full} bars with features, a window has {signature.lookback}: the model would decide on bars "
+            f"that are not there; bring {signature.lookback - full} bars more"
+        )
+    windows = {symbol: 1 + int(before.seen[signature.symbols.index(symbol)].sum()) for symbol in seen}
     return {
         "experiment": experiment,
         "model_id": predictor.model_id,
@@ -78,7 +87,8 @@ def predict_last(
         "valid_until": signals[0].valid_until.isoformat(),
         "n_symbols": len(seen),
         "lookback": signature.lookback,
-        "bars_in_shortest_window": min(windows),
+        "bars_in_shortest_window": min(windows.values()),
+        "history_short": _short(history, held[-1], windows, full),
         **({"symbols_left_out": others} if others else {}),
         "signals": [
             {
@@ -99,17 +109,48 @@ def _remembered(position_smooth: float) -> int:
     return 1 if position_smooth == 0.0 else 1 + math.ceil(math.log(FORGOTTEN) / math.log(position_smooth))
 
 
-def _known(bars: pl.DataFrame, predictor: Predictor) -> tuple[pl.DataFrame, list[str]]:
-    """The rows of the model's symbols, and the names of the others."""
-    signature = predictor.signature
-    known = [*signature.symbols, *signature.untraded]
-    if "symbol" not in bars.columns:
-        return bars, []
-    names = bars["symbol"].cast(pl.String)
-    others = sorted(set(names.drop_nulls()) - set(known))
-    if len(others) == names.drop_nulls().n_unique() and others:
-        raise RefusedBarError(
-            f"not one of its symbols ({', '.join(others[:5])}) is traded by {predictor.model_id}, which trades "
-            f"{', '.join(signature.symbols[:5])}: there is nothing to decide on; bring bars of these"
+def _short(history: BarHistory, bar: BarFeatures, windows: dict[str, int], full: int) -> list[dict[str, str]]:
+    """Why the signals may differ from those of the whole history: cause and sentence.
+
+    Args:
+        windows: observed bars of each symbol's window. full: bars with features.
+    """
+    signature, found = history.signature, []
+    few = {symbol: n for symbol, n in windows.items() if n < signature.lookback}
+    if few:
+        some = ", ".join(f"{symbol} {n}" for symbol, n in list(few.items())[:5])
+        found.append(
+            {
+                "cause": "lookback",
+                "why": f"{len(few)} symbol(s) have fewer than {signature.lookback} bars in their window ({some}): right for a "
+                "symbol that was listed late or paused, else bring the bars before",
+            }
         )
-    return bars.filter(names.is_in(known) | names.is_null()), others
+    decided, remembered = full - signature.lookback + 1, _remembered(signature.position_smooth)
+    if decided < remembered:
+        left = signature.position_smooth**decided
+        found.append(
+            {
+                "cause": "smoothing",
+                "why": f"{decided} bars with a full window, smoothing remembers {remembered}: the book was taken for flat "
+                f"before them, and {left:.2g} of the position from then is still held; bring {remembered - decided} bars more",
+            }
+        )
+    settled = history.settled
+    if settled is None:
+        found.append(
+            {
+                "cause": "recursive features",
+                "why": "one hangs on the highest price there ever was, so it began with the file; bring bars since the first "
+                "one that the model was trained on",
+            }
+        )
+    elif min(history.bars_of(symbol) for symbol in bar.values) < settled:
+        found.append(
+            {
+                "cause": "recursive features",
+                "why": f"averages that know all bars settle after {settled} bars of a symbol, the shortest history has "
+                f"{min(history.bars_of(symbol) for symbol in bar.values)}: they began with the file; bring the bars before",
+            }
+        )
+    return found

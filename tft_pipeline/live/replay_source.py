@@ -1,17 +1,16 @@
-"""Bars for the live loop: a recording played back at some speed, or a file that grows. Not here: what is decided on them."""
+"""Bars for the live loop: a recording played back at some speed, or a file that grows. Not here: what is decided on them.
 
-import io
+`history` speaks of timestamps as they are in the bars, `seek` and `market_time` of closes.
+"""
+
 import time
-from collections import deque
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import polars as pl
 
-from tft_pipeline.domain.bars import TIMESTAMP, utc_column
+from tft_pipeline.domain.bars import AT_CLOSE
 from tft_pipeline.live.loop_contract import EndOfBarsError
 from tft_pipeline.live.moment import Clock, Moment, SystemClock
-from tft_pipeline.live.refusals import UnusableBarsError
 
 POLL_S = 0.02
 
@@ -25,12 +24,14 @@ class ReplaySource:
         *,
         start: datetime | None = None,
         speed: float | None = None,
+        opened_before: timedelta = AT_CLOSE,
         clock: Clock | None = None,
     ) -> None:
         """Args:
             bars: timestamp (UTC) and whatever the decider reads; all rows of a timestamp are one moment.
             start: bars up to it are the past, which is not played.
             speed: 1 plays as it was, 60 a minute a second; None as fast as they are taken.
+            opened_before: what timestamps are earlier than the closes of their bars.
         Raises:
             ValueError: no bars, or a speed that is not above 0.
         """
@@ -39,7 +40,7 @@ class ReplaySource:
         ordered = bars.sort("timestamp", maintain_order=True)
         self._moments = ordered.partition_by("timestamp", maintain_order=True)
         self._stamps: list[datetime] = ordered["timestamp"].unique(maintain_order=True).to_list()
-        self._speed, self._clock = speed, clock or SystemClock()
+        self._speed, self._opened_before, self._clock = speed, opened_before, clock or SystemClock()
         self._start = start
         self._next = 0
         self._began: Moment | None = None
@@ -52,8 +53,8 @@ class ReplaySource:
         return pl.concat(kept) if kept else self._moments[0].clear()
 
     def seek(self, after: datetime | None) -> None:
-        """Begin after a moment; None: after the start."""
-        after = after or self._start
+        """Begin after a close; None: after the start."""
+        after = self._start if after is None else after - self._opened_before
         self._next = 0 if after is None else sum(stamp <= after for stamp in self._stamps)
         self._began = None
 
@@ -64,7 +65,8 @@ class ReplaySource:
         if self._began is None:
             self._began, self._anchor = self._clock.now(), self._stamps[self._next]
         until = time.monotonic() + timeout_s
-        while self._speed is not None and self.market_time(self._clock.now()) < self._stamps[self._next]:
+        due = self._stamps[self._next] + self._opened_before
+        while self._speed is not None and self.market_time(self._clock.now()) < due:
             if time.monotonic() >= until:
                 return None
             time.sleep(min(POLL_S, timeout_s))
@@ -72,67 +74,96 @@ class ReplaySource:
         return self._moments[self._next - 1]
 
     def market_time(self, now: Moment) -> datetime:
-        """By the speed; as fast as possible: the newest bar's own time."""
+        """By the speed; as fast as possible: the newest bar's own close."""
         if self._speed is None or self._began is None:
-            return self._stamps[max(0, self._next - 1)]
-        return self._anchor + timedelta(
-            seconds=now.seconds_since(self._began.boot_s, self._began.boot_id) * self._speed
-        )
+            return self._stamps[max(0, self._next - 1)] + self._opened_before
+        played = now.seconds_since(self._began.boot_s, self._began.boot_id) * self._speed
+        return self._anchor + self._opened_before + timedelta(seconds=played)
 
 
 class GrowingFile:
     """A CSV file that somebody appends bars to, a header first; the market's clock is ours.
 
-    Rows are handed on in the order of the file, a timestamp at a time: late ones too, which the decider refuses by name. What
-    is there at the very first start is the past, and not decided on.
+    Bars are handed on a timestamp at a time, in the order of time; which lines are refused, see `bar_lines`. What is there at
+    the very first start is the past, and not decided on.
     """
 
-    def __init__(self, path: Path, *, timezone: str | None = None, settle_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        timezone: str | None = None,
+        opened_before: timedelta = AT_CLOSE,
+        settle_s: float = 1.0,
+        clock: Clock | None = None,
+    ) -> None:
         """Args:
         timezone: of naive timestamps.
+        opened_before: what timestamps are earlier than the closes of their bars.
         settle_s: the last timestamp's rows are complete when another follows, or nothing was appended for so long.
         """
-        self._path, self._timezone, self._settle_s = path, timezone, settle_s
-        self._header = b""
+        self._path, self._timezone, self._opened_before = path, timezone, opened_before
+        self._settle_s, self._clock = settle_s, clock or SystemClock()
+        self._position: int | None = None
+        self._refused: set[int] = set()
         self._start: datetime | None = None
         self._offset = 0
-        self._rest = b""
-        self._waiting: deque[pl.DataFrame] = deque()
+        self._lines: BarLines | None = None
+        self._queue: deque[BarRows | RefusedBarError] = deque()
         self._grew = time.monotonic()
 
+    def restore(self, kept: dict[str, Any]) -> None:
+        """Go on with what `kept` gave; of a file that was cut since then, all up to the newest bar is the past."""
+        position = int(kept.get("position", 0))
+        with self._path.open("rb") as stream:
+            stream.seek(max(0, position - 1))
+            whole = stream.read(1) == b"\n"
+        if position and whole:
+            self._position, self._refused = position, set(kept["refused"])
+
+    def kept(self) -> dict[str, Any]:
+        """How far the file was read, and the places of lines that must stay refused."""
+        return {"position": self._offset, "refused": sorted(self._refused)[-MOST_REFUSED:]}
+
+    def waiting(self) -> bool:
+        """Whether bars were read that nobody took yet."""
+        return any(isinstance(one, BarRows) for one in self._queue)
+
     def history(self, until: datetime | None) -> pl.DataFrame:
-        """Bars of the file up to a moment, the first of a symbol's rows of it; None: all that are there, from now on past."""
-        content = self._path.read_bytes()
-        header, _, body = content.partition(b"\n")
-        self._header = header
-        frame = self._parsed(body[: body.rfind(b"\n") + 1])
-        if frame is None:
+        """Bars of the file up to a timestamp; None: all that are there, from now on past."""
+        lines, found, end = self._read(0, None, closed=until)
+        moments = [one for one in found if isinstance(one, BarRows)]
+        if lines is None or not moments:
             return pl.DataFrame()
         if until is None:
-            newest = frame["timestamp"].max()
-            assert isinstance(newest, datetime)
-            until = self._start = newest
-        return frame.filter(pl.col("timestamp") <= until).unique(
-            ["timestamp", "symbol"], keep="first", maintain_order=True
-        )
+            until, self._position = moments[-1].stamp, end
+            self._start = until
+        return lines.frame([moment for moment in moments if moment.stamp <= until])
 
     def seek(self, after: datetime | None) -> None:
-        """Begin after a moment; None: after what was the past, all of it where nobody asked for that."""
-        after = after or self._start
-        self._offset, self._rest = 0, b""
-        self._waiting.clear()
-        self._read()
-        if after is not None:
-            self._waiting = deque(frame for frame in self._waiting if frame["timestamp"][0] > after)
+        """Begin after a close; None: after what was the past, all of it where nobody asked for that."""
+        after = self._start if after is None else after - self._opened_before
+        self._lines, found, self._offset = self._read(0, None, closed=after)
+        newer = (n for n, one in enumerate(found) if isinstance(one, BarRows) and (after is None or one.stamp > after))
+        # what was refused before the newest bar that was decided on was told then
+        first = 0 if after is None else next(newer, len(found))
+        self._queue = deque(found[first:])
+        self._grew = time.monotonic()
 
     def next(self, timeout_s: float) -> pl.DataFrame | None:
-        """The rows of one timestamp, once they are complete."""
+        """The rows of one timestamp, once they are complete.
+
+        Raises:
+            RefusedBarError: a line that must not be decided on, one at a time. OSError: the file cannot be read.
+        """
         until = time.monotonic() + timeout_s
         while True:
-            self._read()
-            settled = time.monotonic() - self._grew >= self._settle_s
-            if len(self._waiting) > 1 or (self._waiting and settled):
-                return self._waiting.popleft()
+            self._lines, found, end = self._read(self._offset, self._lines, closed=None)
+            if end > self._offset:
+                self._grew, self._offset = time.monotonic(), end
+            self._queue.extend(found)
+            if self._queue and self._complete(self._queue[0]):
+                return self._taken(self._queue.popleft())
             if time.monotonic() >= until:
                 return None
             time.sleep(min(POLL_S * 5, timeout_s))
@@ -141,42 +172,46 @@ class GrowingFile:
         """Our own."""
         return now.wall
 
-    def _read(self) -> None:
-        """Take up whole lines that were appended; a file that shrank was another one and is an error."""
-        size = self._path.stat().st_size
-        if size < self._offset:
-            raise UnusableBarsError(
-                f"{self._path} has {size} bytes, {self._offset} were read: bars that were decided on are gone; append to the "
-                "file, never rewrite it"
-            )
-        if size == self._offset:
-            return
-        with self._path.open("rb") as stream:
-            stream.seek(self._offset)
-            content = self._rest + stream.read()
-            self._offset = stream.tell()
-        cut = content.rfind(b"\n") + 1
-        self._rest, content = content[cut:], content[:cut]
-        if not self._header and content:
-            self._header, _, content = content.partition(b"\n")
-        elif content.startswith(self._header + b"\n"):
-            content = content[len(self._header) + 1 :]
-        frame = self._parsed(content)
-        if frame is None:
-            return
-        self._grew = time.monotonic()
-        runs = frame.with_columns(run=pl.col("timestamp").rle_id()).partition_by("run", maintain_order=True)
-        parts = [part.drop("run") for part in runs]
-        if self._waiting and self._waiting[-1]["timestamp"][0] == parts[0]["timestamp"][0]:
-            parts[0] = pl.concat([self._waiting.pop(), parts[0]], how="vertical_relaxed")
-        self._waiting.extend(parts)
+    def _complete(self, one: BarRows | RefusedBarError) -> bool:
+        assert self._lines is not None
+        return one is not self._lines.newest or time.monotonic() - self._grew >= self._settle_s
 
-    def _parsed(self, rows: bytes) -> pl.DataFrame | None:
-        if not rows.strip():
-            return None
-        try:
-            frame = pl.read_csv(io.BytesIO(self._header + b"\n" + rows), infer_schema_length=None)
-            stamps = utc_column(frame["timestamp"], self._timezone)
-        except (pl.exceptions.PolarsError, ValueError) as error:
-            raise UnusableBarsError(f"{self._path}: rows that are no bars: {error}") from error
-        return frame.with_columns(stamps.cast(TIMESTAMP).alias("timestamp"))
+    def _taken(self, one: BarRows | RefusedBarError) -> pl.DataFrame:
+        if isinstance(one, RefusedBarError):
+            raise one
+        assert self._lines is not None
+        self._lines.closed = one.stamp
+        return self._lines.frame([one])
+
+    def _read(
+        self, offset: int, lines: BarLines | None, *, closed: datetime | None
+    ) -> tuple[BarLines | None, list[BarRows | RefusedBarError], int]:
+        """Whole lines from a place on, what comes of them, and the place behind them.
+
+        Raises:
+            UnusableBarsError: a file that shrank, which was another one.
+        """
+        with self._path.open("rb") as stream:
+            size = stream.seek(0, io.SEEK_END)
+            if size < offset:
+                raise UnusableBarsError(
+                    f"{self._path} has {size} bytes, {offset} were read: bars that were decided on are gone; append to the "
+                    "file, never rewrite it while somebody follows it"
+                )
+            stream.seek(offset)
+            content = stream.read(size - offset)
+        end = offset + content.rfind(b"\n") + 1
+        placed, place = [], offset
+        for line in content[: end - offset].split(b"\n")[:-1]:
+            placed.append((place, line))
+            place += len(line) + 1
+        if lines is None and placed:
+            lines = BarLines(
+                placed.pop(0)[1].decode(errors="replace").strip("\r"),
+                timezone=self._timezone,
+                opened_before=self._opened_before,
+                closed=closed,
+                position=end if self._position is None else self._position,
+                refused=self._refused,
+            )
+        return lines, [] if lines is None else lines.add(placed, self._clock.now().wall), end

@@ -13,6 +13,7 @@ import polars as pl
 
 from tft_pipeline.domain.bars import TIMESTAMP, BarsError, utc_column
 from tft_pipeline.domain.experiment import ConfigurationError
+from tft_pipeline.domain.signature import Signature
 from tft_pipeline.live.current import CurrentPredictor
 from tft_pipeline.live.engine import Form
 from tft_pipeline.live.folder_lock import LockBusyError
@@ -20,6 +21,7 @@ from tft_pipeline.live.loop import LiveLoop, stop_on_signals
 from tft_pipeline.live.loop_contract import Settings
 from tft_pipeline.live.loop_state import LostStateError, load_state
 from tft_pipeline.live.model_decider import ModelDecider
+from tft_pipeline.live.raw_bars import refuse_strangers
 from tft_pipeline.live.refusals import RefusedBarError
 from tft_pipeline.live.replay_source import GrowingFile, ReplaySource
 from tft_pipeline.live.switch_states import ACTIVE
@@ -74,7 +76,7 @@ def run_live(options: LiveOptions, *, say: Callable[[str], None]) -> dict[str, A
         )
         following = CurrentPredictor(options.models, form=options.form)
         signature = following.signature
-        source = _source(options, signature.timezone)
+        source, others = _source(options, signature, following.model_id)
         settings = Settings(
             step_s=float(signature.calendar["step_s"]),
             validity_s=options.validity_s,
@@ -93,10 +95,12 @@ def run_live(options: LiveOptions, *, say: Callable[[str], None]) -> dict[str, A
     loop = LiveLoop(options.folder, source, decider, settings)
     reading = loop.switch.reading()
     say(f"kill switch {reading.state}: {reading.why}")
+    if others:
+        say(f"left out, the model does not know them: {', '.join(others)}")
     stop_on_signals(loop)
     try:
         state = loop.run()
-    except (FencedError, LockBusyError) as error:
+    except (FencedError, LockBusyError, RefusedBarError) as error:  # the last: of the past, or of the saved state
         raise ConfigurationError(f"{options.folder}: {error}") from error
     reading, targets = loop.switch.reading(), read_targets(options.folder)
     passed = reading.state == ACTIVE
@@ -108,6 +112,7 @@ def run_live(options: LiveOptions, *, say: Callable[[str], None]) -> dict[str, A
         "last_bar": None if state.last_bar is None else state.last_bar.isoformat(),
         "equity": state.equity,
         "drawdown": 1.0 - state.equity / state.high_water_mark,
+        **({"symbols_left_out": sorted(decider.left_out)} if decider.left_out else {}),
         "refused": state.refused,
         "refusals": [f"{kind} {n}" for kind, n in sorted((state.refused | state.failed).items())],
         "state": reading.state,
@@ -121,7 +126,9 @@ def run_live(options: LiveOptions, *, say: Callable[[str], None]) -> dict[str, A
     }
 
 
-def _source(options: LiveOptions, timezone: str | None) -> ReplaySource | GrowingFile:
+def _source(options: LiveOptions, signature: Signature, model_id: str) -> tuple[ReplaySource | GrowingFile, list[str]]:
+    """Where the bars come from, and which of a recording's symbols the model does not know."""
+    timezone = signature.timezone
     if (options.replay is None) == (options.follow is None):
         raise ConfigurationError(
             "name the bars: --replay FILE plays a recording, --follow FILE.csv follows one that grows"
@@ -131,7 +138,7 @@ def _source(options: LiveOptions, timezone: str | None) -> ReplaySource | Growin
             raise ConfigurationError("--start and --speed only with --replay: a file that grows sets its own time")
         if not options.follow.is_file():
             raise ConfigurationError(f"--follow {options.follow}: no such file; begin it with a line of column names")
-        return GrowingFile(options.follow, timezone=timezone)
+        return GrowingFile(options.follow, timezone=timezone), []
     assert options.replay is not None
     bars = read_source(options.replay, key="--replay")
     missing = [name for name in ("timestamp", "symbol", "close") if name not in bars.columns]
@@ -143,4 +150,4 @@ def _source(options: LiveOptions, timezone: str | None) -> ReplaySource | Growin
         raise ConfigurationError(
             f"--start {start.isoformat()}: no bar comes after it; the last is {bars['timestamp'].max()!s}"
         )
-    return ReplaySource(bars, start=start, speed=options.speed)
+    return ReplaySource(bars, start=start, speed=options.speed), refuse_strangers(bars, signature, model_id)

@@ -2,14 +2,16 @@
 
     E_t / E_{t-1} = 1 + sum_i w_i (c_i,t / c_i,t-1 - 1),   w as it stands in targets.json before bar t
 
-Told only where it is sure what was held from one bar decided on to the next: the book is of the bar before and not flat, and
-the switch is the same before and after. Elsewhere (a halt, targets that ran out) equity is the loop's own word.
+Told only where it is sure what was held from one bar decided on to the next: the book is of the bar before and not flat, both
+bars have the same symbols, and the switch was ACTIVE from one to the other. Elsewhere (a halt, targets that ran out or were
+cut, a symbol that was missing) equity is the loop's own word.
 """
 
 import math
 from collections.abc import Mapping
 
 from tft_pipeline.live.kill_switch import Reading
+from tft_pipeline.live.switch_states import ACTIVE
 from tft_pipeline.live.target_book import Targets
 
 TOLERANCE = 1e-9
@@ -27,6 +29,7 @@ class EquityCheck:
         self.told, self.wrong = 0, ""
         self._bar: str | None = None
         self._closes: Mapping[str, float] = {}
+        self._switch: tuple[str, int] | None = None
 
     def decided(
         self,
@@ -46,13 +49,14 @@ class EquityCheck:
             before, after: the switch.
             equity: of the loop, before and after the bar.
         """
-        last, closes_then = self._bar, self._closes
-        self._bar, self._closes = bar, closes
-        known = book is not None and book.bar == last and not book.flat
-        if book is None or not known or (before.state, before.sequence) != (after.state, after.sequence):
+        last, closes_then, switch_then = self._bar, self._closes, self._switch
+        self._bar, self._closes, self._switch = bar, closes, (after.state, after.sequence)
+        if book is None or book.flat or book.bar != last or set(closes) != set(closes_then):
+            return
+        if before.state != ACTIVE or not switch_then == (before.state, before.sequence) == self._switch:
             return
         held = {symbol: weight for symbol, weight in book.weights.items() if weight}
-        if not set(held) <= set(closes) & set(closes_then):
+        if not set(held) <= set(closes):
             return
         change = sum(weight * (closes[symbol] / closes_then[symbol] - 1.0) for symbol, weight in held.items())
         expected = equity[0] * (1.0 + change)

@@ -15,10 +15,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tft_pipeline.live.book_owner import read_owner
 from tft_pipeline.live.heartbeat import LOOP, STOPPED, WATCHDOG, Beat, Heartbeat, read_beat
 from tft_pipeline.live.kill_switch import KillSwitch
 from tft_pipeline.live.moment import Clock, Moment, SystemClock
-from tft_pipeline.live.sealed_json import read_sealed
 from tft_pipeline.live.switch_states import HALTED
 from tft_pipeline.live.target_book import EPOCH, flatten, halt, written_targets
 
@@ -109,7 +109,7 @@ class Watchdog:
         wrong = what_is_wrong(
             beat,
             # one that was fenced off may have beaten last and left: who took over beats soon, or is silent since then
-            alive=beat is not None and (beat.process_lives() or 0 < beat.epoch < self._owner()),
+            alive=beat is not None and (beat.process_lives() or 0 < beat.epoch < read_owner(self.folder / EPOCH).epoch),
             watched_for=now.seconds_since(self._began.boot_s, self._began.boot_id),
             now=now,
             watching=self._watching,
@@ -118,13 +118,6 @@ class Watchdog:
             return ""
         halt(self.folder, self._switch, TRIGGER, wrong, clock=self._clock)
         return f"HALTED: {wrong}"
-
-    def _owner(self) -> int:
-        """Epoch of the loop that may write the book; 0 where it cannot be told."""
-        try:
-            return int(read_sealed(self.folder / EPOCH)["epoch"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return 0
 
     def _keep_flat(self) -> str:
         """A book that is still not flat although the switch is HALTED, whoever tripped it, is made so."""

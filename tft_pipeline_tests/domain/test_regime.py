@@ -243,6 +243,28 @@ def test_signals_out_of_order_and_of_several_symbols_are_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        ({"target_position": -0.5}, "two different signals of AAA"),
+        ({"model_id": "other"}, "of daily and other"),
+        ({"valid_until": START + 2 * DAY}, "two different signals"),
+        ({"symbol": "BBB"}, "a signal of BBB after those of AAA"),
+    ],
+)
+def test_another_signal_of_the_same_bar_is_refused_and_the_same_one_changes_nothing(
+    change: dict[str, Any], said: str
+) -> None:
+    one, two = daily([0.5, 0.5])
+    state = next_regime(None, one, RegimeSettings())
+    state = RegimeState.from_dict(json.loads(json.dumps(state.to_dict())))
+    assert next_regime(state, replace(one), RegimeSettings()) == state
+    with pytest.raises(ValueError, match=said):
+        next_regime(state, replace(one, **change), RegimeSettings())
+    with pytest.raises(ValueError, match="a signal of BBB after"):
+        next_regime(state, replace(two, symbol="BBB"), RegimeSettings())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
         ({"enter": 0.0}, "enter above 0"),
         ({"enter": 1.1}, "enter 1.1"),
         ({"enter": 0.2, "exit": 0.3}, "would flicker"),
@@ -272,7 +294,14 @@ def test_a_permission_that_could_add_risk_is_refused(values: dict[str, float]) -
 
 
 @pytest.mark.parametrize(
-    "change", [{"regime": "sideways"}, {"stay": 0}, {"ts": "never"}, {"valid_until": "2020-01-01T00:00:00+00:00"}]
+    "change",
+    [
+        {"regime": "sideways"},
+        {"stay": 0},
+        {"position": 2.0},
+        {"ts": "never"},
+        {"valid_until": "2020-01-01T00:00:00+00:00"},
+    ],
 )
 def test_a_damaged_state_is_refused(change: dict[str, Any]) -> None:
     record = next_regime(None, daily([0.5])[0], RegimeSettings()).to_dict() | change

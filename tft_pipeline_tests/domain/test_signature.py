@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import fields
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,11 @@ import pytest
 from tft_pipeline.domain.intervals import BAR_LENGTHS
 from tft_pipeline.domain.scaling import Scaler
 from tft_pipeline.domain.sections import TrainingSection
-from tft_pipeline.domain.signature import INTERVALS, LOSSES, STORED_FORMS, Signature
+from tft_pipeline.domain.signature import ADDED_LATER, INTERVALS, LOSSES, STORED_FORMS, Signature
 
+DAYS: dict[str, Any] = {"kind": "observed", "step_s": 86400}
+HOURS: dict[str, Any] = {"kind": "observed", "step_s": 3600}
+PAUSE: dict[str, Any] = {"weekday": 4, "time": None, "gap_s": 259_200}
 NAMES = ("ret_1", "z_21", "own_column")
 
 
@@ -47,6 +51,10 @@ def made(**changes: Any) -> Signature:
         "bars_per_year": 252.0,
         "weights_sha256": "0" * 64,
         "production_start": "2021-01-15",
+        "stamp": "close",
+        "history_start": "2015-01-02T21:00:00+00:00",
+        "recursive_features": ("ret_1",),
+        "point_in_time": True,
     }
     return Signature(**given | changes)
 
@@ -62,17 +70,32 @@ def test_a_signature_is_the_same_after_json_to_the_bit() -> None:
 def test_every_field_is_stored_and_a_missing_or_unknown_one_is_named() -> None:
     stored = made().to_dict()
     assert {each.name for each in fields(Signature)} == set(stored) - {"schema_version", "inputs"}
-    for name in sorted(set(stored) - {"schema_version", "inputs"}):
+    for name in sorted(set(stored) - {"schema_version", "inputs", *ADDED_LATER}):
         with pytest.raises(ValueError, match=rf"missing keys \['{name}'\]"):
             Signature.from_dict({key: value for key, value in stored.items() if key != name})
     with pytest.raises(ValueError, match=r"unknown keys \['more'\]"):
         Signature.from_dict(stored | {"more": 1})
 
 
+def test_what_older_files_lack_is_unknown() -> None:
+    old = Signature.from_dict({key: value for key, value in made().to_dict().items() if key not in ADDED_LATER})
+    assert [getattr(old, name) for name in ADDED_LATER] == [None] * len(ADDED_LATER)
+    assert old.opened_before is None
+    assert Signature.from_dict(old.to_dict()) == old
+
+
+def test_stamps_say_how_far_closes_are() -> None:
+    hours = made(interval="1h", calendar={"kind": "regular", "step_s": 3600}, stamp="open")
+    assert (hours.opened_before, made().opened_before) == (timedelta(hours=1), timedelta(0))
+    assert not made().dated
+    assert made(calendar={"kind": "observed", "step_s": 86400, "dated": True}).dated
+
+
 WRONG: dict[type, list[Any]] = {
     str: [7, [], {}, True, ""],
     int: ["1", 1.5, True, None, []],
     float: ["1", None, float("nan"), float("inf"), False, []],
+    bool: ["true", 1, 0.0, []],
     list: ["text", None, {}, ["a", 1], ["a", "a"], [""], [None]],
     dict: ["text", None, [], 7],
     type(None): [7, [], True, ""],
@@ -83,6 +106,8 @@ WRONG: dict[type, list[Any]] = {
 def test_a_field_of_another_kind_is_named(name: str) -> None:
     stored = made().to_dict()
     for wrong in WRONG[type(stored[name])]:
+        if wrong is None and name in ADDED_LATER:
+            continue
         with pytest.raises(ValueError, match=name):
             Signature.from_dict(stored | {name: wrong})
 
@@ -108,6 +133,25 @@ def test_a_field_of_another_kind_is_named(name: str) -> None:
         ({"forms": {"onnx_window": "w"}, "left_out": {"onnx_stream": "an lstm"}}, "which was left out: an lstm"),
         ({"calendar": {"kind": "lunar", "step_s": 1}}, "calendar is"),
         ({"calendar": {"kind": "regular", "step_s": 0}}, "positive step_s"),
+        ({"calendar": {"kind": "regular", "step_s": True}}, "positive step_s"),
+        ({"calendar": DAYS | {"dated": 1}}, "calendar.dated is 1"),
+        ({"calendar": {"kind": "regular", "step_s": 3600, "dated": True}, "interval": "1h"}, "with daily bars only"),
+        ({"calendar": DAYS | {"zone": "Mars/Olympus"}}, "calendar.zone is 'Mars/Olympus'"),
+        ({"calendar": DAYS | {"zone": 7}}, "calendar.zone is 7"),
+        ({"calendar": DAYS | {"pauses": "weekends"}}, "calendar.pauses is weekends"),
+        ({"calendar": DAYS | {"pauses": {}}}, "a pause is a weekday"),
+        ({"calendar": DAYS | {"pauses": [PAUSE | {"weekday": 7}]}}, "'weekday': 7"),
+        ({"calendar": DAYS | {"pauses": [PAUSE | {"weekday": True}]}}, "'weekday': True"),
+        ({"calendar": DAYS | {"pauses": [PAUSE | {"gap_s": 86400}]}}, "gap_s above 86400"),
+        ({"calendar": DAYS | {"pauses": [PAUSE | {"gap_s": float("inf")}]}}, "finite gap_s"),
+        ({"calendar": DAYS | {"pauses": [PAUSE | {"time": "16:00:00"}]}}, "null for daily bars"),
+        ({"calendar": DAYS | {"pauses": [{"weekday": 4}]}}, "calendar.pauses"),
+        ({"calendar": HOURS | {"pauses": [PAUSE]}, "interval": "1h"}, "a time HH:MM:SS"),
+        ({"calendar": HOURS | {"pauses": [PAUSE | {"time": "4 pm"}]}, "interval": "1h"}, "a time HH:MM:SS"),
+        ({"calendar": DAYS | {"kind": "regular", "pauses": [PAUSE]}}, "a regular calendar, which has none"),
+        ({"stamp": "middle"}, "stamp is 'middle', none of close, open"),
+        ({"history_start": "2015-01-02"}, "history_start is '2015-01-02', no time with a zone"),
+        ({"recursive_features": ("ret_1", "mom")}, r"no features of the model: \['mom'\]"),
         ({"quantile_levels": (0.5,)}, "one without the other"),
         ({"weights_sha256": "abc"}, "no SHA-256"),
         ({"production_start": "soon"}, "production_start is 'soon', no date"),

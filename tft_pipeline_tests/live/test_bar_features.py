@@ -24,7 +24,7 @@ from tft_pipeline.live.refusals import (
     WrongFrequencyError,
     WrongShapeError,
 )
-from tft_pipeline_tests.live_models import bar_of, bars_of, predictor_of, signature_of
+from tft_pipeline_tests.live_models import a_day_later, bar_of, bars_of, predictor_of, signature_of
 from tft_pipeline_tests.oracles.model_panels import random_panel, small_fit
 
 PANEL = random_panel()
@@ -119,7 +119,7 @@ def test_what_is_given_may_change_afterwards() -> None:
         bar.values["S0"][0] = 1.0
 
 
-def test_days_of_sessions_may_stand_further_and_half_a_day_nearer(predictor: Predictor) -> None:
+def test_days_of_sessions_may_stand_further_and_half_a_day_nearer() -> None:
     observed = {"kind": "observed", "step_s": 86400, "words": "days of trading"}
     sessions = signature_of(small_fit(PANEL, epochs=1), PANEL.symbols, {"calendar": observed})
     for hours in (21.0, 24.0, 72.0, 81.5, 96.0):
@@ -127,5 +127,17 @@ def test_days_of_sessions_may_stand_further_and_half_a_day_nearer(predictor: Pre
     for hours in (1.0, 11.9):
         with pytest.raises(WrongFrequencyError, match="another length"):
             accepted(_bar(LAST + timedelta(hours=hours)), sessions, LAST)
-    for days in (1, 2, 30):
-        accepted(_bar(LAST + timedelta(days=days)), predictor.signature, LAST)
+
+
+def test_after_a_bar_that_came_for_nobody_a_regular_calendar_goes_on_as_the_backtest_does(
+    predictor: Predictor, state: PredictorState
+) -> None:
+    """Steps of several intervals are gaps: the window holds the bars that there were, and the signal before has run out."""
+    last = predictor.step(predictor.warm(predictor.start(), bars_of(PANEL, range(40))), bar_of(PANEL, 40))[0]
+    there = predictor.step(state, bar_of(PANEL, 41))[0]
+    for days in (2, 3, 30):
+        later = a_day_later(bar_of(PANEL, 40), days)
+        moved = BarFeatures(timestamp=later.timestamp, values=bar_of(PANEL, 41).values)
+        found = predictor.step(state, moved)[0]
+        assert [each.target_position for each in found] == [each.target_position for each in there]
+        assert all(each.valid_until <= found[0].valid_from for each in last)

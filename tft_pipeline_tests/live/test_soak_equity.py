@@ -13,7 +13,9 @@ from tft_pipeline_tests.live.test_soak_book import targets
 ACTIVE = Reading(state="ACTIVE", why="", trigger="arm", sequence=1)
 
 
-def played(*, times: float = 1.0, flat: bool = False, of: str = "", switch: bool = False) -> EquityCheck:
+def played(
+    *, times: float = 1.0, flat: bool = False, of: str = "", switch: str = "", missing: bool = False
+) -> EquityCheck:
     """Twenty bars of a loop whose positions earn `times` what they do."""
     rng, check, equity = random.Random(1), EquityCheck(), 1.0
     book: Targets | None = None
@@ -22,8 +24,10 @@ def played(*, times: float = 1.0, flat: bool = False, of: str = "", switch: bool
         new = {name: close * (1.0 + rng.uniform(-0.01, 0.01)) for name, close in closes.items()}
         earned = 0.0 if book is None else sum(w * (new[s] / closes[s] - 1.0) for s, w in book.weights.items())
         after = equity * (1.0 + times * earned)
-        changed = replace(ACTIVE, sequence=2, state="HALTED") if switch else ACTIVE
-        check.decided(bar=str(number), closes=new, book=book, before=ACTIVE, after=changed, equity=(equity, after))
+        entry = replace(ACTIVE, sequence=number) if switch == "between bars" else ACTIVE
+        changed = replace(entry, sequence=99, state="HALTED") if switch == "at a bar" else entry
+        brought = {"A": new["A"]} if missing and number % 2 else new
+        check.decided(bar=str(number), closes=brought, book=book, before=entry, after=changed, equity=(equity, after))
         weights = {"A": 0.0 if flat else rng.uniform(-1, 1), "B": 0.0 if flat else rng.uniform(-1, 1)}
         book = targets(weights, sequence=number + 1, state="ACTIVE", bar=of or str(number))
         equity, closes = after, new
@@ -41,5 +45,11 @@ def test_a_loop_that_earns_anything_else_is_found(times: float) -> None:
 
 
 def test_bars_of_which_it_is_not_known_what_was_held_are_left_out() -> None:
-    for unknown in (played(times=2.0, flat=True), played(times=2.0, of="another"), played(times=2.0, switch=True)):
+    for unknown in (
+        played(times=2.0, flat=True),
+        played(times=2.0, of="another"),
+        played(times=2.0, switch="at a bar"),
+        played(times=2.0, switch="between bars"),
+        played(times=2.0, missing=True),
+    ):
         assert (unknown.told, unknown.wrong) == (0, "")

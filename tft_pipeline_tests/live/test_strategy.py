@@ -148,7 +148,7 @@ def test_what_has_no_signal_that_counts_is_flat_and_says_why() -> None:
     )
     assert set(found.fractions.values()) == {0.0}
     assert found.flat == {"AAA": EXPIRED, "BBB": NOT_YET, "CCC": NO_VOLATILITY, "DDD": NO_SIGNAL}
-    assert found.share == pytest.approx(1 / 3)
+    assert found.share == 0.0, "a volatility counts as long as its signal does"
     nothing = strategy().targets(START, [], {})
     assert (nothing.share, nothing.valid_until, set(nothing.fractions.values())) == (0.0, None, {0.0})
 
@@ -253,6 +253,33 @@ def test_a_daily_regime_restrains_the_strategy_before_the_switch_is_asked() -> N
     assert set(closed.fractions.values()) == {0.0}
     with pytest.raises(ValueError, match="without an overlay"):
         strategy().targets(START, signals, volatility, contexts=contexts)
+
+
+def test_what_a_regime_limits_is_the_weight_and_not_its_share_of_the_capital() -> None:
+    names = tuple("ABCDEFGHIJ")
+    knobs = RegimeSettings(
+        in_favour=Permission(scale=1.0, limit=0.5),
+        neutral=Permission(scale=0.5, limit=0.25),
+    )
+    ten = strategy(symbols=names, overlay=knobs, max_weight=10.0)
+    contexts = {name: RegimeContext(regime=Regime.BULL, stale=False) for name in names}
+    found = ten.targets(START, [signal(name, 1.0) for name in names], dict.fromkeys(names, 0.05), contexts=contexts)
+    assert found.weights == pytest.approx(dict.fromkeys(names, 3.0))
+    assert found.fractions == pytest.approx(dict.fromkeys(names, 0.5 / 10))
+
+
+def test_path_and_targets_count_the_same_symbols_at_every_moment() -> None:
+    """AAA speaks every day, BBB ends a day early: half a day later its volatility counts no more."""
+    table = signal_table(
+        [signal("AAA", 0.5, valid_until=START + 2 * DAY), signal("BBB", 0.5), signal("CCC", 0.0)],
+        {(START, "AAA"): 0.2, (START, "BBB"): 0.3, (START, "CCC"): None or float("nan")},
+    )
+    known = dict(table.select("symbol", "volatility").iter_rows())
+    for now, n in ((START, 2), (START + 1.5 * DAY, 1), (START + 2 * DAY, 0)):
+        found = strategy().targets(now, signals_in(table), known)
+        assert found.share == (1 / n if n else 0.0)
+        path = strategy().path([now], table).row(0, named=True)
+        assert found.fractions == {name: path[name] for name in SYMBOLS}
 
 
 def test_the_strategy_of_a_signature_has_its_symbols_target_and_cap() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tft_pipeline.live.book_owner import Owner, write_owner
 from tft_pipeline.live.heartbeat import LOOP, STOPPED, WATCHDOG, Heartbeat, heartbeat_file, process_start, read_beat
 from tft_pipeline.live.kill_switch import KillSwitch
 from tft_pipeline.live.sealed_json import write_sealed
@@ -38,7 +39,7 @@ def test_a_loop_that_beats_is_left_alone_and_one_that_is_silent_is_halted_and_fl
     loop, watchdog = Heartbeat(tmp_path, LOOP), Watchdog(tmp_path, WATCHING, clock=clock)
     book = TargetBook(tmp_path, switch, clock=clock)
     book.take_over()
-    book.publish({"A": 0.5}, held={}, bar=None, model_id="m", validity_s=600.0)
+    book.publish({"A": 0.5}, bar=None, model_id="m", validity_s=600.0)
     for _ in range(5):
         loop.beat(clock.now())
         clock.pass_time(29.0)
@@ -110,7 +111,7 @@ def test_a_book_that_somebody_left_is_flattened_while_it_is_halted(
 ) -> None:
     book = TargetBook(tmp_path, switch, clock=clock)
     book.take_over()
-    book.publish({"A": 0.5}, held={}, bar=None, model_id="m", validity_s=600.0)
+    book.publish({"A": 0.5}, bar=None, model_id="m", validity_s=600.0)
     switch.trip(HALTED, "manual", "by hand")
     assert "flattened" in Watchdog(tmp_path, WATCHING, clock=clock).look()
     assert written_targets(tmp_path).flat  # type: ignore[union-attr]
@@ -148,7 +149,7 @@ def test_the_end_of_a_fenced_loop_that_beat_last_is_not_the_end_of_the_one_that_
         record = json.loads(heartbeat_file(tmp_path, LOOP).read_text())
         write_sealed(heartbeat_file(tmp_path, LOOP), record | {"pid": gone.pid})
 
-    write_sealed(tmp_path / EPOCH, {"epoch": 2, "token": "x", "pid": os.getpid()})
+    write_owner(tmp_path / EPOCH, Owner(epoch=2, token="x"))
     beats(1)
     assert watchdog.look() == ""
     # who took over must beat in its turn

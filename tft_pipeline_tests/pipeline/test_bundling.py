@@ -1,7 +1,7 @@
 """The bundle that a run writes: whole, verified, no pickle in it, and the backtest's positions on every scored bar."""
 
 import json
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +9,21 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tft_pipeline.domain.features import resolve_features
 from tft_pipeline.domain.findings import EnsembleWeights, ReleaseRecord
 from tft_pipeline.domain.gate_row import FAIL, PASS, GateRow
 from tft_pipeline.domain.release_gates import GATES
 from tft_pipeline.domain.reports import FeatureCatalogue, FoldPlanReport
 from tft_pipeline.live.onnx_predictor import OnnxPredictor
 from tft_pipeline.pipeline.assets import release as release_asset
-from tft_pipeline.pipeline.bundling import StagedBundle, calendar_of, fill_version, stage_bundle
+from tft_pipeline.pipeline.bundling import StagedBundle, fill_version, stage_bundle
 from tft_pipeline.pipeline.commands import materialise_asset
 from tft_pipeline.pipeline.panels import fold_panel
 from tft_pipeline.storage.artifacts import read_artifact, write_artifact
 from tft_pipeline.storage.deployments import deployments, linked_release
 from tft_pipeline.storage.release_bundle import ReleaseBundle, current_bundle, read_release_bundle
 from tft_pipeline.storage.rollback import roll_back
+from tft_pipeline.storage.snapshots import read_snapshot
 from tft_pipeline_tests.conftest import Workbench, write_experiment
 from tft_pipeline_tests.storage.test_release_bundle import no_pickles
 from tft_pipeline_tests.stored import stored_fold, stored_report
@@ -49,6 +51,7 @@ def staged(bench: Workbench, stage: Path, key: str) -> StagedBundle:
         fold=stored_fold(bench, key),
         catalogue=stored_report(bench, FeatureCatalogue, "feature_catalogue"),
         ensemble=stored_report(bench, EnsembleWeights, "ensemble_weights"),
+        bars=read_snapshot(read_artifact(bench.layout.artifact("small", "snapshot"))).bars,
         symbols=("AAA", "BBB", "CCC", "DDD"),
         form="eager",
     )
@@ -106,6 +109,15 @@ def test_the_signature_holds_what_the_records_hold(finished: Workbench) -> None:
     assert signature.production_start == "2021-01-15"
     assert signature.calendar["kind"] == "observed", "weekends are not bars"
     assert signature.calendar["step_s"] == 86400
+    snapshot = read_snapshot(read_artifact(finished.layout.artifact("small", "snapshot")))
+    assert signature.calendar["pauses"] == [{"weekday": 4, "time": None, "gap_s": 3 * 86_400}]
+    assert signature.dated is (snapshot.bars["timestamp"].dt.time() == time(0)).all()
+    assert (signature.stamp, signature.opened_before) == ("close", timedelta(0))
+    assert signature.history_start == snapshot.manifest["event_range"]["start"]
+    everything = resolve_features(("close",), groups=(), names=list(signature.feature_versions), has_market=False)
+    recursive = {feature.name for feature in everything.features if feature.recursive}
+    assert signature.recursive_features == tuple(name for name in signature.features if name in recursive)
+    assert signature.point_in_time is False
     assert signature.raw_columns == ("close",)
     ensemble = stored_report(finished, EnsembleWeights, "ensemble_weights")
     assert bundle.document("ensemble.json")["weights"] == ensemble.weights
@@ -151,6 +163,15 @@ def passing(*_: object, **__: object) -> list[GateRow]:
     return [GateRow(name=name, value=1, threshold=1, verdict=PASS, why=f"why {name}", source="") for name in GATES]
 
 
+def let_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run's model passes every gate, and its card says so."""
+    complete = release_asset.complete_card
+    monkeypatch.setattr(release_asset, "release_gate_rows", passing)
+    monkeypatch.setattr(
+        release_asset, "complete_card", lambda card, **rest: complete({**card, "verdict": "GO", "reasons": []}, **rest)
+    )
+
+
 def release_again(bench: Workbench) -> ReleaseRecord:
     answer = materialise_asset(bench.file, "release", partition=None, downstream=False, report=str)
     assert not answer["failed"], answer
@@ -161,7 +182,7 @@ def test_a_release_goes_live_when_every_gate_passes_unless_a_person_is_to_do_it(
     finished: Workbench, monkeypatch
 ) -> None:
     models = finished.layout.models("small")
-    monkeypatch.setattr(release_asset, "release_gate_rows", passing)
+    let_pass(monkeypatch)
     made = release_again(finished)
     assert made.live
     assert made.deployed is not None
@@ -181,7 +202,7 @@ def test_a_release_goes_live_when_every_gate_passes_unless_a_person_is_to_do_it(
 @pytest.mark.slow
 def test_weights_that_somebody_went_back_from_stay_held(finished: Workbench, monkeypatch) -> None:
     models = finished.layout.models("small")
-    monkeypatch.setattr(release_asset, "release_gate_rows", passing)
+    let_pass(monkeypatch)
     first = release_again(finished)
     made = staged(finished, finished.folder / "stage", finished.folds()[0])
     from tft_pipeline.storage.deployments import deploy
@@ -225,11 +246,3 @@ def test_a_file_may_not_be_written_twice_into_a_version(finished: Workbench, tmp
     made = StagedBundle(bundle=bundle, problems=(), position=0.0, differences={})
     with pytest.raises(ValueError, match=r"window\.onnx is a file of the bundle already"):
         write_artifact(tmp_path / "version", fill_version(made, {"window.onnx": "other"}))
-
-
-@pytest.mark.parametrize(("gap", "kind"), [(0, "regular"), (1, "observed")])
-def test_a_calendar_is_regular_when_no_bar_is_missing(gap: int, kind: str) -> None:
-    minutes = np.delete(np.arange(100), np.arange(50, 50 + gap))
-    stamps = pl.Series(np.datetime64("2026-01-01T00:00:00", "us") + minutes * np.timedelta64(60_000_000, "us"))
-    found = calendar_of(pl.DataFrame({"timestamp": pl.concat([stamps, stamps])}), timedelta(minutes=1))
-    assert (found["kind"], found["step_s"]) == (kind, 60)

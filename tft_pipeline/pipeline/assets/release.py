@@ -244,15 +244,18 @@ def _cards(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The completed card, and its renderings by file."""
     signature, live = staged.bundle.signature.to_dict(), live_card(models)
-    whole = complete_card(
-        card,
-        gates=gates,
-        files=staged.bundle.artifact.files,
-        release_id=release_id,
-        signature=signature,
-        previous=live,
-    )
-    validate_card(whole)
+    try:
+        whole = complete_card(
+            card,
+            gates=gates,
+            files=staged.bundle.artifact.files,
+            release_id=release_id,
+            signature=signature,
+            previous=live,
+        )
+        validate_card(whole)
+    except ValueError as error:
+        raise dg.Failure(f"the card of {release_id}: {error}; nothing was written", allow_retries=False) from error
     texts = {CARD_FILE: canonical_json(whole), CARD_MARKDOWN: card_markdown(whole), CARD_HTML: card_html(whole)}
     return whole, texts
 

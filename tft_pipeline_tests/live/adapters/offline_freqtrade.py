@@ -64,14 +64,14 @@ def market(pair: str, *, futures: bool) -> dict[str, Any]:
     }
 
 
-def candles(seed: int, n: int = N) -> pd.DataFrame:
-    """Hourly candles; an open is not the close before it."""
+def candles(seed: int, n: int = N, timeframe: str = "1h") -> pd.DataFrame:
+    """Candles by their openings; an open is not the close before it."""
     rng = np.random.default_rng(seed)
     close = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.01, n)))
     opening = np.r_[100.0, close[:-1]] * np.exp(rng.normal(0.0, 0.001, n))
     return pd.DataFrame(
         {
-            "date": pd.date_range(START, periods=n, freq="1h").as_unit("ms"),
+            "date": pd.date_range(START, periods=n, freq=timeframe).as_unit("ms"),
             "open": opening.round(6),
             "high": (np.maximum(opening, close) * 1.002).round(6),
             "low": (np.minimum(opening, close) * 0.998).round(6),
@@ -90,6 +90,7 @@ def backtested(
     futures: bool = True,
     wallet: float = 10_000.0,
     fee: float = 0.0,
+    timeframe: str = "1h",
 ) -> tuple[dict[str, Any], Any]:
     """Run a strategy file, whose class derives from `base`, over candles; its statistics, and freqtrade's `Backtesting`."""
     from freqtrade.data.history import get_datahandler
@@ -108,11 +109,11 @@ def backtested(
     kind = CandleType.FUTURES if futures else CandleType.SPOT
     store = get_datahandler(data, "feather")
     for pair, frame in frames.items():
-        store.ohlcv_store(pair, "1h", frame, kind)
+        store.ohlcv_store(pair, timeframe, frame, kind)
         if futures:
-            store.ohlcv_store(pair, "1h", frame, CandleType.MARK)
+            store.ohlcv_store(pair, timeframe, frame, CandleType.MARK)
             funding = pd.DataFrame({"date": frame["date"], "funding_rate": 0.0})
-            store.ohlcv_store(pair, "1h", funding, CandleType.FUNDING_RATE)
+            store.ohlcv_store(pair, timeframe, funding, CandleType.FUNDING_RATE)
     pricing = {"price_side": "other", "use_order_book": True, "order_book_top": 1}
     config = {
         "runmode": RunMode.BACKTEST,

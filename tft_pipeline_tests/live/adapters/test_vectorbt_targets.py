@@ -125,7 +125,15 @@ def test_the_account_is_in_the_books_own_time_and_symbols() -> None:
     assert account.value().iloc[0] == pytest.approx(5e5)
 
 
-def test_leverage_that_vectorbt_does_not_know_is_refused() -> None:
+def test_what_sold_shorts_pay_for_is_bought_whole() -> None:
+    market = Market()
+    heavy = market.targets.with_columns(AAA=pl.lit(2.0), BBB=pl.lit(-1.9), CCC=pl.lit(0.0))
+    account = vectorbt_portfolio(heavy, market.bars)
+    value, close = account.value().iloc[0], account.close.iloc[0]
+    np.testing.assert_allclose(account.assets().iloc[0] * close / value, [2.0, -1.9, 0.0], atol=1e-9)
+
+
+def test_targets_that_no_cash_pays_for_are_refused() -> None:
     market = Market()
     heavy = market.targets.with_columns(AAA=pl.lit(0.8), BBB=pl.lit(0.3), CCC=pl.lit(0.0))
     with pytest.raises(ValueError, match=r"add up to 1\.100 of the capital"):
