@@ -114,7 +114,6 @@ class LiveLoop:
         """
         self._book.check_owner()
         decision = self._decided(bars)
-        self._remember(decision is None)
         self._judge(waited=False)
         if decision is None or self._waiting():
             self._renew()
@@ -139,19 +138,25 @@ class LiveLoop:
         self._beat()
 
     def _decided(self, bars: Any) -> Decision | None:
-        """What the decider makes of them, taken into the state; None where it is nothing to go by."""
+        """What the decider makes of them, taken into the state; None where that is nothing."""
         try:
             decision = self._decider.take(bars)
-            self._market.take(self.state, decision)
+            if decision is not None:
+                self._market.take(self.state, decision)
         except MemoryError:
             raise
         except RefusedBarError as error:
+            self._remember(True)
             self._count(self.state.refused, "refused", error.kind, error)
             return None
         except Exception as error:
             # a decider that fails at one bar may be well at the next; the error rate tells when not
+            self._remember(True)
             self._count(self.state.failed, "failed", type(error).__name__, error)
             return None
+        if decision is None:
+            return None
+        self._remember(False)
         state = self.state
         mark(state, decision.closes)
         state.last_bar, state.due = decision.bar, decision.due

@@ -67,8 +67,8 @@ class Decision:
 class Decider(Protocol):
     """Takes bars, gives weights. An error leaves it as it was before the bar."""
 
-    def take(self, bars: Any) -> Decision:
-        """Decide on the bars of one moment.
+    def take(self, bars: Any) -> Decision | None:
+        """Decide on the bars of one moment; None where they are only read beside those of others.
 
         Raises:
             RefusedBarError: they must not be decided on.

@@ -3,16 +3,24 @@
 `history` speaks of timestamps as they are in the bars, `seek` and `market_time` of closes.
 """
 
+import io
 import time
+from collections import deque
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from tft_pipeline.domain.bars import AT_CLOSE
+from tft_pipeline.live.bar_lines import BarLines, BarRows
 from tft_pipeline.live.loop_contract import EndOfBarsError
 from tft_pipeline.live.moment import Clock, Moment, SystemClock
+from tft_pipeline.live.refusals import RefusedBarError, UnusableBarsError
 
 POLL_S = 0.02
+MOST_REFUSED = 1000
+"""Newest refused lines that are remembered over a restart."""
 
 
 class ReplaySource:
@@ -104,26 +112,24 @@ class GrowingFile:
         """
         self._path, self._timezone, self._opened_before = path, timezone, opened_before
         self._settle_s, self._clock = settle_s, clock or SystemClock()
-        self._position: int | None = None
+        self._position: int | None = None  # lines before it were told apart; None: whatever is there now
         self._refused: set[int] = set()
         self._start: datetime | None = None
-        self._offset = 0
         self._lines: BarLines | None = None
         self._queue: deque[BarRows | RefusedBarError] = deque()
         self._grew = time.monotonic()
 
     def restore(self, kept: dict[str, Any]) -> None:
         """Go on with what `kept` gave; of a file that was cut since then, all up to the newest bar is the past."""
-        position = int(kept.get("position", 0))
-        with self._path.open("rb") as stream:
-            stream.seek(max(0, position - 1))
-            whole = stream.read(1) == b"\n"
-        if position and whole:
-            self._position, self._refused = position, set(kept["refused"])
+        if kept.get("position"):
+            with self._path.open("rb") as stream:
+                stream.seek(kept["position"] - 1)
+                if stream.read(1) == b"\n":
+                    self._position, self._refused = kept["position"], set(kept["refused"])
 
     def kept(self) -> dict[str, Any]:
         """How far the file was read, and the places of lines that must stay refused."""
-        return {"position": self._offset, "refused": sorted(self._refused)[-MOST_REFUSED:]}
+        return {"position": self._position, "refused": sorted(self._refused)[-MOST_REFUSED:]}
 
     def waiting(self) -> bool:
         """Whether bars were read that nobody took yet."""
@@ -143,7 +149,7 @@ class GrowingFile:
     def seek(self, after: datetime | None) -> None:
         """Begin after a close; None: after what was the past, all of it where nobody asked for that."""
         after = self._start if after is None else after - self._opened_before
-        self._lines, found, self._offset = self._read(0, None, closed=after)
+        self._lines, found, self._position = self._read(0, None, closed=after)
         newer = (n for n, one in enumerate(found) if isinstance(one, BarRows) and (after is None or one.stamp > after))
         # what was refused before the newest bar that was decided on was told then
         first = 0 if after is None else next(newer, len(found))
@@ -158,9 +164,10 @@ class GrowingFile:
         """
         until = time.monotonic() + timeout_s
         while True:
-            self._lines, found, end = self._read(self._offset, self._lines, closed=None)
-            if end > self._offset:
-                self._grew, self._offset = time.monotonic(), end
+            before = self._position or 0
+            self._lines, found, self._position = self._read(before, self._lines, closed=None)
+            if self._position > before:
+                self._grew = time.monotonic()
             self._queue.extend(found)
             if self._queue and self._complete(self._queue[0]):
                 return self._taken(self._queue.popleft())

@@ -140,6 +140,5 @@ def signals_of_bars(
     for bar in history.recent(len(history.calendar)):
         decided, state = predictor.step(state, bar)
         signals += decided
-        volatility = history.volatility_at(bar.timestamp)
-        known |= {(bar.timestamp, name): s for name, s in volatility.items() if name in bar.values}
+        known |= {(bar.timestamp, name): s for name, s in history.volatility_at(bar.timestamp).items()}
     return signal_table(signals, known)

@@ -220,7 +220,7 @@ class Bursting:
         self.to_bytes, self.restore = decider.to_bytes, decider.restore
         self.weights_sha256 = decider.weights_sha256
 
-    def take(self, bars: pl.DataFrame) -> Decision:
+    def take(self, bars: pl.DataFrame) -> Decision | None:
         """As the decider.
 
         Raises:

@@ -35,9 +35,12 @@ def minute_fit(seed: int) -> FittedFold:
     return replace(fitted, scaler=scaler)
 
 
-def release_minutes(models: Path, release_id: str, fitted: FittedFold) -> None:
-    """Make it live in a folder of releases."""
-    features = resolve_features(COLUMNS, groups=(), names=NAMES, has_market=False).features
+def release_minutes(
+    models: Path, release_id: str, fitted: FittedFold, names: tuple[str, ...] = NAMES, *, market: str | None = None
+) -> None:
+    """Make it live in a folder of releases, as a reader of these features and this market."""
+    fitted = replace(fitted, scaler=replace(fitted.scaler, names=names))
+    features = resolve_features(COLUMNS, groups=(), names=names, has_market=market is not None).features
     changes = {
         "feature_versions": {feature.name: feature.version for feature in features},
         "user_columns": (),
@@ -48,5 +51,7 @@ def release_minutes(models: Path, release_id: str, fitted: FittedFold) -> None:
         "volatility_span": 30,
         "bars_per_year": 525_600.0,
         "position_smooth": 0.6,
+        "untraded": () if market is None else (market,),
+        "market_symbol": market,
     }
     release(models, release_id, fitted, signature_of(fitted, SYMBOLS, changes))

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tft_pipeline.domain.bars import normalise_bars, publish_in_time
 from tft_pipeline.domain.features import build_features, catalogue, resolve_features
 from tft_pipeline.domain.scaling import Scaler
 from tft_pipeline.domain.signature import Signature
@@ -306,3 +307,75 @@ def test_openings_become_closes_and_minute_aggregates_are_columns_like_others() 
     for symbol, row in history.features_at(STAMPS[300]).values.items():
         np.testing.assert_array_equal(row, direct.values[symbol])
         assert np.isfinite(row).all()
+
+
+def test_columns_count_from_the_bar_at_which_they_were_public() -> None:
+    """Built at once, bar by bar and for another model: the rows of the frame that the snapshot's bars give."""
+    late = BARS.with_columns(available_at=pl.col("timestamp") + timedelta(hours=33, minutes=30))
+    again = late.filter(pl.col("symbol") == "AAA").with_columns(
+        pl.col("available_at") + timedelta(days=5), mood=pl.col("mood") + 9.0
+    )
+    rows = pl.concat([late, again])
+    signature = _signature(("sma_20_gap",))
+    public = publish_in_time(
+        normalise_bars(rows, timezone=None, symbols=None, start=None, end=None, min_bars=1)
+    ).drop("available_at")
+    expected, whole = BarHistory(signature, public), BarHistory(signature, rows)
+    grown = BarHistory(signature, rows.filter(pl.col("timestamp") <= STAMPS[300]))
+    naive = BarHistory(signature, BARS)
+    for k in range(301, 312):
+        between = (pl.col("timestamp") > STAMPS[k - 1]) & (pl.col("timestamp") <= STAMPS[k])
+        grown = grown.appended(rows.filter(between)).of(signature)
+        want = expected.features_at(STAMPS[k]).values
+        for history in (whole, grown):
+            found = history.features_at(STAMPS[k]).values
+            assert set(found) == set(want)
+            for symbol, row in want.items():
+                np.testing.assert_array_equal(found[symbol], row)
+        assert (naive.features_at(STAMPS[k]).values["DDD"] != want["DDD"]).any()
+
+
+def test_a_symbol_that_is_not_observed_yet_has_no_volatility() -> None:
+    """The backtest shares the capital between the symbols it has features of."""
+    signature = _signature(("ret_1",), {"max_lookback": 61})
+    first = BARS.filter(pl.col("symbol") == "AAA")["timestamp"].sort()
+    history = BarHistory(signature, BARS)
+    for at, known in ((first[59], False), (first[60], True)):
+        assert ("AAA" in history.volatility_at(at)) is known
+        assert ("AAA" in history.features_at(at).values) is known
+        assert set(history.volatility_at(at)) <= set(history.features_at(at).values)
+
+
+def test_an_index_or_a_market_that_is_missing_is_refused_by_name() -> None:
+    signature = _signature(("mkt_ret_1",))
+    for name in (INDEX, ABROAD):
+        history = BarHistory(signature, BARS.filter(pl.col("symbol") != name))
+        with pytest.raises(UnusableBarsError, match=f"{name}.*bring its bars"):
+            history.features_at(STAMPS[300])
+
+
+def test_another_history_begins_at_the_marks_of_a_cut_one_and_goes_on_alike() -> None:
+    signature = _signature(("ret_1", "sma_20_gap", "beta_63"))
+    cut = BarHistory(signature, _until(STAMPS[300]), keep_bars=150)
+    assert cut.forgot
+    marked = BarHistory(signature, _until(STAMPS[300]), keep_bars=150, marks=cut.marks)
+    assert marked.marks == cut.marks
+    for k in range(301, 340):
+        for history in (cut, marked):
+            history.append(_between(STAMPS[k - 1], STAMPS[k]))
+        one, other = (each.features_at(STAMPS[k]).values for each in (cut, marked))
+        assert set(one) == set(other)
+        for symbol, row in one.items():
+            np.testing.assert_array_equal(row, other[symbol])
+    assert marked.marks == cut.marks
+    with pytest.raises(UnusableBarsError, match="keep_bars 150 < max_lookback 301"):
+        cut.of(_signature(("ret_1",), {"max_lookback": 301}))
+
+
+def test_what_is_appended_to_another_leaves_the_first_as_it_was() -> None:
+    signature = _signature(("ret_1",))
+    history = BarHistory(signature, _until(STAMPS[300]), keep_bars=150)
+    before = history.marks, history.last, history.volatility_at(STAMPS[300])
+    other = history.appended(_between(STAMPS[300], STAMPS[301]))
+    assert other.last == STAMPS[301]
+    assert (history.marks, history.last, history.volatility_at(STAMPS[300])) == before

@@ -86,6 +86,49 @@ def test_symbols_the_model_does_not_know_are_left_out_and_named(models: Path, tm
     assert found["signals"] == predict_last(models, _file(tmp_path, BARS), experiment="x", form=None)["signals"]
 
 
+def test_what_the_history_is_too_short_for_is_said_by_cause(
+    panel: Panel, fitted: FittedFold, tmp_path: Path
+) -> None:
+    stated: dict[str, Any] = {
+        "feature_versions": dict.fromkeys(panel.features, "1"),
+        "user_columns": (),
+        "max_lookback": 61,
+        "calendar": {"kind": "observed", "step_s": 86400},
+        "position_smooth": 0.6,
+    }
+    release(tmp_path / "models", "one", fitted, signature_of(fitted, panel.symbols, stated))
+
+    def causes(bars: pl.DataFrame) -> list[str]:
+        found = predict_last(tmp_path / "models", _file(tmp_path, bars), experiment="x", form=None)
+        return [each["cause"] for each in found["history_short"]]
+
+    long = random_bars(1_400, ("AAA", "BBB"))
+    assert causes(long) == []
+    assert causes(BARS) == ["recursive features"]
+    row = pl.int_range(pl.len()).over("symbol")
+    assert causes(BARS.filter((row >= 10) | (pl.col("symbol") != "BBB"))) == ["recursive features"]
+    assert causes(BARS.filter((row >= 130) | (pl.col("symbol") != "BBB"))) == ["lookback", "recursive features"]
+    first_window = 61 + fitted.training.lookback - 1
+    short = random_bars(first_window, ("AAA", "BBB"))
+    assert causes(short) == ["smoothing", "recursive features"]
+    with pytest.raises(ConfigurationError, match="15 bars with features, a window has 16.*bring 1 bars more"):
+        causes(short.filter(row > 0))
+
+
+def test_an_index_that_is_not_in_the_file_is_one_line(panel: Panel, fitted: FittedFold, tmp_path: Path) -> None:
+    stated: dict[str, Any] = {
+        "feature_versions": dict.fromkeys(panel.features, "1"),
+        "user_columns": (),
+        "max_lookback": 61,
+        "calendar": {"kind": "observed", "step_s": 86400},
+        "untraded": ("INDEX",),
+        "market_symbol": "INDEX",
+    }
+    release(tmp_path / "models", "one", fitted, signature_of(fitted, panel.symbols, stated))
+    with pytest.raises(ConfigurationError, match="INDEX.*bring its bars"):
+        predict_last(tmp_path / "models", _file(tmp_path, BARS), experiment="x", form=None)
+
+
 REFUSED = {
     "no such file": (None, "no such file"),
     "no traded symbol": (BARS.with_columns(symbol=pl.lit("ZZZ")).unique("timestamp"), "not one of its symbols"),

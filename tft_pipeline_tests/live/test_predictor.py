@@ -18,7 +18,7 @@ from tft_pipeline.live.engine import Form
 from tft_pipeline.live.onnx_forms import probability
 from tft_pipeline.live.predictor import Predictor
 from tft_pipeline.live.predictor_state import PredictorState
-from tft_pipeline.live.refusals import NoForecastError, OtherStateError, WrongShapeError
+from tft_pipeline.live.refusals import NaiveTimeError, NoForecastError, OtherStateError, WrongShapeError
 from tft_pipeline.model.fit import FittedFold
 from tft_pipeline.model.heads import QUANTILES, Forecast
 from tft_pipeline.model.inference import Predictions, predict
@@ -78,8 +78,14 @@ def fitted(fits: dict[str, tuple[FittedFold, Predictions]]) -> FittedFold:
     return fits["static tft"][0]
 
 
+SLOW = {
+    ("tft of quantiles", "onnx_window"),
+    ("tft of quantiles", "onnx_stream"),
+    ("static tft", "onnx_window"),
+}
+"""Exporting takes seconds; the stream form of the static tft stands for the others."""
 CASES = [
-    pytest.param(name, form, marks=[pytest.mark.slow] if name == "tft of quantiles" and form != "torch" else [])
+    pytest.param(name, form, marks=[pytest.mark.slow] if (name, form) in SLOW else [])
     for name, (_, _, forms) in KINDS.items()
     for form in forms
 ]
@@ -382,3 +388,17 @@ def _predictor(
     fitted: FittedFold, panel: Panel, form: Form = "torch", changes: dict[str, Any] | None = None
 ) -> Predictor:
     return predictor_of(fitted, signature_of(fitted, panel.symbols, changes), form=form)
+
+
+def test_a_window_of_a_model_with_a_context_set_needs_its_time(
+    fits: dict[str, tuple[FittedFold, Predictions]], panel: Panel
+) -> None:
+    """By default a context that was resolved after the window could be chosen."""
+    predictor = _predictor(fits["context set"][0], panel)
+    values, seen = unscaled(panel, 0, 60, predictor.signature.lookback)
+    with pytest.raises(NaiveTimeError, match="give the close of its last bar"):
+        predictor.window(values, seen, "S0")
+    said = {predictor.window(values, seen, "S0", panel.calendar[bar])["raw_position"] for bar in (59, 137)}
+    assert len(said) == 2
+    plain = _predictor(fits["static tft"][0], panel)
+    assert plain.window(values, seen, "S0") == plain.window(values, seen, "S0", panel.calendar[59])

@@ -1,9 +1,11 @@
 """The soak finds what is planted, and says GO where nothing is. Minutes each."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from tft_pipeline.live.kill_switch import NEVER_ARMED, KillSwitch
 from tft_pipeline.live.refusals import RefusedBarError
 from tft_pipeline.live.soak import Soak, SoakSettings
 from tft_pipeline.live.soak_market import BAD_BARS, LARGEST_WEIGHT, SoakDecider, SoakSource
-from tft_pipeline.live.soak_processes import Processes
+from tft_pipeline.live.soak_processes import Processes, is_stopped
 
 ROOT = Path(__file__).resolve().parents[2]
 SYMBOLS = ("AAA", "BBB", "CCC")
@@ -32,7 +34,7 @@ def source_in(folder: Path, *, seed: int = 1, bad_share: float = 0.3) -> SoakSou
 
 
 def played(source: SoakSource, n: int) -> list[pl.DataFrame]:
-    found = []
+    found: list[pl.DataFrame] = []
     while len(found) < n:
         bars = source.next(0.0)
         if bars is not None:
@@ -109,3 +111,75 @@ def test_a_promise_that_is_not_kept_is_no_go(tmp_path: Path, monkeypatch: pytest
     report = soak.run()
     assert report["verdict"] == "NO-GO"
     assert report["reasons"]
+
+
+PLANTED = {
+    # a writer that never flattens: read_targets hides it, the file does not
+    "the book": (
+        "import tft_pipeline.live.targets as t\nt.allowed_in = lambda state, weights, held: dict(weights)\n",
+        "error_burst",
+    ),
+    "REDUCING, and the book": (
+        "import tft_pipeline.live.switch_states as s\ns.towards_zero = lambda weights, held: dict(weights)\n",
+        "reducing",
+    ),
+    "book and closes make it": (
+        "import tft_pipeline.live.equity as e\n"
+        "right = e.mark\n"
+        "def mark(state, closes):\n"
+        "    before = state.equity\n"
+        "    right(state, closes)\n"
+        "    state.equity += state.equity - before\n"
+        "    state.high_water_mark = max(state.high_water_mark, state.equity)\n"
+        "e.mark = mark\n",
+        "",
+    ),
+    "watchdog_rss_kb grows": (
+        "import tft_pipeline.live.heartbeat as h\n"
+        "right, kept = h.Heartbeat.beat, []\n"
+        "def beat(self, *given, **named):\n"
+        "    if self.path.name == 'heartbeat_watchdog.json':\n"
+        "        kept.append(bytearray(2_000_000))\n"
+        "    right(self, *given, **named)\n"
+        "h.Heartbeat.beat = beat\n",
+        "",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("said", PLANTED)
+def test_a_defect_that_is_planted_in_the_processes_is_no_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    code, fault = PLANTED[said]
+    (tmp_path / "plant").mkdir()
+    (tmp_path / "plant" / "sitecustomize.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'plant'}:{ROOT}")
+    between = (1.0, 2.0) if fault else (300.0, 300.0)
+    soak = Soak(tmp_path / "live", SoakSettings(minutes=1.0, between_s=between), operate)
+    soak._lasting, soak._ending = {name: do for name, do in soak._lasting.items() if name == fault}, {}
+    report = soak.run()
+    assert report["verdict"] == "NO-GO"
+    assert any(said in reason for reason in report["reasons"]), report["reasons"]
+
+
+@pytest.mark.slow
+def test_a_stopped_loop_that_somebody_continues_is_told_from_one_that_was_not_halted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a shell does that ends while a process of its group is stopped."""
+    soak = Soak(tmp_path / "live", SoakSettings(minutes=1.0), operate)
+    soak._lasting, soak._ending = {"sigstop": soak._sigstop}, {}
+    watch = soak._watch
+
+    def continued(condition: Callable[[], bool], seconds: float) -> bool:
+        done = watch(condition, seconds)
+        loop = soak.processes.loop
+        if loop is not None and done and is_stopped(loop.pid):
+            loop.send_signal(signal.SIGCONT)
+        return done
+
+    monkeypatch.setattr(soak, "_watch", continued)
+    report = soak.run()
+    assert any("somebody else continued" in reason for reason in report["reasons"]), report["reasons"]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tft_pipeline.live import target_book
@@ -47,7 +48,7 @@ def book(tmp_path: Path, switch: KillSwitch, clock: HandClock) -> TargetBook:
 
 
 def publish(book: TargetBook, weights: dict[str, float] | None = None) -> Targets:
-    return book.publish(weights or WANTED, held=HELD, bar="2026-01-05T12:00:00+00:00", model_id="m", validity_s=60.0)
+    return book.publish(weights or WANTED, bar="2026-01-05T12:00:00+00:00", model_id="m", validity_s=60.0)
 
 
 def test_what_is_published_is_read_until_it_runs_out(tmp_path: Path, book: TargetBook, clock: HandClock) -> None:
@@ -110,12 +111,41 @@ def test_a_book_that_is_damaged_reads_as_flat(
 def test_reducing_writes_and_reads_only_what_lies_towards_zero(
     tmp_path: Path, book: TargetBook, clock: HandClock, switch: KillSwitch
 ) -> None:
+    publish(book, HELD)
     publish(book)
     switch.trip(REDUCING, "drift", "three nights")
     # written before it was tripped: A is not raised above what was held
     assert read_targets(tmp_path, clock.now()).weights == {"A": 0.1, "B": -0.1}
     assert publish(book).weights == {"A": 0.1, "B": -0.1}
     assert publish(book, {"A": -0.5, "C": 0.4}).weights == {"A": 0.0, "B": 0.0, "C": 0.0}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_after_a_trip_no_reader_ever_sees_a_position_that_grows_or_changes_sign(
+    tmp_path: Path, book: TargetBook, clock: HandClock, switch: KillSwitch, seed: int
+) -> None:
+    """Writers that want anything, take over from each other and come too late to renew."""
+    random = np.random.default_rng(seed)
+    names = ("A", "B", "C")
+    seen: dict[str, float] = {}
+    tripped = int(random.integers(1, 6))
+    for step in range(25):
+        if step == tripped:
+            switch.trip(REDUCING, "manual", "only smaller")
+            seen = read_targets(tmp_path, clock.now()).weights
+        if random.random() < 0.2:
+            book = TargetBook(tmp_path, switch, clock=clock)
+            book.take_over()
+        publish(book, {name: float(random.uniform(-1.0, 1.0)) for name in names if random.random() < 0.8})
+        clock.pass_time(float(random.choice([1.0, 30.0, 61.0], p=[0.6, 0.35, 0.05])))
+        if step >= tripped:
+            for _ in range(2):
+                now = read_targets(tmp_path, clock.now()).weights
+                for name in names:
+                    before, after = seen.get(name, 0.0), now.get(name, 0.0)
+                    assert abs(after) <= abs(before), (step, name)
+                    assert after * before >= 0.0, (step, name)
+                seen = now
 
 
 def test_halted_reads_and_writes_flat_and_so_does_a_switch_that_is_gone(
@@ -141,7 +171,7 @@ def test_a_writer_that_was_replaced_can_write_no_more(
         publish(book)
     assert publish(newer, {"A": 0.5}).weights == {"A": 0.5}
     with pytest.raises(FencedError):
-        TargetBook(tmp_path, switch, clock=clock).publish({}, held={}, bar=None, model_id=None, validity_s=1.0)
+        TargetBook(tmp_path, switch, clock=clock).publish({}, bar=None, model_id=None, validity_s=1.0)
     (tmp_path / "targets.epoch").write_text("?")
     with pytest.raises(FencedError):
         publish(newer)
@@ -200,10 +230,12 @@ def test_a_writer_that_hung_and_wakes_up_publishes_nothing(
     assert not list(tmp_path.glob(f"{target_book.STAGED}*"))
 
 
-def test_flattening_needs_no_lock_and_taking_over_does(tmp_path: Path, book: TargetBook, switch: KillSwitch) -> None:
+def test_flattening_needs_no_lock_and_taking_over_does(
+    tmp_path: Path, book: TargetBook, clock: HandClock, switch: KillSwitch
+) -> None:
     publish(book)
     with folder_lock(switch.lock, seconds=1.0):
-        assert flatten(tmp_path, switch, "a test").flat
+        assert flatten(tmp_path, switch, "a test", clock=clock).flat
         with pytest.raises(LockBusyError):
             TargetBook(tmp_path, switch).take_over()
         with pytest.raises(LockBusyError):
@@ -220,4 +252,66 @@ def test_weights_that_are_not_finite_are_refused_and_the_book_stays(
         publish(book, {"A": weight})
     assert read_targets(tmp_path, clock.now()).weights == WANTED
     with pytest.raises(ValueError, match="validity_s"):
-        book.publish({}, held={}, bar=None, model_id=None, validity_s=0.0)
+        book.publish({}, bar=None, model_id=None, validity_s=0.0)
+
+
+def damaged(folder: Path) -> None:
+    (folder / BOOK).write_bytes(bytes(10))
+
+
+def an_older_one_after_a_power_cut(folder: Path) -> None:
+    (folder / BOOK).write_bytes((folder / "older").read_bytes())
+
+
+@pytest.mark.parametrize("loss", [damaged, an_older_one_after_a_power_cut])
+@pytest.mark.parametrize("writer", ["the same", "the next", "who halts"])
+def test_a_book_that_is_lost_never_costs_the_order_of_sequence_numbers(
+    tmp_path: Path,
+    switch: KillSwitch,
+    clock: HandClock,
+    monkeypatch: pytest.MonkeyPatch,
+    loss: Callable[[Path], None],
+    writer: str,
+) -> None:
+    monkeypatch.setattr(target_book, "RESERVED", 10)
+    book = TargetBook(tmp_path, switch, clock=clock)
+    book.take_over()
+    publish(book)
+    (tmp_path / "older").write_bytes((tmp_path / BOOK).read_bytes())
+    for _ in range(33):
+        highest = publish(book).sequence
+    assert highest == 34
+    loss(tmp_path)
+    if loss is an_older_one_after_a_power_cut:
+        clock.boot()
+    if writer == "the same":
+        after = publish(book)
+    elif writer == "who halts":
+        after = halt(tmp_path, switch, "manual", "stop", clock=clock)
+    else:
+        book = TargetBook(tmp_path, switch, clock=clock)
+        book.take_over()
+        after = publish(book)
+    assert after.sequence > highest
+
+
+def test_a_writer_goes_on_above_what_it_is_told_whatever_became_of_the_files(
+    tmp_path: Path, switch: KillSwitch, clock: HandClock
+) -> None:
+    book = TargetBook(tmp_path, switch, clock=clock)
+    assert book.take_over(least_epoch=7, least_sequence=500) == 8
+    assert publish(book).sequence > 500
+    assert publish(book).sequence == book.sequence
+
+
+def test_the_newest_entry_of_the_switch_is_written_beside_the_book_and_notices_a_backup(
+    tmp_path: Path, book: TargetBook, clock: HandClock, switch: KillSwitch
+) -> None:
+    publish(book)
+    files = {path: path.read_bytes() for path in tmp_path.glob("kill_switch.json*")}
+    switch.trip(REDUCING, "manual", "only smaller")
+    publish(book)
+    for path, content in files.items():
+        path.write_bytes(content)
+    assert switch.state() == HALTED
+    assert read_targets(tmp_path, clock.now()).flat

@@ -5,8 +5,6 @@ from datetime import time, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
 import pytest
 
 from tft_pipeline.domain.features import resolve_features
