@@ -64,7 +64,7 @@ def main() -> None:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    # its processes are in sessions of their own: they end with it only if it ends in order
+    # its loop is in a session of its own, and ends with it only if it ends in order
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(NO_GO))
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.folder or Path(scratch)

@@ -141,7 +141,7 @@ class Experiment(Section):
             raise ValueError(
                 f"gates.challenger_min_bars {self.gates.challenger_min_bars} > {most} bars of a production fold that an older "
                 "model was not chosen on (production.folds.test less target.horizon - 1): no model could ever replace the live "
-                "one; lower it, lengthen production.folds.test, or set gates.challenger to off"
+                "one; lower it (20 at least), lengthen production.folds.test, or set gates.challenger to off"
             )
 
     def _check_sources_are_read(self) -> None:

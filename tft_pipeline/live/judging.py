@@ -100,6 +100,7 @@ class Judging:
                 self._settings.drift_folder,
                 weights_sha256=self._decider.weights_sha256(),
                 after=state.nights_after,
+                today=self._market.time(state).date(),
             )
             self._drift = (now.boot_s, nights)
         return nights

@@ -20,7 +20,7 @@ Not here: when to halt from outside (`watchdog`), the limits (`triggers`), what 
 """
 
 import signal
-import threading
+import time
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from tft_pipeline.live.folder_lock import LockBusyError
 from tft_pipeline.live.heartbeat import LOOP, STOPPED, Heartbeat
 from tft_pipeline.live.judging import Judging
 from tft_pipeline.live.kill_switch import KillSwitch
-from tft_pipeline.live.loop_contract import Decider, Decision, EndOfBarsError, Growing, Settings, Source
+from tft_pipeline.live.loop_contract import Decider, Decision, EndOfBarsError, Remembering, Settings, Source
 from tft_pipeline.live.loop_state import LoopState, load_state, save_state
 from tft_pipeline.live.market_clock import MarketClock
 from tft_pipeline.live.moment import Clock, SystemClock
@@ -51,7 +51,7 @@ class LiveLoop:
     ) -> None:
         self._folder, self._source, self._decider, self._settings = folder, source, decider, settings
         self._clock = clock or SystemClock()
-        self._over = threading.Event()
+        self._over = False
         folder.mkdir(parents=True, exist_ok=True)
         self.switch = KillSwitch(folder)
         self.state = LoopState()
@@ -60,20 +60,13 @@ class LiveLoop:
         self._log = EventLog(folder / "loop.jsonl")
         self._market = MarketClock(source, settings, self._clock)
         self._judging = Judging(
-            folder,
-            self.switch,
-            self._book,
-            settings,
-            decider,
-            market=self._market,
-            clock=self._clock,
-            say=self._say,
+            folder, self.switch, self._book, settings, decider, market=self._market, clock=self._clock, say=self._say
         )
         self._published = self._clock.now()
 
     def stop(self) -> None:
-        """End after the bar at hand; safe in a signal handler."""
-        self._over.set()
+        """End after the bar at hand; safe in a signal handler, as it takes no lock."""
+        self._over = True
 
     def run(self) -> LoopState:
         """Until `stop`, or the end of a recording; the state is saved and nothing is halted.
@@ -84,7 +77,7 @@ class LiveLoop:
         """
         try:
             self._begin()
-            while not self._over.is_set():
+            while not self._over:
                 try:
                     bars = self._source.next(self._settings.idle_s)
                 except EndOfBarsError:
@@ -146,12 +139,12 @@ class LiveLoop:
         except MemoryError:
             raise
         except RefusedBarError as error:
-            self._remember(True)
+            self._leave_out()
             self._count(self.state.refused, "refused", error.kind, error)
             return None
         except Exception as error:
             # a decider that fails at one bar may be well at the next; the error rate tells when not
-            self._remember(True)
+            self._leave_out()
             self._count(self.state.failed, "failed", type(error).__name__, error)
             return None
         if decision is None:
@@ -166,6 +159,11 @@ class LiveLoop:
         state.bars += 1
         return decision
 
+    def _leave_out(self) -> None:
+        self._remember(True)
+        if isinstance(self._source, Remembering):
+            self._source.leave_out()
+
     def _renew(self) -> bool:
         """Targets that still count are written again before they run out, those that do not are ended: whether any were."""
         if self._until_passed():
@@ -174,7 +172,8 @@ class LiveLoop:
             self._say("expired", {"until": self.state.until})
             self._publish({})
             return True
-        if self.state.held and self._age() >= self._settings.validity_s / 3.0:
+        age = self._clock.now().seconds_since(self._published.boot_s, self._published.boot_id)
+        if self.state.held and age >= self._settings.validity_s / 3.0:
             self._publish(self.state.held)
         return False
 
@@ -188,7 +187,7 @@ class LiveLoop:
         self._remember(True)
         self.look_around()
         self._save()
-        self._over.wait(self._settings.idle_s)
+        time.sleep(self._settings.idle_s)
 
     def _begin(self) -> None:
         self._heartbeat.beat(self._clock.now(), note="beginning")
@@ -199,7 +198,7 @@ class LiveLoop:
         # once more: until now the loop before may have saved
         before = load_state(self._folder)
         self.state, kept = before or (self.state, b"")
-        if isinstance(self._source, Growing):
+        if isinstance(self._source, Remembering):
             self._source.restore(self.state.source)
         # before the first bar there is nothing to go on from, only refusals
         self._decider.restore(None if self.state.last_bar is None else kept, self.state.last_bar)
@@ -256,7 +255,7 @@ class LiveLoop:
     def _save(self) -> None:
         """After every bar; where a process that hangs holds the lock, the state before stays, and the failure is counted."""
         self.state.epoch, self.state.sequence = self._book.epoch, self._book.sequence
-        if isinstance(self._source, Growing):
+        if isinstance(self._source, Remembering):
             self.state.source = self._source.kept()
         try:
             save_state(self._folder, self.state, self._decider.to_bytes(), owned=self._book.owned)
@@ -286,13 +285,10 @@ class LiveLoop:
         self._say("died", {"why": why})
 
     def _waiting(self) -> bool:
-        return isinstance(self._source, Growing) and self._source.waiting()
+        return isinstance(self._source, Remembering) and self._source.waiting()
 
     def _until_passed(self) -> bool:
         return self.state.until is not None and self._market.time(self.state) >= self.state.until
-
-    def _age(self) -> float:
-        return self._clock.now().seconds_since(self._published.boot_s, self._published.boot_id)
 
     def _beat(self) -> None:
         self._heartbeat.beat(self._clock.now(), note=f"bar {self.state.last_bar}, {self.state.bars} decided")

@@ -32,14 +32,17 @@ class Source(Protocol):
 
 
 @runtime_checkable
-class Growing(Protocol):
-    """What a source also is where bars come whether or not somebody takes them."""
+class Remembering(Protocol):
+    """What a source also is that brings after a restart what it would have brought without one."""
 
     def waiting(self) -> bool:
         """Whether newer bars are there already: the one at hand is of the past then."""
 
+    def leave_out(self) -> None:
+        """The bars that were brought last were refused: they are no part of the past."""
+
     def kept(self) -> dict[str, Any]:
-        """JSON-ready: what it must know to bring after a restart what it would have brought without one."""
+        """JSON-ready: what it must know for that."""
 
     def restore(self, kept: dict[str, Any]) -> None:
         """Go on with that; before anything else is asked of it."""

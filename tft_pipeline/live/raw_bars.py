@@ -126,8 +126,8 @@ class Publications:
         if featured != (self.rows is not None):
             words = ("without", "with") if self.rows is not None else ("with", "without")
             raise UnusableBarsError(
-                f"bars {words[0]} {PUBLISHED} behind others {words[1]} it: when their columns were public would be guessed; bring "
-                "all of them in one way"
+                f"bars {words[0]} {PUBLISHED} behind others {words[1]} it: when their columns were public would be guessed; "
+                "bring all of them in one way"
             )
         if self.rows is None:
             return self._read(rows, rows)

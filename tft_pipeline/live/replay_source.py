@@ -20,7 +20,7 @@ from tft_pipeline.live.refusals import RefusedBarError, UnusableBarsError
 
 POLL_S = 0.02
 MOST_REFUSED = 1000
-"""Newest refused lines that are remembered over a restart."""
+"""Newest lines, and newest bars, whose refusal is remembered over a restart."""
 
 
 class ReplaySource:
@@ -53,11 +53,33 @@ class ReplaySource:
         self._next = 0
         self._began: Moment | None = None
         self._anchor = self._stamps[0]
+        self._left_out: list[datetime] = []
+
+    def waiting(self) -> bool:
+        """A recording waits for nobody: each of its bars is the newest when its time comes."""
+        return False
+
+    def leave_out(self) -> None:
+        """The last bars were refused."""
+        self._left_out.append(self._stamps[self._next - 1])
+
+    def kept(self) -> dict[str, Any]:
+        """What was refused."""
+        return _kept(self._left_out)
+
+    def restore(self, kept: dict[str, Any]) -> None:
+        """Go on with what `kept` gave."""
+        self._left_out = _restored(kept)
 
     def history(self, until: datetime | None) -> pl.DataFrame:
         """Bars up to a moment; None: up to the start."""
         until = until or self._start
-        kept = [moment for stamp, moment in zip(self._stamps, self._moments, strict=True) if until and stamp <= until]
+        left_out = set(self._left_out)
+        kept = [
+            moment
+            for stamp, moment in zip(self._stamps, self._moments, strict=True)
+            if until and stamp <= until and stamp not in left_out
+        ]
         return pl.concat(kept) if kept else self._moments[0].clear()
 
     def seek(self, after: datetime | None) -> None:
@@ -68,6 +90,8 @@ class ReplaySource:
 
     def next(self, timeout_s: float) -> pl.DataFrame | None:
         """The next moment's bars; None while it is not its time."""
+        while self._next < len(self._stamps) and self._stamps[self._next] in self._left_out:
+            self._next += 1
         if self._next >= len(self._stamps):
             raise EndOfBarsError
         if self._began is None:
@@ -114,6 +138,7 @@ class GrowingFile:
         self._settle_s, self._clock = settle_s, clock or SystemClock()
         self._position: int | None = None  # lines before it were told apart; None: whatever is there now
         self._refused: set[int] = set()
+        self._left_out: list[datetime] = []
         self._start: datetime | None = None
         self._lines: BarLines | None = None
         self._queue: deque[BarRows | RefusedBarError] = deque()
@@ -121,6 +146,7 @@ class GrowingFile:
 
     def restore(self, kept: dict[str, Any]) -> None:
         """Go on with what `kept` gave; of a file that was cut since then, all up to the newest bar is the past."""
+        self._left_out = _restored(kept)
         if kept.get("position"):
             with self._path.open("rb") as stream:
                 stream.seek(kept["position"] - 1)
@@ -129,11 +155,16 @@ class GrowingFile:
 
     def kept(self) -> dict[str, Any]:
         """How far the file was read, and the places of lines that must stay refused."""
-        return {"position": self._position, "refused": sorted(self._refused)[-MOST_REFUSED:]}
+        return _kept(self._left_out) | {"position": self._position, "refused": sorted(self._refused)[-MOST_REFUSED:]}
 
     def waiting(self) -> bool:
         """Whether bars were read that nobody took yet."""
         return any(isinstance(one, BarRows) for one in self._queue)
+
+    def leave_out(self) -> None:
+        """The last bars were refused."""
+        if self._lines is not None and self._lines.closed is not None:
+            self._left_out.append(self._lines.closed)
 
     def history(self, until: datetime | None) -> pl.DataFrame:
         """Bars of the file up to a timestamp; None: all that are there, from now on past."""
@@ -144,16 +175,19 @@ class GrowingFile:
         if until is None:
             until, self._position = moments[-1].stamp, end
             self._start = until
-        return lines.frame([moment for moment in moments if moment.stamp <= until])
+        left_out = set(self._left_out)
+        return lines.frame([moment for moment in moments if moment.stamp <= until and moment.stamp not in left_out])
 
     def seek(self, after: datetime | None) -> None:
         """Begin after a close; None: after what was the past, all of it where nobody asked for that."""
         after = self._start if after is None else after - self._opened_before
-        self._lines, found, self._position = self._read(0, None, closed=after)
+        handed_on = [*self._left_out, *([] if after is None else [after])]
+        self._lines, found, self._position = self._read(0, None, closed=max(handed_on, default=None))
         newer = (n for n, one in enumerate(found) if isinstance(one, BarRows) and (after is None or one.stamp > after))
         # what was refused before the newest bar that was decided on was told then
         first = 0 if after is None else next(newer, len(found))
-        self._queue = deque(found[first:])
+        left_out = set(self._left_out)
+        self._queue = deque(one for one in found[first:] if isinstance(one, Exception) or one.stamp not in left_out)
         self._grew = time.monotonic()
 
     def next(self, timeout_s: float) -> pl.DataFrame | None:
@@ -222,3 +256,11 @@ class GrowingFile:
                 refused=self._refused,
             )
         return lines, [] if lines is None else lines.add(placed, self._clock.now().wall), end
+
+
+def _kept(left_out: list[datetime]) -> dict[str, Any]:
+    return {"left_out": [stamp.isoformat() for stamp in left_out[-MOST_REFUSED:]]} if left_out else {}
+
+
+def _restored(kept: dict[str, Any]) -> list[datetime]:
+    return [datetime.fromisoformat(stamp) for stamp in kept.get("left_out", ())]

@@ -71,7 +71,7 @@ def run_live(options: LiveOptions, *, say: Callable[[str], None]) -> dict[str, A
         limits = Limits(
             drawdown=DrawdownLimit(reduce_at=options.drawdown[0], halt_at=options.drawdown[1]),
             stale_data=StaleDataLimit(reduce_after=options.stale[0], halt_after=options.stale[1]),
-            drift=DriftLimit(nights=options.drift_nights),
+            drift=DriftLimit(nights=options.drift_nights or 1),
             error_rate=ErrorLimit(bars=options.error_bars),
         )
         following = CurrentPredictor(options.models, form=options.form)
@@ -81,7 +81,8 @@ def run_live(options: LiveOptions, *, say: Callable[[str], None]) -> dict[str, A
             step_s=float(signature.calendar["step_s"]),
             validity_s=options.validity_s,
             watchdog_deadline_s=WATCHDOG_DEADLINE_S if options.watched else None,
-            drift_folder=options.drift_folder,
+            # a recording has no nights of its own
+            drift_folder=None if options.replay is not None or options.drift_nights == 0 else options.drift_folder,
             limits=limits,
         )
         load_state(options.folder)
@@ -100,8 +101,10 @@ def run_live(options: LiveOptions, *, say: Callable[[str], None]) -> dict[str, A
     stop_on_signals(loop)
     try:
         state = loop.run()
-    except (FencedError, LockBusyError, RefusedBarError) as error:  # the last: of the past, or of the saved state
+    except (FencedError, LockBusyError) as error:
         raise ConfigurationError(f"{options.folder}: {error}") from error
+    except RefusedBarError as error:  # bars of the past, or the state that was saved
+        raise ConfigurationError(f"{options.replay or options.follow}: {error}") from error
     reading, targets = loop.switch.reading(), read_targets(options.folder)
     passed = reading.state == ACTIVE
     return {

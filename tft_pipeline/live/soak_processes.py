@@ -29,7 +29,8 @@ class Processes:
 
     def start_loop(self) -> None:
         """A new one."""
-        self.loop = self._start("tft_pipeline.live.soak_child", str(self._folder / "soak.json"))
+        # of a group that loses its shell the system continues whoever is stopped: the soak's stops must last
+        self.loop = self._start("tft_pipeline.live.soak_child", str(self._folder / "soak.json"), own_session=True)
 
     def start_watchdog(self) -> None:
         """A new one."""
@@ -63,7 +64,7 @@ class Processes:
                 process.kill()
                 process.wait()
 
-    def _start(self, module: str, *words: str) -> subprocess.Popen[bytes]:
+    def _start(self, module: str, *words: str, own_session: bool = False) -> subprocess.Popen[bytes]:
         limited = os.environ | {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
         with (self._folder / "processes.log").open("ab") as stream:
             return subprocess.Popen(
@@ -71,8 +72,7 @@ class Processes:
                 stdout=stream,
                 stderr=stream,
                 env=limited,
-                # of a group that loses its shell the system continues whoever is stopped: the soak's stops must last
-                start_new_session=True,
+                start_new_session=own_session,
             )
 
 

@@ -317,9 +317,9 @@ def test_columns_count_from_the_bar_at_which_they_were_public() -> None:
     )
     rows = pl.concat([late, again])
     signature = _signature(("sma_20_gap",))
-    public = publish_in_time(
-        normalise_bars(rows, timezone=None, symbols=None, start=None, end=None, min_bars=1)
-    ).drop("available_at")
+    public = publish_in_time(normalise_bars(rows, timezone=None, symbols=None, start=None, end=None, min_bars=1)).drop(
+        "available_at"
+    )
     expected, whole = BarHistory(signature, public), BarHistory(signature, rows)
     grown = BarHistory(signature, rows.filter(pl.col("timestamp") <= STAMPS[300]))
     naive = BarHistory(signature, BARS)

@@ -191,6 +191,9 @@ def test_nights_of_drift_reduce_and_a_reset_forgets_them(tmp_path: Path, folder:
     switch.reset("tester", "a retrain is under way")
     loop_over(folder, clock, bars_of(PRICES[:4]), settings).run()
     assert switch.state() == ACTIVE
+    clock.pass_time(8 * 86_400.0)
+    loop_over(folder, clock, bars_of(PRICES[:5]), settings).run()
+    assert "no drift report of late" in switch.reading().why
 
 
 def test_without_bars_it_reduces_and_halts_and_targets_end_with_their_decision(folder: Path, clock: HandClock) -> None:

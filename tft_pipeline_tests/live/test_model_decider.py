@@ -96,7 +96,7 @@ def decisions(folder: Path, models: Path, parts: list[int], swap_at: int | None 
         decider = decider_of(models, source)
         take = decider.take
 
-        def noted(bars: pl.DataFrame, take: Callable[[pl.DataFrame], Decision] = take) -> Decision:
+        def noted(bars: pl.DataFrame, take: Callable[[pl.DataFrame], Decision | None] = take) -> Decision:
             if len(found) == swap_at:
                 replace_link(models / "versions" / "current", "two")
             decision = take(bars)
@@ -143,7 +143,8 @@ def test_it_decides_what_predictor_and_strategy_decide_by_hand(models: Path) -> 
         theirs = strategy.targets(known, signals, history.volatility_at(ours.bar))
         assert dict(ours.weights) == theirs.fractions
         assert (ours.until, ours.due) == (until, until - timedelta(minutes=1))
-    assert any(ours.weights.values())
+        held = any(ours.weights.values())
+    assert held
 
 
 def test_bad_bars_are_refused_and_leave_the_next_good_one_as_it_would_have_been(models: Path) -> None:
@@ -315,6 +316,8 @@ def test_a_recording_is_played_through_the_command_and_says_what_it_holds(tmp_pa
     assert found["gate"]["passed"] is False
     assert not found["holds"]
     KillSwitch(given.folder).arm("tester", "a test")
+    given.drift_folder.mkdir()
+    (given.drift_folder / f"drift_{START.date()}.json").write_text('{"verdict": "ok"}')
     longer = minute_bars(PAST + PLAYED + 5)
     longer.write_parquet(tmp_path / "bars.parquet")
     found = run_live(given, say=lambda _: None)
@@ -326,7 +329,8 @@ def test_a_recording_is_played_through_the_command_and_says_what_it_holds(tmp_pa
 def test_strangers_of_a_recording_are_left_out_and_named_and_a_past_that_cannot_be_used_is_a_sentence(
     tmp_path: Path, models: Path
 ) -> None:
-    replay, said = tmp_path / "bars.parquet", []
+    replay = tmp_path / "bars.parquet"
+    said: list[str] = []
     strange = BARS.filter(pl.col("symbol") == "AAA").with_columns(symbol=pl.lit("ZZZ"))
     pl.concat([BARS, strange]).write_parquet(replay)
     found = run_live(options(tmp_path, models, replay), say=said.append)

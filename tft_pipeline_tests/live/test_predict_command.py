@@ -86,9 +86,7 @@ def test_symbols_the_model_does_not_know_are_left_out_and_named(models: Path, tm
     assert found["signals"] == predict_last(models, _file(tmp_path, BARS), experiment="x", form=None)["signals"]
 
 
-def test_what_the_history_is_too_short_for_is_said_by_cause(
-    panel: Panel, fitted: FittedFold, tmp_path: Path
-) -> None:
+def test_what_the_history_is_too_short_for_is_said_by_cause(panel: Panel, fitted: FittedFold, tmp_path: Path) -> None:
     stated: dict[str, Any] = {
         "feature_versions": dict.fromkeys(panel.features, "1"),
         "user_columns": (),
@@ -111,7 +109,7 @@ def test_what_the_history_is_too_short_for_is_said_by_cause(
     first_window = 61 + fitted.training.lookback - 1
     short = random_bars(first_window, ("AAA", "BBB"))
     assert causes(short) == ["smoothing", "recursive features"]
-    with pytest.raises(ConfigurationError, match="15 bars with features, a window has 16.*bring 1 bars more"):
+    with pytest.raises(ConfigurationError, match=r"15 bars with features, a window has 16.*bring 1 bars more"):
         causes(short.filter(row > 0))
 
 
@@ -125,7 +123,7 @@ def test_an_index_that_is_not_in_the_file_is_one_line(panel: Panel, fitted: Fitt
         "market_symbol": "INDEX",
     }
     release(tmp_path / "models", "one", fitted, signature_of(fitted, panel.symbols, stated))
-    with pytest.raises(ConfigurationError, match="INDEX.*bring its bars"):
+    with pytest.raises(ConfigurationError, match=r"INDEX.*bring its bars"):
         predict_last(tmp_path / "models", _file(tmp_path, BARS), experiment="x", form=None)
 
 

@@ -14,7 +14,6 @@ from tft_pipeline_tests.conftest import random_bars
 from tft_pipeline_tests.live_models import signature_of
 from tft_pipeline_tests.oracles.model_panels import random_panel, small_fit
 
-
 SIGNATURE = signature_of(small_fit(random_panel(), epochs=1), ("AAA", "BBB"))
 AT_ONCE = timedelta(0)
 

@@ -64,6 +64,7 @@ class Run:
             spec=spec,
             fold=self.folds[spec.key],
             catalogue=self.catalogue,
+            bars=self.bars,
             symbols=self.panel.symbols,
             form="eager",
             forms={"onnx_window": "window.onnx", "onnx_stream": "stream.onnx"},

@@ -3,12 +3,13 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from tft_pipeline.live.loop_contract import EndOfBarsError
+from tft_pipeline.live.loop_contract import EndOfBarsError, Remembering
 from tft_pipeline.live.refusals import RefusedBarError, UnusableBarsError
 from tft_pipeline.live.replay_source import GrowingFile, ReplaySource
 from tft_pipeline_tests.live.hand_clock import HandClock
@@ -166,6 +167,36 @@ def test_what_was_refused_as_late_or_of_the_future_stays_so_for_who_reads_the_fi
     assert not again.waiting()
     assert again.history(at(3))["symbol"].to_list() == ["A"] * 4
     assert drained(source) == ["stale_bar", 3]
+
+
+@pytest.mark.parametrize("kind", ["file", "recording"])
+def test_bars_that_the_decider_refused_are_no_past_and_are_brought_once(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "bars.csv"
+    path.write_text(HEADER + "".join(row(k) for k in range(5)))
+
+    def begun(kept: dict[str, Any], after: int) -> GrowingFile | ReplaySource:
+        source = GrowingFile(path, settle_s=0.0) if kind == "file" else ReplaySource(recording(5))
+        source.restore(json.loads(json.dumps(kept)))
+        source.seek(at(after))
+        return source
+
+    source = begun({}, 0)
+    taken = []
+    for refused in (False, True, False, True):
+        bars = source.next(0.0)
+        assert bars is not None
+        taken.append(bars)
+        if refused:
+            source.leave_out()
+    again = begun(source.kept(), 3)
+    for each in (source, again):
+        assert each.history(at(4))["timestamp"].unique().sort().to_list() == [at(0), at(1), at(3)]
+        assert isinstance(each, Remembering)
+        assert not each.waiting()
+    assert again.next(0.0) is None if kind == "file" else minutes(again) == []
+    if kind == "file":
+        appended(path, row(4, "B") + row(5))
+        assert drained(again) == drained(source) == ["stale_bar", 5]  # type: ignore[arg-type]
 
 
 def test_a_file_that_was_cut_while_nobody_read_it_is_past_up_to_the_newest_bar(tmp_path: Path) -> None:

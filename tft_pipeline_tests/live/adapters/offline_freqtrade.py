@@ -71,7 +71,7 @@ def candles(seed: int, n: int = N, timeframe: str = "1h") -> pd.DataFrame:
     opening = np.r_[100.0, close[:-1]] * np.exp(rng.normal(0.0, 0.001, n))
     return pd.DataFrame(
         {
-            "date": pd.date_range(START, periods=n, freq=pd.Timedelta(timeframe)).as_unit("ms"),
+            "date": pd.date_range(START, periods=n, freq=timeframe.replace("d", "D")).as_unit("ms"),
             "open": opening.round(6),
             "high": (np.maximum(opening, close) * 1.002).round(6),
             "low": (np.minimum(opening, close) * 0.998).round(6),
