@@ -16,7 +16,9 @@ def register(app: typer.Typer) -> None:
 def deploy(
     release: Annotated[
         str | None,
-        typer.Argument(help="release id, or a beginning of one longer than a date; default: the newest candidate, no override"),
+        typer.Argument(
+            help="release id, or a beginning of one longer than a date; default: the newest candidate, no override"
+        ),
     ] = None,
     experiment: ExperimentOption = TRAINED,
     reason: Annotated[str, typer.Option(help="why, for the log; an override gives its own")] = "",

@@ -47,7 +47,9 @@ def live(
     drawdown_halt: Annotated[float, typer.Option(help="drawdown from which everything is flat")] = 0.10,
     stale_reduce: Annotated[float, typer.Option(help="intervals without a bar, positions only shrink")] = 3.0,
     stale_halt: Annotated[float, typer.Option(help="intervals without a bar, everything is flat")] = 15.0,
-    drift_nights: Annotated[int, typer.Option(min=0, help="nights in a row that ask for a retrain; 0: drift is not watched")] = 3,
+    drift_nights: Annotated[
+        int, typer.Option(min=0, help="nights in a row that ask for a retrain; 0: not watched")
+    ] = 3,
     error_bars: Annotated[int, typer.Option(min=1, help="bars that refusals and failures are counted over")] = 60,
     unwatched: Annotated[bool, typer.Option("--unwatched", help="run without a watchdog; for replays")] = False,
     folder: FolderOption = None,

@@ -44,7 +44,6 @@ def calendar_of(stamps: pl.Series, length: timedelta, *, timezone: str | None) -
     frame = frame.with_columns(
         time=pl.lit(None, dtype=pl.String) if daily else pl.col("local").dt.strftime("%H:%M:%S"),
         gap=on_clock.diff().shift(-1).dt.total_seconds(),
-        passed=pl.col("utc").diff().shift(-1).dt.total_seconds(),
     )
     pauses = _pauses(frame, seconds)
     grid = pl.col("local").diff().dt.total_seconds() if daily else pl.col("utc").diff().dt.total_seconds()
@@ -75,9 +74,7 @@ def _local(times: pl.Series, zone: str) -> pl.DataFrame:
 
 
 def _pauses(frame: pl.DataFrame, seconds: int) -> list[dict[str, Any]]:
-    longer = (pl.col("gap") > seconds) & (pl.col("passed") > seconds)
-    daily = frame["time"].null_count() == frame.height
-    followed = frame.drop_nulls("gap").with_columns(longer=pl.col("gap") > seconds if daily else longer)
+    followed = frame.drop_nulls("gap").with_columns(longer=pl.col("gap") > seconds)
     found = followed.group_by("weekday", "time").agg(
         n=pl.len(),
         n_longer=pl.col("longer").sum(),

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,8 @@ FULL, BROKEN = "ENOSPC", "EIO"
 MEMORY = ("brk", "mmap", "munmap", "mremap", "madvise")
 """Calls that change no file. Their number depends on where the system places the heap, which is asked not to vary."""
 NO_RANDOM_ADDRESSES = 0x0040000
+AT_ONCE = 2
+"""Processes that are killed side by side."""
 MISSED = "outside of the work"
 
 
@@ -146,8 +149,16 @@ def kill_at(
     calls: dict[str, tuple[int, int]], template: Path, folder: Path, wanted: tuple[str, ...] = ()
 ) -> Counter[str]:
     """Kill the work at each point; how often which release was live afterwards, and how often a memory call was missed."""
+    tried = list(points(calls, wanted))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        parts = [pool.submit(_kill_at, tried[k::AT_ONCE], template, folder / f"part{k}") for k in range(AT_ONCE)]
+        return sum((part.result() for part in parts), Counter())
+
+
+def _kill_at(tried: list[tuple[str, int]], template: Path, folder: Path) -> Counter[str]:
     lived: Counter[str] = Counter()
-    for name, when in points(calls, wanted):
+    folder.mkdir()
+    for name, when in tried:
         done = disturbed(template, folder / "models", name, when, "signal=SIGKILL")
         if name in MEMORY and done.stdout != "begins\n":
             lived[MISSED] += 1
