@@ -24,7 +24,7 @@ from tft_pipeline.live.predictor import Predictor
 from tft_pipeline.live.predictor_state import PredictorState
 from tft_pipeline.live.raw_bars import own_symbols
 from tft_pipeline.live.refusals import OtherStateError, UnusableBarsError
-from tft_pipeline.live.signal_times import signal_times
+from tft_pipeline.live.signal_times import next_due, signal_times
 from tft_pipeline.live.strategy import TFTStrategy
 
 History = Callable[[datetime | None], pl.DataFrame]
@@ -95,7 +95,7 @@ class ModelDecider:
         self._history, self._state = history, state
         return Decision(
             bar=at,
-            due=until - timedelta(seconds=signature.calendar["step_s"]),
+            due=next_due(at, signature),
             until=until,
             weights=targets.fractions,
             closes={symbol: float(close) for symbol, close in closes.iter_rows()},
