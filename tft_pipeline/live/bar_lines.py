@@ -1,9 +1,9 @@
 """Which lines of a file that grows are bars, and which are refused: line by line, so that a bad one costs no other.
 
 Whoever reads the file again must find the same bars, or a restarted loop would decide on others. Most refusals follow from the
-file alone: a line that is no bar, one older than a line before it, a second one of the same symbol and time. Two depend on when
-it was read, and are remembered by the line's place: a bar that came after the others of its time were handed on, and one that
-was of the future then. Not here: reading the file (`replay_source`).
+file alone: a line that is no bar, one older than a line before it, a second one of the same symbol, time and publication. Two
+depend on when it was read, and are remembered by the line's place: a bar that came after the others of its time were handed
+on, and one that was of the future then. Not here: reading the file (`replay_source`).
 """
 
 import csv
@@ -35,7 +35,8 @@ class BarRows:
 
     stamp: datetime
     lines: list[str] = field(default_factory=list)
-    symbols: set[str] = field(default_factory=set)
+    keys: set[tuple[str, str]] = field(default_factory=set)
+    """Symbol and time of publication, of each line."""
 
 
 class BarLines:
@@ -64,22 +65,30 @@ class BarLines:
         self._timezone, self._opened_before, self._position, self._refused = timezone, opened_before, position, refused
         self.closed = closed
         self.newest: BarRows | None = None
+        self._told: tuple[str, datetime | None] = ("", None)
         missing = [name for name in ("timestamp", "symbol") if name not in self._names]
         if missing:
             raise UnusableBarsError(f"the first line {header[:MOST_SHOWN]!r} names no column {', '.join(missing)}")
 
     def add(self, lines: list[tuple[int, bytes]], now: datetime) -> list[BarRows | RefusedBarError]:
-        """What comes of some more lines and their places: moments that begin, and refusals; others join the newest moment."""
+        """What comes of some more lines and their places: moments that begin, and refusals; others join the newest moment.
+
+        Symbols of one time that are refused for the same reason, one behind the other, are one refused bar.
+        """
         found: list[BarRows | RefusedBarError] = []
         rows = [(place, self._fields(line)) for place, line in lines if line.strip() and place not in self._refused]
         stamps = iter(self._stamps([row["timestamp"] for _, row in rows if isinstance(row, dict)]))
         for place, row in rows:
+            if not isinstance(row, dict):
+                found.append(row)
+                continue
+            stamp = next(stamps)
             try:
-                if not isinstance(row, dict):
-                    raise row
-                moment = self._placed(place, row, next(stamps), now)
+                moment = self._placed(place, row, stamp, now)
             except RefusedBarError as error:
-                found.append(error)
+                if stamp is None or (error.kind, stamp) != self._told:
+                    found.append(error)
+                self._told = (error.kind, stamp)
                 continue
             if moment is not None:
                 found.append(moment)
@@ -107,6 +116,7 @@ class BarLines:
             RefusedBarError: it must not be decided on.
         """
         symbol, newest = row["symbol"], self.newest
+        key = symbol, row.get("available_at", "")
         if stamp is None:
             raise UnusableBarsError(
                 f"a line whose timestamp {row['timestamp']!r} is none: write ISO 8601 with an offset"
@@ -121,7 +131,7 @@ class BarLines:
             raise StaleBarError(
                 f"{said} stands behind one of {newest.stamp.isoformat()}: append bars in the order of time"
             )
-        if newest is not None and stamp == newest.stamp and symbol in newest.symbols:
+        if newest is not None and stamp == newest.stamp and key in newest.keys:
             raise DuplicateBarError(f"{said} is there already: the first one counts")
         if self.closed is not None and stamp <= self.closed and place >= self._position:
             self._refused.add(place)
@@ -133,7 +143,7 @@ class BarLines:
             newest = self.newest = BarRows(stamp)
         assert newest is not None
         newest.lines.append(row[""])
-        newest.symbols.add(symbol)
+        newest.keys.add(key)
         return newest if began else None
 
     def _fields(self, line: bytes) -> dict[str, str] | UnusableBarsError:

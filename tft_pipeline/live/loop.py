@@ -178,7 +178,10 @@ class LiveLoop:
         return False
 
     def _source_failed(self, error: RefusedBarError | OSError) -> None:
-        """What the source brings is no bars, or it cannot be read: as much a bad bar as any, and no reason to hurry."""
+        """What the source brings is no bars, or it cannot be read: as much a bad bar as any.
+
+        No reason to hurry, unless good ones stand behind it.
+        """
         self._book.check_owner()
         if isinstance(error, RefusedBarError):
             self._count(self.state.refused, "refused", error.kind, error)
@@ -187,7 +190,8 @@ class LiveLoop:
         self._remember(True)
         self.look_around()
         self._save()
-        time.sleep(self._settings.idle_s)
+        if not self._waiting():
+            time.sleep(self._settings.idle_s)
 
     def _begin(self) -> None:
         self._heartbeat.beat(self._clock.now(), note="beginning")

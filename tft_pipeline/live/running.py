@@ -141,7 +141,7 @@ def _source(options: LiveOptions, signature: Signature, model_id: str) -> tuple[
             raise ConfigurationError("--start and --speed only with --replay: a file that grows sets its own time")
         if not options.follow.is_file():
             raise ConfigurationError(f"--follow {options.follow}: no such file; begin it with a line of column names")
-        return GrowingFile(options.follow, timezone=timezone), []
+        return GrowingFile(options.follow, timezone=timezone, opened_before=options.opened_before), []
     assert options.replay is not None
     bars = read_source(options.replay, key="--replay")
     missing = [name for name in ("timestamp", "symbol", "close") if name not in bars.columns]
@@ -153,4 +153,5 @@ def _source(options: LiveOptions, signature: Signature, model_id: str) -> tuple[
         raise ConfigurationError(
             f"--start {start.isoformat()}: no bar comes after it; the last is {bars['timestamp'].max()!s}"
         )
-    return ReplaySource(bars, start=start, speed=options.speed), refuse_strangers(bars, signature, model_id)
+    source = ReplaySource(bars, start=start, speed=options.speed, opened_before=options.opened_before)
+    return source, refuse_strangers(bars, signature, model_id)

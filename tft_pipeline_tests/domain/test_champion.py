@@ -48,7 +48,11 @@ def test_a_model_of_the_same_features_formulas_and_markets_can_be_asked():
         ({"experiment": "another"}, catalogue(), ["of the experiment 'another', not of 'small'"]),
         ({"features": ("ret_1", "gone", "own")}, catalogue(), ["not built any more: gone"]),
         ({}, catalogue(ret_1="2"), ["formulas", "ret_1 (1 -> 2)"]),
-        ({"interval": "1h"}, catalogue(), ["data.interval was '1h' and is '1d'"]),
+        (
+            {"interval": "1h", "calendar": {"kind": "regular", "step_s": 3600, "words": "hours"}},
+            catalogue(),
+            ["data.interval was '1h' and is '1d'"],
+        ),
         ({"timezone": "America/New_York"}, catalogue(), ["data.timezone was 'America/New_York' and is None"]),
         ({"market_symbol": "SPX"}, catalogue(), ["data.market_symbol was 'SPX' and is None"]),
         ({"cross_markets": {"crypto_btc": "BTC-USD"}}, catalogue(), ["data.cross_markets", "BTC-USD"]),

@@ -148,8 +148,8 @@ def test_what_was_refused_as_late_or_of_the_future_stays_so_for_who_reads_the_fi
     source = GrowingFile(path, settle_s=0.0, clock=clock)
     source.history(None)
     source.seek(None)
-    appended(path, row(1) + row(721))
-    assert drained(source) == [1, "future_bar"]
+    appended(path, row(1) + row(721) + row(721, "B") + row(722))
+    assert drained(source) == [1, "future_bar", "future_bar"]
     appended(path, row(1, "B"))
     assert drained(source) == ["stale_bar"]
     appended(path, row(2))
@@ -273,6 +273,19 @@ def test_stamps_of_openings_lose_no_bar_at_a_restart(tmp_path: Path, opened_befo
     assert replayed.market_time(HandClock().now()) == at(3) + opened_before
     assert minutes(replayed) == [4, 5]
     assert replayed.market_time(HandClock().now()) == at(5) + opened_before
+
+
+def test_a_bar_may_have_several_publications(tmp_path: Path) -> None:
+    path = tmp_path / "bars.csv"
+    path.write_text("timestamp,symbol,close,rating,available_at\n")
+    source = GrowingFile(path, settle_s=0.0)
+    source.seek(None)
+    lines = [f"{at(1).isoformat()},A,1.0,{rating},{at(day).isoformat()}\n" for rating, day in ((3, 1), (4, 2), (4, 2))]
+    appended(path, "".join(lines))
+    bars = source.next(0.0)
+    assert bars is not None
+    assert bars["rating"].to_list() == [3, 4]
+    assert drained(source) == ["duplicate_bar"]
 
 
 def test_a_file_without_the_columns_of_bars_is_refused(tmp_path: Path) -> None:
