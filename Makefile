@@ -35,7 +35,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## run the whole graph on the embedded sample
 	$(BIN)/tft run experiments/demo.yaml
 	@echo
-	@echo "model card:  $${TFT_HOME:-data}/experiments/demo/models/best_tft_model_card.json"
+	@echo "model card:  $(BIN)/tft card --experiment demo --release newest"
 	@echo "the graph:   make dev, then open http://127.0.0.1:$(PORT)"
 
 dev: $(STAMP) ## open Dagster's UI on this machine; AUTOMATION=on starts schedules and sensors
