@@ -26,6 +26,10 @@ DECLARED: tuple[tuple[str, str], ...] = (
     ("gates[].threshold", "the gate does not apply"),
     ("gates[].figures.*", "there is none: the gate's row says why"),
     ("architecture.signature.timezone", "data.timezone is not set: timestamps bring their own"),
+    (
+        "architecture.signature.calendar.pauses[].time",
+        "daily bars have no time of day: the weekday alone names the bar",
+    ),
     ("architecture.heads", "the network has no attention"),
     ("train.research_last", "neither the selection nor the study recorded it"),
     ("train.embargo", "a walk forward trains on nothing after a test part, so that nothing is embargoed there"),
