@@ -26,16 +26,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import polars as pl
-import torch
-from peers import HEADS, HIDDEN, LOOKBACK, Sizes, pytorch_forecasting, quiet
+from peers import HIDDEN, LOOKBACK, Sizes, pytorch_forecasting, quiet
+from untrained import signature_of, untrained_fold
 
-from tft_pipeline.domain.scaling import Scaler
-from tft_pipeline.domain.sections import NetworkSection, PositionSection, TrainingSection
-from tft_pipeline.domain.signature import Signature
-from tft_pipeline.model.fit import FittedFold
-from tft_pipeline.model.network import Tft, count_parameters
 from tft_pipeline.model.released_form import export_forms
 from tft_pipeline.storage.artifacts import write_artifact
 from tft_pipeline.storage.atomic import canonical_json
@@ -103,28 +97,7 @@ done = time.monotonic()
 
 def make_bundle(root: Path, variables: int, lookback: int) -> int:
     """A version below `root`, current there; the number of its network's parameters."""
-    torch.manual_seed(0)
-    section = NetworkSection(hidden=HIDDEN, heads=HEADS, variable_hidden=HIDDEN, dropout=0.0)
-    training = TrainingSection(lookback=lookback, warmup_bars=min(21, lookback - 1))
-    names = tuple(f"x{v}" for v in range(variables))
-    network = Tft(variables, section, training.loss_mode)
-    fitted = FittedFold(
-        network=section,
-        training=training,
-        position=PositionSection(),
-        target_volatility=0.15,
-        horizon=1,
-        bars_per_year=252.0,
-        scaler=Scaler.fit(np.random.default_rng(0).standard_normal((100, variables)), names),
-        state={name: value.detach().contiguous() for name, value in network.state_dict().items()},
-        history=(),
-        best_epoch=0,
-        n_parameters=count_parameters(network),
-        n_train_labels=0,
-        n_validation_labels=0,
-        missing={},
-        seed=0,
-    )
+    fitted = untrained_fold(variables, lookback=lookback, hidden=HIDDEN, loss_mode="joint_mle")
     fold = FoldBundle(
         key="f",
         spec_sha256="",
@@ -140,34 +113,8 @@ def make_bundle(root: Path, variables: int, lookback: int) -> int:
         write_fold_bundle(fold, folder)
         for form, model in exported.models.items():
             (folder / FORM_FILES[form]).write_bytes(model)
-        signature = Signature(
-            experiment="bench",
-            features=names,
-            feature_versions={},
-            user_columns=names,
-            max_lookback=1,
-            lookback=lookback,
-            horizon=1,
-            interval="1d",
-            timezone=None,
-            calendar={"kind": "regular", "step_s": 86400},
-            symbols=("A",),
-            loss_mode=training.loss_mode,
-            outputs=exported.outputs,
-            quantile_levels=exported.quantile_levels,
-            forms={form: FORM_FILES[form] for form in exported.models},
-            left_out=exported.left_out,
-            form="onnx_window",
-            scaler=fitted.scaler,
-            max_position=1.0,
-            position_smooth=0.0,
-            target_volatility=0.15,
-            volatility_span=60,
-            max_weight=10.0,
-            bars_per_year=252.0,
-            weights_sha256=hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest(),
-            production_start="2020-01-01",
-        )
+        weights = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+        signature = signature_of(fitted, exported, form="onnx_window", weights_sha256=weights)
         (folder / SIGNATURE_FILE).write_text(canonical_json(signature.to_dict()))
 
     write_artifact(root / VERSIONS, fill)

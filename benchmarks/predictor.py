@@ -19,25 +19,19 @@ import torch
 from comparison import Comparison, arguments, show
 from pairing import alternate
 from peers import HEADS, HIDDEN, LOOKBACK
+from untrained import SYMBOL, signature_of, untrained_fold
 
-from tft_pipeline.domain.scaling import Scaler
-from tft_pipeline.domain.sections import NetworkSection, PositionSection, TrainingSection
-from tft_pipeline.domain.signature import Signature
 from tft_pipeline.live.bar_features import BarFeatures
-from tft_pipeline.live.engine import FORMS, Engine, Form
+from tft_pipeline.live.engine import FORMS, Form
 from tft_pipeline.live.onnx_forms import onnx_engine
 from tft_pipeline.live.predictor import Predictor
 from tft_pipeline.live.torch_predictor import torch_engine
-from tft_pipeline.model.export import streaming_onnx, window_onnx
-from tft_pipeline.model.fit import FittedFold
-from tft_pipeline.model.folded import FoldedTft
 from tft_pipeline.model.forms import decide
-from tft_pipeline.model.network import Tft, count_parameters
+from tft_pipeline.model.released_form import export_forms
 
 CALLS_A_TURN = 20
 TOLERANCE = 1e-5
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)
-SYMBOL = "AAA"
 
 
 def compare(form: Form, variables: int, *, hidden: int, calls: int) -> Comparison:
@@ -47,9 +41,11 @@ def compare(form: Form, variables: int, *, hidden: int, calls: int) -> Compariso
         ValueError: the two decide differently, beyond 1e-5.
     """
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    fitted = _untrained(variables, hidden)
-    predictor = Predictor(model_id="one", signature=_signature(fitted), form=form, engine=_engine(fitted, form))
+    fitted = untrained_fold(variables, lookback=LOOKBACK, hidden=hidden, loss_mode="joint_mle")
+    exported = export_forms(fitted, judged="eager", seed=0)
+    signature = signature_of(fitted, exported, form="eager", weights_sha256="0" * 64)
+    engine = torch_engine(fitted) if form == "torch" else onnx_engine(exported.models[form], form, signature)
+    predictor = Predictor(model_id="one", signature=signature, form=form, engine=engine)
     network, bars = fitted.build(), np.random.default_rng(0).standard_normal((4 * LOOKBACK, variables))
     bars = bars.astype(np.float32)
     twice = np.concatenate([bars, bars])
@@ -96,74 +92,6 @@ def compare(form: Form, variables: int, *, hidden: int, calls: int) -> Compariso
             "median_wall_s": {side: timing.wall_median for side, timing in timings.items()},
             "median_cpu_s": {side: timing.cpu_median for side, timing in timings.items()},
         },
-    )
-
-
-def _engine(fitted: FittedFold, form: Form) -> Engine:
-    if form == "torch":
-        return torch_engine(fitted)
-    network = fitted.build()
-    assert isinstance(network, Tft)
-    export = window_onnx if form == "onnx_window" else streaming_onnx
-    return onnx_engine(export(FoldedTft(network), lookback=LOOKBACK), form, _signature(fitted))
-
-
-def _untrained(variables: int, hidden: int) -> FittedFold:
-    """A fold of drawn weights: how long a step takes does not depend on them."""
-    section = NetworkSection(hidden=hidden, heads=HEADS, variable_hidden=hidden, dropout=0.0)
-    training = TrainingSection(lookback=LOOKBACK, warmup_bars=21, loss_mode="joint_mle")
-    network = Tft(variables, section, training.loss_mode)
-    return FittedFold(
-        network=section,
-        training=training,
-        position=PositionSection(),
-        target_volatility=0.15,
-        horizon=1,
-        bars_per_year=252.0,
-        scaler=Scaler(
-            names=tuple(f"f{v}" for v in range(variables)),
-            mean=np.zeros(variables),
-            std=np.ones(variables),
-            n=np.ones(variables),
-        ),
-        state=dict(network.state_dict()),
-        history=(),
-        best_epoch=0,
-        n_parameters=count_parameters(network),
-        n_train_labels=1,
-        n_validation_labels=1,
-        missing={},
-        seed=0,
-    )
-
-
-def _signature(fitted: FittedFold) -> Signature:
-    return Signature(
-        experiment="benchmark",
-        features=fitted.scaler.names,
-        feature_versions={},
-        user_columns=fitted.scaler.names,
-        max_lookback=1,
-        lookback=LOOKBACK,
-        horizon=1,
-        interval="1m",
-        timezone=None,
-        calendar={"kind": "regular", "step_s": 60, "words": "a bar a minute"},
-        symbols=(SYMBOL,),
-        loss_mode=fitted.training.loss_mode,
-        outputs=("forecast_position", "forecast_mean", "forecast_log_scale"),
-        forms={"onnx_window": "window.onnx", "onnx_stream": "stream.onnx"},
-        left_out={},
-        form="eager",
-        scaler=fitted.scaler,
-        max_position=1.0,
-        position_smooth=0.0,
-        target_volatility=0.15,
-        volatility_span=60,
-        max_weight=10.0,
-        bars_per_year=fitted.bars_per_year,
-        weights_sha256="0" * 64,
-        production_start="2024-01-01",
     )
 
 

@@ -96,6 +96,11 @@ ROWS = (
         targets=(12.0, 45.0),
     ),
     Row(
+        what="live step of one symbol, against the whole window in eager torch, p95",
+        sizes="V = 73, torch / onnx_stream / onnx_window",
+        commands=_sweep("predictor.py", "--form", "torch", "onnx_stream", "onnx_window"),
+    ),
+    Row(
         what="latency, the guide's LSTM, p95",
         sizes="V = 5",
         commands=_sweep("latency.py", "--form", "lstm"),
