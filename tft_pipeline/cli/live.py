@@ -156,7 +156,8 @@ def trip(
     from tft_pipeline.live.live_folder import must_be_live
     from tft_pipeline.live.target_book import flatten
 
-    place, switch = _folder(folder, experiment), KillSwitch(_folder(folder, experiment))
+    place = _folder(folder, experiment)
+    switch = KillSwitch(place)
 
     def halt() -> object:
         must_be_live(place)

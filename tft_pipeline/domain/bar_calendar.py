@@ -96,5 +96,5 @@ def _trades_on_saturdays(frame: pl.DataFrame) -> bool:
 def _words(seconds: int, *, regular: bool, n_pauses: int) -> str:
     if regular:
         return f"a bar every {seconds} s, without a usual pause"
-    after = f"; {n_pauses} bars of a week are usually followed by a pause" if n_pauses else ""
+    after = f"; bars of a week that are usually followed by a pause: {n_pauses}" if n_pauses else ""
     return f"a bar is a timestamp at which a traded symbol has a row; one bar is {seconds} s long, the next may be later{after}"

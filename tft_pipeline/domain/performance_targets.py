@@ -73,9 +73,9 @@ def deploy_target(problems: Sequence[str], *, release: str | None, note: str = "
         leads = "; ".join([f"{candidate} is not deployed", *found] if found else [f"{candidate} is not deployed", live])
         passed, value = (False, "not ready") if found else (None, "not deployed")
     else:
-        ready = not problems and release is not None
+        ready = not found and release is not None
         leads = "nothing is live" if release is None else f"current leads to {release}, all hashes verified"
-        leads = "; ".join(problems) or leads
+        leads = "; ".join(found) or leads
         passed, value = ready, "ready" if ready else "not ready"
     said = "; ".join(filter(None, (leads, note)))
     return _row(DEPLOY, "ready", value, passed, "models/versions/current", said)

@@ -208,6 +208,8 @@ def test_a_deployment_is_ready_only_with_a_live_release_and_no_problem():
     assert deploy_target([], release="r1")["passed"] is True
     assert deploy_target(["best_tft.safetensors is missing"], release="r1")["passed"] is False
     nothing = deploy_target([], release=None)
+    assert deploy_target(["no version was written yet"], release=None) == nothing
+    assert nothing["detail"] == "nothing is live"
     assert (nothing["passed"], nothing["value"], nothing["detail"]) == (False, "not ready", "nothing is live")
     assert "held back" in deploy_target([], release="r1", note="held back")["detail"]
 
