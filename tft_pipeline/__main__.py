@@ -4,7 +4,21 @@ import sys
 
 import typer
 
-from tft_pipeline.cli import bench, card, data, deploy, drift, ensemble, graph, live, predict, releases, train
+from tft_pipeline.cli import (
+    bench,
+    card,
+    data,
+    deploy,
+    drift,
+    ensemble,
+    graph,
+    live,
+    plan,
+    predict,
+    releases,
+    store,
+    train,
+)
 from tft_pipeline.cli.answers import REFUSED, refusal
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Temporal Fusion Transformers, walked forward.")
@@ -18,7 +32,7 @@ def _options() -> None:
     """
 
 
-for commands in (graph, data, train, bench, drift, ensemble, card, deploy, releases, predict, live):
+for commands in (graph, plan, data, train, bench, drift, ensemble, card, deploy, releases, predict, live, store):
     commands.register(app)
 
 

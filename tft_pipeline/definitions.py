@@ -1,10 +1,16 @@
-"""What Dagster loads: the graphs of every file in `experiments/`, or of those that `TFT_EXPERIMENTS` names."""
+"""What Dagster loads: the graphs of every file in `experiments/`, or of those that `TFT_EXPERIMENTS` names.
+
+A file that cannot be loaded is shown as such beside the others. Where none can, loading fails.
+"""
 
 import os
 from pathlib import Path
 
+import dagster as dg
+
+from tft_pipeline.pipeline.broken import broken_experiments, refuse_nothing
 from tft_pipeline.pipeline.factory import build_definitions
-from tft_pipeline.storage.experiments import read_experiments
+from tft_pipeline.storage.experiments import usable_experiments
 from tft_pipeline.storage.layout import PROJECT_ROOT, default_layout
 
 VARIABLE = "TFT_EXPERIMENTS"
@@ -18,4 +24,15 @@ def experiment_paths() -> list[Path]:
     return sorted((PROJECT_ROOT / "experiments").glob("*.yaml"))
 
 
-defs = build_definitions(read_experiments(experiment_paths()), default_layout())
+def loaded() -> dg.Definitions:
+    """Every graph, and what stands for the files that have none.
+
+    Raises:
+        ConfigurationError: no file can be loaded.
+    """
+    files, refused = usable_experiments(experiment_paths())
+    refuse_nothing(len(files), refused)
+    return dg.Definitions.merge(build_definitions(files, default_layout()), broken_experiments(refused))
+
+
+defs = loaded()

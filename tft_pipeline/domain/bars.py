@@ -12,6 +12,7 @@ import polars as pl
 
 from tft_pipeline.domain.dates import refusal_of_dates, refusal_of_midnights
 from tft_pipeline.domain.publications import newest_published
+from tft_pipeline.domain.visible_text import LONGEST_NAME, shortened, unseen
 
 REQUIRED = ("timestamp", "symbol", "close")
 PRICES = ("open", "high", "low", "close")
@@ -22,8 +23,9 @@ SHADOW_PREFIX = "shadow_"
 """Columns that begin so would be taken for the shadow features of phase 2."""
 ROUNDING = 1e-6
 """How far a close or an open may lie outside [low, high], as a share of the price: adjusted prices are rounded."""
-CONTROL = r"[\p{Cc}\p{Zl}\p{Zp}]"
-"""What no symbol may hold: control characters, and what breaks a line."""
+CONTROL = r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]"
+"""What no symbol may hold: control characters, what breaks a line, and what is there and cannot be seen, such as the marks that
+turn the direction of writing: two names that look the same would be two markets."""
 TIMESTAMP = pl.Datetime("us", "UTC")
 AT_CLOSE = timedelta(0)
 """Timestamps name the closes of their bars, as they do everywhere behind `normalise_bars`."""
@@ -64,13 +66,14 @@ def normalise_bars(
             kinds of files give the same frame; `available_at` is a time of its own and is not moved.
     Raises:
         BarsError: a missing column, no rows, a column named like a minute aggregate, naive or mixed time zones, a symbol
-            without a name or with a control character in it, a duplicate (timestamp, symbol), a non-finite or non-positive
-            price, prices that contradict each other, a negative volume, a feature that is not a number, publications of
-            features that are dates alone, an empty period, too few bars.
+            without a name, a column or a symbol whose name is too long or holds what cannot be seen, a duplicate (timestamp,
+            symbol), a non-finite or non-positive price, prices that contradict each other, a negative volume, a feature that is
+            not a number, publications of features that are dates alone, an empty period, too few bars.
     """
     missing = [name for name in REQUIRED if name not in frame.columns]
     if missing:
         raise BarsError(f"columns {missing} are missing; bars need {list(REQUIRED)}; rename yours: {frame.columns}")
+    _refuse_strange_names(frame.columns)
     if frame.is_empty():
         raise BarsError(f"the source has columns {frame.columns} and no rows; put the bars there")
     taken = [name for name in frame.columns if name.startswith(RESERVED_PREFIX)]
@@ -105,6 +108,11 @@ def normalise_bars(
             f"symbol {unprintable['symbol'][0]!r} holds a control character or a line break, in {unprintable.height} of "
             f"{frame.height} rows: names are written to files and logs, where it would begin a line of its own; rename it"
         )
+    if longest := frame.filter(pl.col("symbol").str.len_chars() > LONGEST_NAME).height:
+        raise BarsError(
+            f"symbol is longer than {LONGEST_NAME} characters in {longest} of {frame.height} rows: it would fill tables "
+            "and logs; is it another column? Shorten it"
+        )
     if symbols is not None:
         absent = sorted(set(symbols) - set(frame["symbol"].unique()))
         if absent:
@@ -133,6 +141,21 @@ def normalise_bars(
     return frame.select(*ordered, *user_columns(frame.columns)).sort(
         "symbol", "timestamp", *(name for name in ("available_at",) if name in frame.columns)
     )
+
+
+def _refuse_strange_names(columns: Sequence[str]) -> None:
+    """Names of columns become names of features, which stand in tables, charts, files and logs."""
+    for name in columns:
+        if (hidden := unseen(name)) is not None:
+            raise BarsError(
+                f"column {shortened(repr(name))} holds {hidden}, which cannot be seen: it would break a line, or make the "
+                "name look like another feature's; rename it"
+            )
+        if len(name) > LONGEST_NAME:
+            raise BarsError(
+                f"column {shortened(repr(name), LONGEST_NAME)} is longer than {LONGEST_NAME}: it would fill tables, charts and "
+                "logs; rename it"
+            )
 
 
 def publish_in_time(bars: pl.DataFrame) -> pl.DataFrame:

@@ -37,6 +37,12 @@ from tft_pipeline.domain.sections import (
     idle_keys,
     tunable_keys,
 )
+from tft_pipeline.domain.visible_text import shortened, shown
+
+LONGEST_PROBLEM = 1000
+"""Characters of one problem's sentence; a message that quotes the file may be as long as the file."""
+MOST_PROBLEMS = 50
+"""Listed of one file."""
 
 
 class ConfigurationError(ValueError):
@@ -248,18 +254,21 @@ def parse_experiment(raw: object, *, origin: str) -> Experiment:
     try:
         return Experiment.model_validate(raw)
     except ValidationError as error:
-        lines = [_problem(item) for item in error.errors(include_url=False)]
+        found = error.errors(include_url=False)
+        lines = [_problem(item) for item in found[:MOST_PROBLEMS]]
+        if len(found) > MOST_PROBLEMS:
+            lines.append(f"and {len(found) - MOST_PROBLEMS} more")
         raise ConfigurationError(
-            f"{origin}: {len(lines)} problem(s)\n" + "\n".join(f"  {line}" for line in lines)
+            f"{origin}: {len(found)} problem(s)\n" + "\n".join(f"  {line}" for line in lines)
         ) from None
 
 
 def _problem(item: Any) -> str:
-    key = ".".join(str(part) for part in item["loc"]) or "(whole file)"
+    key = shortened(shown(".".join(str(part) for part in item["loc"]), allowed="")) or "(whole file)"
     if item["type"] == "extra_forbidden":
-        return f"{key}: unknown key (value {item['input']!r}); remove it or correct its spelling"
+        return f"{key}: unknown key (value {shortened(repr(item['input']))}); remove it or correct its spelling"
     if item["type"] == "missing":
         return f"{key}: required key is missing"
     message = re.sub(r"^Value error, ", "", item["msg"])
-    shown = "" if isinstance(item["input"], dict | BaseModel) else f" (value {item['input']!r})"
-    return f"{key}: {message}{shown}"
+    value = "" if isinstance(item["input"], dict | BaseModel) else f" (value {shortened(repr(item['input']))})"
+    return f"{key}: {shortened(message, LONGEST_PROBLEM)}{value}"

@@ -42,8 +42,9 @@ def split_periods(panel: Panel, experiment: Experiment) -> Periods:
     if not scored.any():
         raise ValueError(
             f"no bar of {panel.n_bars} has features, volatility and a label: the longest lookback or volatility_span is "
-            "longer than the data, or no symbol has bars at consecutive timestamps of the common calendar; bring more "
-            "bars or fewer feature groups, or give all symbols the same timestamps"
+            "longer than the data, or no symbol has bars at consecutive timestamps of the common calendar, or no price moves "
+            "other than by the same share each bar, so that nothing has a volatility; bring more bars or fewer feature "
+            "groups, give all symbols the same timestamps, or look at the prices"
         )
     dates = np.array([stamp.date() for stamp in panel.calendar])
     after = np.flatnonzero(dates >= experiment.periods.production_start)

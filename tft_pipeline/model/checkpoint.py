@@ -148,6 +148,9 @@ def read_state(path: Path, inputs: str) -> TrainingState | None:
     except SafetensorError as error:
         log.warning("%s is damaged (%s): training starts from its first epoch and overwrites it", path, error)
         return None
+    except OSError as error:  # a broken disk, or no file: the state is worth the time of one fit, and not the fit
+        log.warning("%s cannot be read (%s): training starts from its first epoch", path, error)
+        return None
     text = header.get("state", "")
     if header.get("sha256") != _tensors_sha256(tensors, text):
         log.warning("%s is damaged (wrong hash): training starts from its first epoch and overwrites it", path)

@@ -10,7 +10,6 @@ after those they are scored on: this is cross-validation, not a walk forward.
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +24,7 @@ from tft_pipeline.domain.planning import split_periods
 from tft_pipeline.domain.reports import TunedHyperparameters
 from tft_pipeline.domain.sharpe import annualise, kurtosis, sharpe_ratio, sharpe_standard_error, skew
 from tft_pipeline.model.fit import fit_fold
-from tft_pipeline.model.processes import n_workers, process_pool
+from tft_pipeline.model.processes import InThisProcess, WorkerPool, n_workers, process_pool
 from tft_pipeline.model.scoring import net_returns
 
 
@@ -211,10 +210,10 @@ def _scored(
     return outcomes
 
 
-def _executor(workers: int, arguments: tuple[Any, ...]) -> Executor:
-    """Processes, or a thread of this process where only one fit may run at once."""
+def _executor(workers: int, arguments: tuple[Any, ...]) -> WorkerPool | InThisProcess:
+    """Processes, or this process where only one fit may run at once."""
     if workers == 1:
-        return ThreadPoolExecutor(max_workers=1, initializer=_load_worker, initargs=arguments)
+        return InThisProcess(_load_worker, arguments)
     return process_pool(workers, _load_worker, arguments)
 
 

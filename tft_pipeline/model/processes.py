@@ -1,4 +1,4 @@
-"""Worker processes for fits: one thread each, never more than the cores, dead when their parent is dead.
+"""Worker processes for fits: one thread each, never more than the cores, dead when their parent is dead or asked to stop.
 
 Not here: what the workers run. Nothing heavy is imported before the thread limits are set.
 """
@@ -10,14 +10,18 @@ import pickle
 import signal
 import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from typing import Any
+from concurrent.futures import Future, ProcessPoolExecutor
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar
 
 import psutil
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 BYTES_A_WORKER = 1 << 30
 _PR_SET_PDEATHSIG = 1
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def n_workers(wanted: int | None = None) -> int:
@@ -38,11 +42,53 @@ def n_workers(wanted: int | None = None) -> int:
     return limit if wanted is None else max(1, min(limit, wanted))
 
 
-def process_pool(
-    workers: int, setup: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
-) -> ProcessPoolExecutor:
+class WorkerPool(ProcessPoolExecutor):
+    """A pool whose workers are killed when it is left by an interrupt: closing it would wait for every fit in training.
+
+    Being killed costs a worker what it did since its last training state, and tears nothing (docs/faults.md).
+    """
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and not issubclass(kind, Exception):
+            self.kill()
+        super().__exit__(kind, error, trace)
+
+    def kill(self) -> None:
+        """End the workers at once; what they were at raises BrokenProcessPool, what waits is dropped."""
+        for worker in list((self._processes or {}).values()):  # public from Python 3.14 on, as kill_workers
+            worker.kill()
+        self.shutdown(wait=True, cancel_futures=True)
+
+
+class InThisProcess:
+    """What a pool of one worker is: tasks run where they are submitted, one after the other, so that an interrupt ends them."""
+
+    def __init__(self, setup: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        setup(*arguments)
+
+    def submit(self, task: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> Future[R]:
+        """The task, done."""
+        future: Future[R] = Future()
+        try:
+            future.set_result(task(*arguments, **named))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is left to wait for."""
+
+
+def process_pool(workers: int, setup: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()) -> WorkerPool:
     """A pool of spawned workers with one thread each; `setup(*arguments)` runs once in each of them."""
-    return ProcessPoolExecutor(
+    return WorkerPool(
         max_workers=workers,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,

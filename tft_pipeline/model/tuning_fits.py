@@ -1,9 +1,9 @@
-"""Where the fits of trials run: worker processes with one thread each, or one thread of this process.
+"""Where the fits of trials run: worker processes with one thread each, or this process where only one may run at once.
 
 Not here: which fits are wanted, and what their scores decide (`tuning_rounds`).
 """
 
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.search import Value
 from tft_pipeline.domain.sharpe import annualise, sharpe_ratio
 from tft_pipeline.model.fit import fit_fold
-from tft_pipeline.model.processes import n_workers, process_pool
+from tft_pipeline.model.processes import InThisProcess, WorkerPool, n_workers, process_pool
 from tft_pipeline.model.scoring import net_returns
 
 
@@ -23,9 +23,9 @@ class PooledFits:
     def __init__(self, panel: Panel, folds: tuple[Fold, ...], experiment: Experiment) -> None:
         arguments = (panel, folds, experiment)
         workers = n_workers(experiment.tuning.parallel_trials)
-        self._pool: Executor
+        self._pool: WorkerPool | InThisProcess
         if workers == 1:
-            self._pool = ThreadPoolExecutor(max_workers=1, initializer=_load_worker, initargs=arguments)
+            self._pool = InThisProcess(_load_worker, arguments)
         else:
             self._pool = process_pool(workers, _load_worker, arguments)
 
@@ -39,7 +39,9 @@ class PooledFits:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        if kind is not None and isinstance(self._pool, WorkerPool):
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.__exit__(kind, error, trace)
 
 
 _WORKER: dict[str, Any] = {}

@@ -80,6 +80,11 @@ def counted(trials: Iterable[FrozenTrial]) -> int:
     return len(started) - sum(trial.user_attrs.get(REPLACES) in started for trial in known)
 
 
+def drawn(trials: Iterable[FrozenTrial]) -> int:
+    """Trials whose parameters the sampler chose: not those that try the same again, nor those cut off before they had any."""
+    return sum(REPLACES not in trial.user_attrs and trial.user_attrs.get(BEYOND_LIMIT) != 0 for trial in trials)
+
+
 def distributions(section: TuningSection) -> dict[str, BaseDistribution]:
     """The search space in Optuna's words."""
     found: dict[str, BaseDistribution] = {}
@@ -112,8 +117,8 @@ class SharedTrials:
     def take(self, limit: int, at_most: int, section: TuningSection, *, seed: int) -> tuple[list[Taken], int]:
         """Ask for as many trials as the limit leaves, those that wait to be tried again first.
 
-        Trials of dead workers are swept before. The sampler starts anew from the number of trials there are, so that a study
-        that is resumed between rounds goes on as if it had not stopped, and no two workers draw the same.
+        Trials of dead workers are swept before. The sampler starts anew from the number of trials that were drawn, so that a
+        study that was cut off, between rounds or within one, goes on as if it had not stopped, and no two workers draw the same.
 
         Returns:
             What was taken, and how many trials others run: with neither, the study is complete.
@@ -122,7 +127,7 @@ class SharedTrials:
             self._sweep()
             trials = self.study.get_trials(deepcopy=False)
             self.study.sampler = optuna.samplers.TPESampler(
-                seed=seed + len(trials), n_startup_trials=section.startup_trials
+                seed=seed + drawn(trials), n_startup_trials=section.startup_trials
             )
             taken = [self._ask(section) for _ in range(min(at_most, limit - counted(trials)))]
             return taken, sum(trial.state == TrialState.RUNNING for trial in trials)

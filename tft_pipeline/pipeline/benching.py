@@ -113,7 +113,7 @@ def bench_model(
 def _live(graph: ExperimentGraph, timed: str) -> str:
     """Whether the timed weights are the live ones: after a rollback they are not."""
     try:
-        live = read_artifact(graph.layout.models(graph.name) / VERSIONS)
+        live = read_artifact(graph.layout.models(graph.name) / VERSIONS, in_store=False)  # what is live here
     except ArtifactMissingError:
         return "nothing is released: the newest fold's model is timed"
     except IntegrityError as error:

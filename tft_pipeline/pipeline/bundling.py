@@ -115,7 +115,7 @@ def stage_bundle(
         for name, text in documents.items():
             (folder / name).write_text(text, encoding="utf-8")
 
-    staged = read_release_bundle(write_artifact(stage, fill).folder)
+    staged = read_release_bundle(write_artifact(stage, fill, in_store=False).folder)
     problems: list[str] = []
     position: float | None = None
     try:

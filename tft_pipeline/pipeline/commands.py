@@ -12,12 +12,13 @@ from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.findings import OosPerformance, ReleaseRecord
 from tft_pipeline.domain.verdict import GO
 from tft_pipeline.pipeline.background import start_in_background
-from tft_pipeline.pipeline.driver import PATHS, STEPS, Driver, PipelineFailedError
+from tft_pipeline.pipeline.driver import STEPS, Driver, PipelineFailedError
 from tft_pipeline.pipeline.factory import build_definitions
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import PAGE_FILE, REPORT_FILE
 from tft_pipeline.pipeline.progress import Watch
 from tft_pipeline.pipeline.releasing import target_rows
+from tft_pipeline.pipeline.rerun_plan import steps_of
 from tft_pipeline.pipeline.runs import RunOutcome, materialise, open_instance
 from tft_pipeline.storage.artifacts import CURRENT, read_artifact
 from tft_pipeline.storage.experiments import claim_name, read_experiment
@@ -54,7 +55,7 @@ def run_experiment(
             the verdict that `require_go` asks for.
     """
     graph = _graph(path)
-    _check_until(graph, until)
+    steps_of(graph, until)  # refuses a name that is not one
     if require_go and until not in (None, STEPS[-1]):
         raise ConfigurationError(
             f"--require-go with --until {until}: there is no verdict yet; leave one of the two out"
@@ -92,7 +93,7 @@ def run_in_background(path: Path, *, resume: bool, until: str | None) -> dict[st
         ConfigurationError: as `run_experiment`; a run of the experiment is already going in the background.
     """
     graph = _graph(path)
-    _check_until(graph, until)
+    steps_of(graph, until)  # refuses a name that is not one
     arguments = ["run", str(graph.file.path), *(["--resume"] if resume else []), *(["--until", until] if until else [])]
     layout = graph.layout
     started = start_in_background(layout.background(graph.name), layout.run_lock(graph.name), arguments)
@@ -205,12 +206,6 @@ def verdict_gate(found: dict[str, Any]) -> dict[str, Any]:
     """The gate of `--require-go`, of a summary: passed by GO alone."""
     passed = found["verdict"] == GO
     return {"passed": passed, "reasons": [] if passed else list(found["reasons"])}
-
-
-def _check_until(graph: ExperimentGraph, until: str | None) -> None:
-    steps = [name for name in STEPS if name not in PATHS or graph.experiment.research_paths is not None]
-    if until is not None and until not in steps:
-        raise ConfigurationError(f"--until {until!r} is not an asset of {graph.name}; choose from {', '.join(steps)}")
 
 
 def _graph(path: Path) -> ExperimentGraph:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from tft_pipeline.domain.findings import DriftRecord
-from tft_pipeline.pipeline.plots import LIMIT, LINE_COLOURS, PART_COLOURS, heat_picture, picture
+from tft_pipeline.pipeline.plots import LIMIT, LINE_COLOURS, PART_COLOURS, heat_picture, picture, plain_label
 from tft_pipeline.storage.atomic import replace_file
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ MODERATE = 0.1
 """PSI from which the guide says to look."""
 MOST_LINES, MOST_SHAPES = 5, 6
 TICKS = 8
+
+POLICY = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'"
+"""Of the page of pictures: it runs and loads nothing."""
 
 
 def drift_pictures(record: DriftRecord) -> dict[str, dg.MarkdownMetadataValue]:
@@ -32,7 +35,7 @@ def drift_pictures(record: DriftRecord) -> dict[str, dg.MarkdownMetadataValue]:
         windows = record.over_time
         found["psi_by_window"] = heat_picture(
             [[value or 0.0 for value in line] for line in windows["psi"].values()],
-            [_plain(name) for name in windows["psi"]],
+            list(windows["psi"]),
             _labels(windows["last"]),
             title=f"PSI by feature and window of {windows['window_bars']} bars; the last is the newest",
             label="PSI",
@@ -58,7 +61,9 @@ def write_pictures(report: Path, record: DriftRecord) -> Path:
         f'<p><img alt="{html.escape(name)}" src="{str(one.value).rpartition("](")[2].removesuffix(")")}"></p>'
         for name, one in drift_pictures(record).items()
     )
-    text = f'<!doctype html><meta charset="utf-8"><title>{title}</title><h1>{title}</h1><ul>{lines}</ul>{images}\n'
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    head = f'<meta charset="utf-8">{policy}<meta name="referrer" content="no-referrer"><title>{title}</title>'
+    text = f"<!doctype html>{head}<h1>{title}</h1><ul>{lines}</ul>{images}\n"
     replace_file(page, lambda staged: staged.write_text(text, encoding="utf-8"))
     return page
 
@@ -82,7 +87,7 @@ def _shapes(record: DriftRecord) -> dg.MarkdownMetadataValue:
                 )
             axes.text(column, -0.02, f"{edges[0]:.2g}", fontsize=6, ha="center", va="top")
             axes.text(column, 1.02, f"{edges[-1]:.2g}", fontsize=6, ha="center", va="bottom")
-        axes.set_xticks(range(len(shown)), [_plain(shape["feature"]) for shape in shown], fontsize=7)
+        axes.set_xticks(range(len(shown)), [plain_label(shape["feature"]) for shape in shown], fontsize=7)
         axes.tick_params(axis="x", pad=12)
         axes.set_xlim(-0.6, len(shown) - 0.4)
         axes.set_yticks([])
@@ -101,7 +106,13 @@ def _psi_over_time(record: DriftRecord) -> dg.MarkdownMetadataValue:
     def draw(axes: "Axes") -> None:
         for (name, values), colour in zip(lines.items(), LINE_COLOURS, strict=False):
             axes.plot(
-                range(len(values)), values, marker="o", markersize=3, linewidth=1.1, label=_plain(name), color=colour
+                range(len(values)),
+                values,
+                marker="o",
+                markersize=3,
+                linewidth=1.1,
+                label=plain_label(name),
+                color=colour,
             )
         axes.axhline(MODERATE, color="#dd8452", linewidth=1.0, linestyle=":", label=f"moderate {MODERATE:g}")
         if limit is not None:
@@ -115,11 +126,6 @@ def _psi_over_time(record: DriftRecord) -> dg.MarkdownMetadataValue:
 
     title = f"PSI of windows of {windows['window_bars']} bars against the training bars; grey: recent"
     return picture(draw, title=title, height=3.4)
-
-
-def _plain(name: str) -> str:
-    """A name as it is: between dollars it would be read as a formula."""
-    return name.replace("$", r"\$")
 
 
 def _labels(stamps: list[Any]) -> list[str]:

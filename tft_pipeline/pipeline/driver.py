@@ -5,13 +5,14 @@ launches one run after the other instead. Every nested run appears in the UI bel
 """
 
 import json
-import multiprocessing
 import shlex
+import signal
 import time
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from typing import Any
 import dagster as dg
 
 from tft_pipeline.domain.reports import FoldPlanReport
-from tft_pipeline.model.processes import n_workers, process_pool
+from tft_pipeline.model.processes import WorkerPool, n_workers, process_pool
 from tft_pipeline.pipeline.graph import EXPLORATION, PRODUCTION, ExperimentGraph
+from tft_pipeline.pipeline.interrupts import StoppedError, close_runs, refuse_if_stopped, stop_asked, watching
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.progress import Stage, Watch
 from tft_pipeline.pipeline.runs import RunOutcome, materialise, open_instance
@@ -109,23 +111,33 @@ class Driver:
         Raises:
             PipelineFailedError: a step failed; those after it did not start.
             RunLockedError: another run works on the experiment.
+            StoppedError: this process was asked to stop. Its workers are gone, its runs are recorded as ended.
         """
         skipped = () if self.graph.experiment.research_paths is not None else PATHS
-        with nullcontext() if self.locked else run_lock(self.graph.layout.run_lock(self.graph.name)):
-            for asset in STEPS[: len(STEPS) if self.until is None else STEPS.index(self.until) + 1]:
-                if asset in FOLDS:
-                    self._folds(FOLDS[asset])
-                elif asset not in skipped:
-                    self._step(asset)
+        with nullcontext() if self.locked else run_lock(self.graph.layout.run_lock(self.graph.name)), watching():
+            try:
+                for asset in STEPS[: len(STEPS) if self.until is None else STEPS.index(self.until) + 1]:
+                    if asset in FOLDS:
+                        self._folds(FOLDS[asset])
+                    elif asset not in skipped:
+                        self._step(asset)
+                    refuse_if_stopped()
+            except PipelineFailedError:
+                raise
+            except BaseException:
+                close_runs(self.instance, "the run it belongs to was stopped", spare=self.parent_run_id)
+                raise
 
     def _step(self, asset: str) -> None:
-        staleness = Staleness(self.graph, self.definitions, self.instance)
         key = self.graph.key(asset)
-        if self.resume and not staleness.needs_run(asset):
-            self.report(f"{asset}: current")
-            return
+        if self.resume:
+            why = Staleness(self.graph, self.definitions, self.instance).why(asset)
+            self.report(f"{asset}: {'current' if why is None else f'runs, for {why}'}")
+            if why is None:
+                return
         self._now(asset)
         outcome = materialise(self.definitions, self.instance, [key], parent_run_id=self.parent_run_id)
+        self._refuse_interrupted(outcome)
         self._tell(outcome)
         if not outcome.ok:
             raise PipelineFailedError([outcome], self.resume_command)
@@ -136,9 +148,13 @@ class Driver:
         plan = FoldPlanReport.model_validate_json(artifact.path(REPORT_FILE).read_text())
         keys = [spec.key for spec in plan.specs]
         staleness = Staleness(self.graph, self.definitions, self.instance)
-        waiting = [k for k in keys if not self.resume or staleness.needs_run(f"{phase}_fold", k)]
+        reasons = {k: staleness.why(f"{phase}_fold", k) if self.resume else "" for k in keys}
+        waiting = [k for k in keys if reasons[k] is not None]
         if len(waiting) < len(keys):
             self.report(f"{phase}_fold: {len(keys) - len(waiting)} of {len(keys)} folds are current")
+        if self.resume:
+            for line in _reasons_in_words(f"{phase}_fold", reasons):
+                self.report(line)
         failed = [outcome for outcome in self._in_processes(key, waiting) if not outcome.ok]
         if failed:
             raise PipelineFailedError(sorted(failed, key=lambda one: one.partition or ""), self.resume_command)
@@ -150,40 +166,64 @@ class Driver:
         of = len(partitions)
         stage = self._now(key.path[-1], of=of)
         workers = n_workers(of)
-        if workers == 1:
-            found = []
-            for partition in sorted(partitions, reverse=True):
-                found.append(self._here(key, partition))
-                if found[-1].reason.endswith(dg.DagsterExecutionInterruptedError.__name__):
-                    raise KeyboardInterrupt  # Dagster makes a failure of it, after which the next fold would start
-                self._on(replace(stage, done=len(found)))
-            return found
-        arguments = (self.graph.file, str(self.graph.layout.home))
+        if workers > 1:
+            return self._in_pools(key, partitions, workers, stage)
+        found = []
+        for partition in sorted(partitions, reverse=True):
+            found.append(self._here(key, partition))
+            self._on(replace(stage, done=len(found)))
+        return found
+
+    def _in_pools(self, key: dg.AssetKey, partitions: list[str], workers: int, stage: Stage) -> list[RunOutcome]:
+        """Each worker is a pool of its own: the death of one takes no other fold with it, and another takes its place."""
+
+        def new_pool() -> WorkerPool:
+            return pools.enter_context(process_pool(1, _load_worker, (self.graph.file, str(self.graph.layout.home))))
+
         outcomes: list[RunOutcome] = []
-        others = set(multiprocessing.active_children())
-        with process_pool(workers, _load_worker, arguments) as pool:
-            futures = {
-                pool.submit(_run_fold, list(key.path), partition, self.parent_run_id): partition
-                for partition in sorted(partitions, reverse=True)
-            }
-            try:
-                for future in as_completed(futures):
-                    outcome = _outcome(future, key, futures[future])
+        waiting = deque(sorted(partitions, reverse=True))
+        running: dict[Future[RunOutcome], tuple[WorkerPool, str]] = {}
+        with ExitStack() as pools:
+            idle = [new_pool() for _ in range(workers)]
+            while waiting or running:
+                while idle and waiting:
+                    pool, partition = idle.pop(), waiting.popleft()
+                    running[pool.submit(_run_fold, list(key.path), partition, self.parent_run_id)] = pool, partition
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    pool, partition = running.pop(future)
+                    outcome = self._outcome(future, key, partition)
+                    if outcome is None:
+                        idle += [new_pool()] if waiting else []
+                        outcome = _died(key, partition)
+                    else:
+                        idle.append(pool)
                     outcomes.append(outcome)
-                    self._tell(outcome, done=len(outcomes), of=of)
+                    self._tell(outcome, done=len(outcomes), of=len(partitions))
                     self._on(replace(stage, done=len(outcomes)))
-            except BaseException:  # an interrupt; closing the pool would wait for every fold that is in training
-                for worker in set(multiprocessing.active_children()) - others:
-                    worker.kill()
-                raise
         return outcomes
 
     def _here(self, key: dg.AssetKey, partition: str) -> RunOutcome:
         outcome = materialise(
             self.definitions, self.instance, [key], partition=partition, parent_run_id=self.parent_run_id
         )
+        self._refuse_interrupted(outcome)
         self._tell(outcome)
         return outcome
+
+    def _outcome(self, future: Future[RunOutcome], key: dg.AssetKey, partition: str) -> RunOutcome | None:
+        """None where the worker died; the run it was at is recorded as failed."""
+        try:
+            return future.result()
+        except BrokenProcessPool:
+            close_runs(self.instance, "its worker process died", spare=self.parent_run_id)
+            return None
+
+    @staticmethod
+    def _refuse_interrupted(outcome: RunOutcome) -> None:
+        """Dagster makes a failure of an interrupt, after which the next fold would start."""
+        if outcome.reason.endswith(dg.DagsterExecutionInterruptedError.__name__):
+            raise StoppedError(stop_asked() or signal.SIGINT)
+        refuse_if_stopped()
 
     def _now(self, asset: str, of: int = 0) -> Stage:
         return self._on(Stage(asset=asset, of=of, journals=self.graph.layout.tracking(self.graph.name)))
@@ -200,12 +240,18 @@ class Driver:
         self.report(f"{where}{count}: {state}, {outcome.seconds:.1f} s")
 
 
-def _outcome(future: Future[RunOutcome], key: dg.AssetKey, partition: str) -> RunOutcome:
-    try:
-        return future.result()
-    except BrokenProcessPool as error:
-        reason = f"its worker process died ({error}); memory may have run out"
-        return RunOutcome("", False, key.to_user_string(), partition, reason, 0.0)
+def _died(key: dg.AssetKey, partition: str) -> RunOutcome:
+    reason = "its worker process died; memory may have run out (fewer workers: TFT_WORKERS), or it was killed"
+    return RunOutcome("", False, key.to_user_string(), partition, reason, 0.0)
+
+
+def _reasons_in_words(asset: str, reasons: dict[str, str | None]) -> list[str]:
+    """A line a reason, with the folds that it holds for."""
+    folds: dict[str, list[str]] = {}
+    for key, why in reasons.items():
+        if why is not None:
+            folds.setdefault(why, []).append(key)
+    return [f"{asset} [{', '.join(keys)}]: runs, for {why}" for why, keys in folds.items()]
 
 
 _WORKER: dict[str, Any] = {}
@@ -261,6 +307,9 @@ def full_run_job(graph: ExperimentGraph) -> dg.JobDefinition:
             driver.run()
         except (PipelineFailedError, RunLockedError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
+        except StoppedError as stopped:
+            report(f"{stopped}; what was finished is kept: launch this job again with resume")
+            raise dg.DagsterExecutionInterruptedError(str(stopped)) from stopped
 
     @dg.job(
         name=f"{graph.name}_full_run",

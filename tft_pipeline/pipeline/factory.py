@@ -19,7 +19,9 @@ from tft_pipeline.pipeline.assets.tuning import tuning_assets
 from tft_pipeline.pipeline.driver import full_run_job
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import io_managers
+from tft_pipeline.pipeline.reaping import reaper
 from tft_pipeline.pipeline.release_jobs import release_jobs
+from tft_pipeline.pipeline.run_process import in_this_process
 from tft_pipeline.pipeline.schedules import jobs, schedules_and_sensors
 from tft_pipeline.storage.experiments import ExperimentFile
 from tft_pipeline.storage.layout import Layout
@@ -43,7 +45,7 @@ FACTORIES = (
 def build_definitions(files: Sequence[ExperimentFile], layout: Layout) -> dg.Definitions:
     """Everything Dagster loads for some experiments."""
     parts = [_experiment_definitions(ExperimentGraph(file, layout)) for file in files]
-    shared = dg.Definitions(resources=dict(io_managers(layout)), executor=dg.in_process_executor)
+    shared = dg.Definitions(resources=dict(io_managers(layout)), executor=in_this_process, sensors=[reaper()])
     return dg.Definitions.merge(shared, *parts)
 
 
@@ -51,6 +53,7 @@ def _experiment_definitions(graph: ExperimentGraph) -> dg.Definitions:
     made = [item for factory in FACTORIES for item in factory(graph)]
     checks = [item for item in made if isinstance(item, dg.AssetChecksDefinition)]
     assets = [item for item in made if not isinstance(item, dg.AssetChecksDefinition)]
-    all_jobs = [full_run_job(graph), *release_jobs(graph), *jobs(graph)]
+    own = [job.with_executor_def(in_this_process) for job in (full_run_job(graph), *release_jobs(graph))]
+    all_jobs = [*own, *jobs(graph)]
     schedules, sensors = schedules_and_sensors(graph, {job.name: job for job in all_jobs})
     return dg.Definitions(assets=assets, asset_checks=checks, jobs=all_jobs, schedules=schedules, sensors=sensors)

@@ -14,6 +14,7 @@ import polars as pl
 from tft_pipeline.domain.reports import FoldPlanReport, FoldSpec, Report
 from tft_pipeline.pipeline.report.page import HtmlPage
 from tft_pipeline.pipeline.tracking import attach_file
+from tft_pipeline.pipeline.transient import transient_faults_are_tried_again
 from tft_pipeline.storage.artifacts import CURRENT, Artifact, ArtifactMissingError, read_artifact, write_artifact
 from tft_pipeline.storage.fold_bundles import FoldBundle, read_fold_bundle, write_fold_bundle
 from tft_pipeline.storage.frames import FrameFile
@@ -42,6 +43,10 @@ class _ArtifactIOManager(dg.ConfigurableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Write one version and describe it in the asset's metadata."""
+        with transient_faults_are_tried_again(context.step_context.previous_attempt_count, context.log):
+            self._write(context, obj)
+
+    def _write(self, context: dg.OutputContext, obj: Any) -> None:
         # a run over one fold has a partition key for its unpartitioned assets too: ask the asset, not the run
         partition = context.asset_partition_key if context.has_asset_partitions else None
         artifact, about = self._store(self._root(context.asset_key, partition), obj)
@@ -57,6 +62,10 @@ class _ArtifactIOManager(dg.ConfigurableIOManager):
 
     def load_input(self, context: dg.InputContext) -> Any:
         """Read the current version: of the asset, of one partition, or a dict over all of them."""
+        with transient_faults_are_tried_again(context.step_context.previous_attempt_count, context.log):
+            return self._loaded(context)
+
+    def _loaded(self, context: dg.InputContext) -> Any:
         kind = context.dagster_type.typing_type
         if not context.has_asset_partitions:
             return self._load(self._read(context.asset_key, None), kind)

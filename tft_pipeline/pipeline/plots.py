@@ -66,7 +66,7 @@ def line_picture(
 
     def draw(axes: "Axes") -> None:
         for (name, (x, y)), colour in zip(lines.items(), LINE_COLOURS * len(lines), strict=False):
-            axes.plot(x, y, label=name, color=colour, linewidth=1.2)
+            axes.plot(x, y, label=plain_label(name), color=colour, linewidth=1.2)
         axes.set_ylabel(label, fontsize=8)
         axes.axhline(0.0, color="#bbbbbb", linewidth=0.8)
         axes.legend(fontsize=8)
@@ -85,7 +85,7 @@ def bar_picture(
     """Horizontal bars, largest first as given, with an optional limit line."""
 
     def draw(axes: "Axes") -> None:
-        names = list(values)
+        names = [_short(name) for name in values]
         axes.barh(range(len(names)), list(values.values()), xerr=errors, color=PART_COLOURS["train"], height=0.7)
         axes.set_yticks(range(len(names)), names, fontsize=7)
         axes.invert_yaxis()
@@ -104,7 +104,7 @@ def histogram_picture(
     def draw(axes: "Axes") -> None:
         axes.hist(values, bins=min(40, max(5, len(values) // 4)), color=PART_COLOURS["train"])
         for (name, value), colour in zip((marks or {}).items(), ("#c44e52", "#dd8452", "#8172b3"), strict=False):
-            axes.axvline(value, color=colour, linewidth=1.2, label=f"{name} {value:.3g}")
+            axes.axvline(value, color=colour, linewidth=1.2, label=f"{plain_label(name)} {value:.3g}")
         axes.set_xlabel(label, fontsize=8)
         if marks:
             axes.legend(fontsize=8)
@@ -201,5 +201,10 @@ def heat_picture(
     return picture(draw, title=title, height=1.4 + 0.17 * max(len(names), 4))
 
 
+def plain_label(name: str) -> str:
+    """A name as it is: matplotlib would read what stands between dollars as a formula, and fail on one that is none."""
+    return name.replace("$", r"\$")
+
+
 def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    return plain_label(name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…")

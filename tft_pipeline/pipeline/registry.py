@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tft_pipeline.domain.credentials import without_credentials
 from tft_pipeline.pipeline.tracking import CLIENT_LIMITS, URI_VARIABLE
 from tft_pipeline.storage.artifacts import Artifact, IntegrityError
 from tft_pipeline.storage.deploying import candidate_ids, newer_candidates
@@ -53,7 +54,7 @@ def follow(layout: Layout, experiment: str) -> str | None:
         with _alone(models / "registry.lock"):
             left_out = _follow(layout, experiment, models)
     except Exception as error:  # MLflow raises anything from its stores; the link and its log are the truth
-        return f"{type(error).__name__}: {error}"
+        return without_credentials(f"{type(error).__name__}: {error}")
     return f"all but versions that cannot be verified: {'; '.join(left_out)}" if left_out else None
 
 

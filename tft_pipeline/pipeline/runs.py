@@ -5,16 +5,19 @@ Not here: which runs make a whole pipeline (`pipeline.driver`).
 
 import os
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 
+from tft_pipeline.pipeline.run_process import process_tags
 from tft_pipeline.storage.atomic import replace_link
 from tft_pipeline.storage.layout import PROJECT_ROOT, Layout
 
 PARENT_TAGS = ("dagster/parent_run_id", "dagster/root_run_id")
+MAX_RETRIES = "dagster/max_retries"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -45,7 +48,10 @@ def materialise(
 ) -> RunOutcome:
     """Run some assets in one run of this process; a failure is an outcome, not an exception."""
     began = time.monotonic()
-    tags = {} if parent_run_id is None else dict.fromkeys(PARENT_TAGS, parent_run_id)
+    run_id = str(uuid.uuid4())
+    tags = {MAX_RETRIES: "0", **process_tags(run_id)}  # the caller goes on, not the daemon
+    if parent_run_id is not None:
+        tags |= dict.fromkeys(PARENT_TAGS, parent_run_id)
     result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance,
         asset_selection=list(assets),
@@ -53,6 +59,7 @@ def materialise(
         run_config=QUIET,
         raise_on_error=False,
         tags=tags,
+        run_id=run_id,
     )
     asset, reason = assets[-1].to_user_string(), ""
     if not result.success:

@@ -12,11 +12,11 @@ from dagster._core.events import DagsterEvent
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
-from dagster._core.executor.in_process import InProcessExecutor
 
 from tft_pipeline.pipeline.drift_facts import NIGHT, night_job_name
 from tft_pipeline.pipeline.drift_watch import Memory, Tick, day_requests, look, retrain_request
 from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.run_process import InThisProcess
 from tft_pipeline.storage.environment import utc_now
 from tft_pipeline.storage.locks import run_lock
 
@@ -76,7 +76,7 @@ def beside_no_whole_run(graph: ExperimentGraph) -> dg.ExecutorDefinition:
     The run fails, and is tried again later, where a whole run is under way.
     """
 
-    class Beside(InProcessExecutor):
+    class Beside(InThisProcess):
         def execute(
             self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
         ) -> Iterator[DagsterEvent]:

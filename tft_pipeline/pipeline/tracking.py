@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tft_pipeline.domain.credentials import without_credentials
 from tft_pipeline.domain.reports import FoldSpec
 from tft_pipeline.storage.atomic import append_line
 from tft_pipeline.storage.layout import Layout
@@ -128,7 +129,7 @@ def mirror_waiting(layout: Layout, experiment: str) -> str | None:
             try:
                 _mirror(layout, experiment, rows)
             except Exception as error:  # MLflow raises anything from its stores; the journal keeps the data
-                return f"{type(error).__name__}: {error}"
+                return without_credentials(f"{type(error).__name__}: {error}")
             path.rename(path.with_suffix(".mirrored"))
     return None
 

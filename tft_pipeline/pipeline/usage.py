@@ -1,7 +1,7 @@
 """What a step takes while it runs: time, processor, memory, GPU memory. Not here: the tables made of it (`domain.timeline`).
 
-A step is the computing of one asset or fold; loading its inputs, storing its output and its checks are not counted, and a row
-that says ok may still fail to be stored (computing it again then leaves a newer row).
+A step is the computing of one asset or fold; loading its inputs, waiting for a slot, storing its output and its checks are not
+counted, and a row that says ok may still fail to be stored (computing it again then leaves a newer row).
 Memory is sampled: the resident set of this process and of its children, so pages that processes share count in each. What
 a step before it left behind in the same process counts too.
 """
@@ -11,13 +11,11 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import wraps
-from inspect import isgeneratorfunction
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any
 
 import dagster as dg
 
@@ -29,40 +27,11 @@ from tft_pipeline.storage.usage import read_usage, record_usage
 SAMPLE_SECONDS = 0.5
 MIB = 2.0**20
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def measured(graph: ExperimentGraph, asset: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorate an asset's function: each computing of it, failed ones too, becomes a row of the experiment's usage."""
-
-    def around(compute: Callable[P, R]) -> Callable[P, R]:
-        if isgeneratorfunction(compute):
-
-            @wraps(compute)
-            def measure_yielding(*args: P.args, **kwargs: P.kwargs) -> Any:
-                outputs = compute(*args, **kwargs)
-                with _metered(graph, asset):
-                    first = next(outputs)
-                yield first  # storing it is not counted
-                yield from outputs
-
-            return cast(Callable[P, R], measure_yielding)
-
-        @wraps(compute)  # Dagster reads the inputs from the signature of what is wrapped
-        def measure(*args: P.args, **kwargs: P.kwargs) -> R:
-            with _metered(graph, asset):
-                return compute(*args, **kwargs)
-
-        return measure
-
-    return around
-
 
 @contextmanager
-def _metered(graph: ExperimentGraph, asset: str) -> Iterator[None]:
+def metered(graph: ExperimentGraph, asset: str, partition: str | None) -> Iterator[None]:
+    """Measure the block, the computing of an asset in a step: a row of the experiment's usage, also when it fails."""
     context = dg.AssetExecutionContext.get()
-    partition = context.partition_key if context.assets_def.partitions_def is not None else None
     meter = UsageMeter()
     ok = False
     try:

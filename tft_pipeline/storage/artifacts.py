@@ -3,7 +3,8 @@
     <artifact>/<version>/{files..., manifest.json}      written once, never changed
     <artifact>/current -> <version>                     swapped in one step
 
-Here: writing, finding and verifying. Not here: what the files mean.
+With `TFT_STORE` set the store says which version is valid, and these folders are the working copy of it (`stored_versions`,
+docs/storage.md). Here: writing, finding and verifying. Not here: what the files mean.
 """
 
 import hashlib
@@ -14,13 +15,16 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tft_pipeline.storage.atomic import canonical_json, fsync_folder, fsync_tree, replace_link, stage_beside
 
+if TYPE_CHECKING:
+    from tft_pipeline.storage.stored_versions import StoredPlace
+
 MANIFEST = "manifest.json"
 CURRENT = "current"
-_IDENTIFIER = re.compile(r"^[A-Za-z0-9][\w.-]{0,127}$")
+IDENTIFIER = re.compile(r"^[A-Za-z0-9][\w.-]{0,127}$")
 
 
 class IntegrityError(RuntimeError):
@@ -64,20 +68,26 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def write_artifact(root: Path, write: Callable[[Path], None], *, version: str | None = None) -> Artifact:
+def write_artifact(
+    root: Path, write: Callable[[Path], None], *, version: str | None = None, in_store: bool = True
+) -> Artifact:
     """Write a version and make it current.
 
     Args:
         root: the artifact's folder.
         write: fills an empty folder with files.
         version: its name; by default made of the files' hashes, so that equal bytes are one version.
+        in_store: False for what is built in passing, in a stage or a temporary folder: it never goes to the store.
     Raises:
         FileExistsError: a version of this name holds other bytes.
         ValueError: a version name that is not plain, or a writer that fills `manifest.json` itself.
         IntegrityError: what was written does not read back; the version before it stays current.
+        StoreError: the store did not take it; what was valid there and here still is, and writing it again is safe.
+        ConfigurationError: `TFT_STORE` cannot be used, or has no place for this folder.
     """
-    if version is not None and (not _IDENTIFIER.fullmatch(version) or version == CURRENT):
-        raise ValueError(f"version {version!r} is not a plain name ({_IDENTIFIER.pattern}, not {CURRENT!r})")
+    if version is not None and (not IDENTIFIER.fullmatch(version) or version == CURRENT):
+        raise ValueError(f"version {version!r} is not a plain name ({IDENTIFIER.pattern}, not {CURRENT!r})")
+    place = place_in_store(root) if in_store else None
     with stage_beside(root) as stage:
         write(stage)
         if os.path.lexists(stage / MANIFEST):
@@ -89,13 +99,20 @@ def write_artifact(root: Path, write: Callable[[Path], None], *, version: str | 
         body = {"schema_version": 1, "files": files}
         (stage / MANIFEST).write_text(canonical_json({**body, "manifest_sha256": _manifest_hash(body)}))
         fsync_tree(stage)
-        _settle(stage, root / name, {path: entry["sha256"] for path, entry in files.items()})
+        settle(stage, root / name, {path: entry["sha256"] for path, entry in files.items()})
     artifact = read_version(root / name)
-    replace_link(root / CURRENT, name)
+    make_valid(root, artifact, place)
     return artifact
 
 
-def _settle(stage: Path, target: Path, files: dict[str, str]) -> None:
+def make_valid(root: Path, artifact: Artifact, place: "StoredPlace | None") -> None:
+    """Let a verified version be the one that is read: for every machine first, where there is a store, then on this one."""
+    if place is not None:
+        place.publish(artifact)
+    replace_link(root / CURRENT, artifact.version)
+
+
+def settle(stage: Path, target: Path, files: dict[str, str]) -> None:
     """Rename the finished stage to its version; an intact equal version stays, a damaged one is set aside."""
     if target.exists():
         try:
@@ -116,20 +133,45 @@ def set_aside(folder: Path) -> None:
     fsync_folder(folder.parent)
 
 
-def read_artifact(root: Path) -> Artifact:
-    """The current version, verified.
+def read_artifact(root: Path, *, in_store: bool = True) -> Artifact:
+    """The current version, verified. With a store it is the one that the store names, fetched where it is not here yet.
 
+    Args:
+        in_store: as `write_artifact`.
     Raises:
         ArtifactMissingError: nothing was written yet.
         IntegrityError: a file is missing, unlisted or changed.
+        StoreError: the store does not answer; what lies here is not taken in its place.
+        ConfigurationError: as `write_artifact`.
     """
-    link = root / CURRENT
-    if not link.is_symlink():
+    place = place_in_store(root) if in_store else None
+    if place is not None:
+        return place.read()
+    name = linked_version(root)
+    if name is None:
         raise ArtifactMissingError(f"{root}: no version was written yet; materialise this asset first")
-    name = os.readlink(link)
-    if not _IDENTIFIER.fullmatch(name):
-        raise IntegrityError(f"{link} points at {name!r}, which is not a version of this artifact")
+    if not IDENTIFIER.fullmatch(name):
+        raise IntegrityError(f"{root / CURRENT} points at {name!r}, which is not a version of this artifact")
     return read_version(root / name)
+
+
+def linked_version(root: Path) -> str | None:
+    """What the `current` link on this machine names; None without a link."""
+    link = root / CURRENT
+    return os.readlink(link) if link.is_symlink() else None
+
+
+def place_in_store(root: Path) -> "StoredPlace | None":
+    """Where an artifact lies in the store; None without one, and then nothing of it is imported.
+
+    Raises:
+        ConfigurationError: `TFT_STORE` cannot be used, or has no place for this folder.
+    """
+    if not os.environ.get("TFT_STORE"):
+        return None
+    from tft_pipeline.storage.stored_versions import stored_place
+
+    return stored_place(root)
 
 
 def read_version(folder: Path) -> Artifact:
@@ -141,15 +183,7 @@ def read_version(folder: Path) -> Artifact:
     path = folder / MANIFEST
     if not path.is_file() or path.is_symlink():
         raise IntegrityError(f"{path} is missing: the version is incomplete; write it again")
-    try:
-        body = json.loads(path.read_bytes())
-        stated = body.pop("manifest_sha256")
-        listed: dict[str, Any] = dict(body["files"])
-        expected = _manifest_hash(body)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise IntegrityError(f"{path} is not a manifest ({error}); restore it or write the artifact again") from error
-    if stated != expected:
-        raise IntegrityError(f"{path}: manifest_sha256 {stated} does not match its own content {expected}")
+    listed: dict[str, Any] = parse_manifest(path)["files"]
     found = {str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir() or p.is_symlink()} - {MANIFEST}
     if found != set(listed):
         raise IntegrityError(
@@ -167,6 +201,27 @@ def read_version(folder: Path) -> Artifact:
         files={name: entry["sha256"] for name, entry in listed.items()},
         n_bytes=sum(entry["bytes"] for entry in listed.values()),
     )
+
+
+def parse_manifest(path: Path, said: str | None = None) -> dict[str, Any]:
+    """A manifest that speaks of itself as it is: schema_version, files (name -> bytes, sha256), manifest_sha256.
+
+    Args:
+        said: what messages call it; by default its path.
+    Raises:
+        IntegrityError: it is none, or was changed.
+    """
+    where = said or str(path)
+    try:
+        body: dict[str, Any] = json.loads(path.read_bytes())
+        stated = body.pop("manifest_sha256")
+        listed = dict(body["files"])
+        expected = _manifest_hash(body)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IntegrityError(f"{where} is not a manifest ({error}); restore it or write the artifact again") from error
+    if stated != expected:
+        raise IntegrityError(f"{where}: manifest_sha256 {stated} does not match its own content {expected}")
+    return body | {"files": listed, "manifest_sha256": stated}
 
 
 def _hash_folder(folder: Path) -> dict[str, dict[str, Any]]:

@@ -139,12 +139,21 @@ def canonical_json(value: Any) -> str:
 
 
 def append_line(path: Path, value: dict[str, Any]) -> None:
-    """Append one JSON line durably; a single write, so that concurrent writers do not interleave."""
+    """Append one JSON line durably and whole: lines of several writers do not interleave.
+
+    Raises:
+        OSError: the disk is full or broken. Of a line that a full disk takes a part of, nothing stays: the next one would
+            be glued to it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps(value, sort_keys=True, allow_nan=False) + "\n"
+    line = (json.dumps(value, sort_keys=True, allow_nan=False) + "\n").encode()
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        os.write(descriptor, line.encode())
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # what is cut off below is then nobody else's line
+        before = os.fstat(descriptor).st_size
+        if os.write(descriptor, line) != len(line):
+            os.ftruncate(descriptor, before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -52,7 +52,7 @@ def cold_starts(bundle: FoldBundle, models: Mapping[str, bytes], facts: Mapping[
                     (folder / MODEL_FILE).write_bytes(models[form])
                     (folder / FACTS_FILE).write_text(json.dumps(facts))
 
-            write_artifact(Path(home) / form, fill)
+            write_artifact(Path(home) / form, fill, in_store=False)
             found[form] = _fresh_process(form, Path(home) / form)
     positions = {form: one.pop("position") for form, one in found.items()}
     values = list(positions.values())

@@ -36,6 +36,7 @@ from tft_pipeline.storage.releases import (
     WEIGHTS_FILE,
     Release,
     copy_verified,
+    follow_store,
     held_words,
     make_current,
     release_ids,
@@ -87,7 +88,8 @@ def deploy_release(
         IntegrityError: a file is missing, unlisted or changed, or the log is damaged.
         RollbackRefusedError: no version of this name.
         DeploymentLockedError: another process is deploying.
-        OSError: the disk is full or broken. The link leads to the old version, or wholly to the new one.
+        OSError: the disk is full or broken, or the store was not told. The link leads to the old version, or wholly to the
+            new one.
     """
     if override is not None and cards is None:
         raise ValueError("an override writes a new card: say how, with `cards`")
@@ -127,6 +129,7 @@ def _deployed(
     cards: CardWriter | None = None,
 ) -> Release:
     """`deploy_release` for who holds the lock."""
+    follow_store(models)
     version = released_version(models, release_id)
     entries = deployments(models)
     if linked_release(models) == release_id:

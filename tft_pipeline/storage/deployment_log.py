@@ -80,7 +80,7 @@ def read_log(models: Path) -> list[Deployment]:
         return []
     found: dict[int, Deployment] = {}
     previous = ""
-    for number, line in enumerate(_whole(log.read_bytes()).splitlines(), start=1):
+    for number, line in enumerate(whole_lines(log.read_bytes()).splitlines(), start=1):
         try:
             row = json.loads(line)
             stated = row.pop(_HASH)
@@ -106,7 +106,7 @@ def append_entry(models: Path, entry: Deployment) -> None:
     """One line, on the disk when this returns; a disk that takes a part of it gets none. The file was read before, intact."""
     log = models / LOG_FILE
     new = not log.exists()
-    lines = [] if new else _whole(log.read_bytes()).splitlines()
+    lines = [] if new else whole_lines(log.read_bytes()).splitlines()
     line = entry_line(entry.to_dict(), json.loads(lines[-1])[_HASH] if lines else "").encode()
     with log.open("ab", buffering=0) as stream:
         before = stream.tell()
@@ -134,7 +134,7 @@ def end_torn_line(models: Path) -> None:
     if not log.is_file():
         return
     content = log.read_bytes()
-    whole = _whole(content)
+    whole = whole_lines(content)
     if whole != content:
         with log.open("r+b") as stream:
             stream.truncate(len(whole))
@@ -155,8 +155,8 @@ def logs_set_aside(models: Path) -> list[str]:
     return sorted(path.name for path in models.glob(f"{LOG_FILE}.damaged-*"))
 
 
-def _whole(content: bytes) -> bytes:
-    """Up to the last complete line that is not blank."""
+def whole_lines(content: bytes) -> bytes:
+    """Of a log: up to the last complete line that is not blank."""
     lines = content[: content.rfind(b"\n") + 1].rstrip()
     return lines + b"\n" if lines else b""
 

@@ -114,7 +114,7 @@ def download_bars(
     wanted = [first.date() + k * DAY for k in range((last - length).date().toordinal() - first.date().toordinal() + 1)]
     frames, gaps, done, fetched = [], {}, 0, 0
     for symbol, market in markets.items():
-        place = folder / quote(market, safe="")
+        place = folder / _folder_name(market)
         stored = days_on_disk(place)
         parts = []
         for day in wanted:
@@ -143,6 +143,11 @@ def download_bars(
         place_or_say(place / GAPS_FILE, partial(Path.write_text, data=said))
         frames.append(bars)
     return Download(bars=pl.concat(frames), gaps=gaps, until=last)
+
+
+def _folder_name(market: str) -> str:
+    """A market's folder. Quoting leaves dots alone, and an exchange that calls a market `..` would lead out of the folder."""
+    return quote(market, safe="").replace(".", "%2E", 1) if market.startswith(".") else quote(market, safe="")
 
 
 def _markets(exchange: Exchange, symbols: Sequence[str]) -> dict[str, str]:

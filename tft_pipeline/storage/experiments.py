@@ -1,13 +1,18 @@
-"""Reading experiment files: YAML text to a validated `Experiment`, with its source path resolved."""
+"""Reading experiment files: YAML text to a validated `Experiment`, with its source path resolved.
 
+The author of the file is trusted; the file may still be a wrong one, so that nothing in it can run code, fill the memory or
+end in anything but one clear sentence (`experiment_yaml`).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from tft_pipeline.domain.data_section import DataSection
 from tft_pipeline.domain.experiment import ConfigurationError, Experiment, parse_experiment
+from tft_pipeline.domain.visible_text import shown, unseen
+from tft_pipeline.storage.experiment_yaml import decoded
 
 OWNER_FILE = "owner.txt"
 
@@ -53,54 +58,78 @@ class ExperimentFile:
         return (self.path.parent / named).resolve()
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """The safe loader, which otherwise keeps the last of two equal keys without a word."""
+@dataclass(frozen=True, slots=True)
+class RefusedFile:
+    """An experiment file that cannot be loaded.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value]
-        twice = sorted({name for name in names if isinstance(name, str) and names.count(name) > 1})
-        if twice:
-            raise yaml.constructor.ConstructorError(
-                problem=f"{', '.join(twice)} stated twice, of which only one would count; remove one",
-                problem_mark=node.start_mark,
-            )
-        return super().construct_mapping(node, deep)
+    Attributes:
+        path: as it was found.
+        reason: why, in plain words.
+    """
+
+    path: Path
+    reason: str
 
 
 def read_experiment(path: Path) -> ExperimentFile:
     """Read and validate one experiment file.
 
     Raises:
-        ConfigurationError: the file is missing, is not YAML, states a key twice, or does not validate.
+        ConfigurationError: the file is missing or cannot be read, its path holds a character that cannot be seen, it is not
+            YAML within the limits of `experiment_yaml`, states a key twice, or does not validate.
     """
-    path = path.expanduser().resolve()
-    if not path.is_file():
-        raise ConfigurationError(f"{path}: no such experiment file; pass the path of a YAML file such as demo.yaml")
+    if (hidden := unseen(str(path))) is not None:
+        raise ConfigurationError(
+            f"{shown(str(path), allowed='')}: the path holds {hidden}, which cannot be seen: names are written to files and "
+            "logs, where it would hide or break a line; rename it"
+        )
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: not readable as YAML: {error}") from error
-    experiment = parse_experiment(raw, origin=str(path))
+        path = path.expanduser().resolve()
+        is_file = path.is_file()
+    except (OSError, RuntimeError) as error:  # a closed folder, a name that is too long, ~ of nobody
+        raise ConfigurationError(f"{path}: cannot be looked for: {error}; pass the path of a YAML file") from error
+    if not is_file:
+        raise ConfigurationError(f"{path}: no such experiment file; pass the path of a YAML file such as demo.yaml")
+    experiment = parse_experiment(decoded(path), origin=str(path))
     return ExperimentFile(path=path, experiment=experiment, source=(path.parent / experiment.data.source).resolve())
 
 
-def read_experiments(paths: list[Path]) -> list[ExperimentFile]:
+def read_experiments(paths: Sequence[Path]) -> list[ExperimentFile]:
     """Read several files whose names must differ, for they prefix assets and folders.
 
     Raises:
         ConfigurationError: see `read_experiment`; or two files carry one name.
     """
-    read: dict[str, ExperimentFile] = {}
+    found, refused = usable_experiments(paths)
+    if refused:
+        raise ConfigurationError(refused[0].reason)
+    return found
+
+
+def usable_experiments(paths: Sequence[Path]) -> tuple[list[ExperimentFile], list[RefusedFile]]:
+    """The files that can be loaded side by side, and why the others cannot: one bad file takes no other with it.
+
+    Of files that carry one name none is loaded: which of them the results belong to is not for the order of a folder to say.
+    A file that is named twice, or through a link, counts once.
+    """
+    read: dict[Path, ExperimentFile] = {}
+    refused = []
     for path in paths:
-        found = read_experiment(path)
-        name = found.experiment.name
-        if name in read:
-            raise ConfigurationError(
-                f"{read[name].path} and {found.path} are both named {name!r}: their assets and files would collide; "
-                "give one another name"
-            )
-        read[name] = found
-    return list(read.values())
+        try:
+            found = read_experiment(path)
+        except ConfigurationError as error:
+            refused.append(RefusedFile(path, str(error)))
+        else:
+            read.setdefault(found.path, found)
+    counts = Counter(found.experiment.name for found in read.values())
+    for name in (name for name, count in counts.items() if count > 1):
+        same = [found.path for found in read.values() if found.experiment.name == name]
+        reason = (
+            f"{' and '.join(map(str, same))} are both named {name!r}: their assets and files would collide; give one another "
+            "name"
+        )
+        refused += [RefusedFile(path, reason) for path in same]
+    return [found for found in read.values() if counts[found.experiment.name] == 1], refused
 
 
 def claim_name(folder: Path, file: Path) -> None:
@@ -122,4 +151,4 @@ def claim_name(folder: Path, file: Path) -> None:
 def owner_of(folder: Path) -> Path | None:
     """The experiment file whose results an experiment's folder holds; None where none was ever run there."""
     owner = folder / OWNER_FILE
-    return Path(owner.read_text().strip()) if owner.is_file() else None
+    return Path(owner.read_text().removesuffix("\n")) if owner.is_file() else None

@@ -40,7 +40,7 @@ def _eager(folder: Path) -> dict[str, Any]:
     from tft_pipeline.storage.fold_bundles import read_fitted
 
     imported = time.perf_counter()
-    fitted = read_fitted(read_artifact(folder))
+    fitted = read_fitted(read_artifact(folder, in_store=False))
     network = fitted.build()
     loaded = time.perf_counter()
     with single_thread(), torch.inference_mode():
@@ -54,7 +54,7 @@ def _onnx_window(folder: Path) -> dict[str, Any]:
     from tft_pipeline.model.onnx_decision import OnnxWindow
 
     imported = time.perf_counter()
-    model, facts = _exported(read_artifact(folder))
+    model, facts = _exported(read_artifact(folder, in_store=False))
     decision = OnnxWindow(model, facts)
     loaded = time.perf_counter()
     position = decision.decide(_means(decision.scaler, facts["lookback"]), symbol=_first(facts))
@@ -66,7 +66,7 @@ def _onnx_stream(folder: Path) -> dict[str, Any]:
     from tft_pipeline.model.onnx_decision import OnnxStream
 
     imported = time.perf_counter()
-    model, facts = _exported(read_artifact(folder))
+    model, facts = _exported(read_artifact(folder, in_store=False))
     decision = OnnxStream(model, facts)
     loaded = time.perf_counter()
     position = 0.0

@@ -4,6 +4,7 @@
     <id>/snapshot.json    what they are (`domain.manifest`)
     <id>/manifest.json    the SHA-256 of both, verified whenever they are read (`artifacts`)
 
+With `TFT_STORE` set they lie in the store too, and one that another machine froze is fetched when it is named.
 Here: finding one by its id and writing one. Not here: where bars come from, and the snapshots that a graph takes.
 """
 
@@ -15,7 +16,7 @@ import polars as pl
 
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.manifest import snapshot_manifest
-from tft_pipeline.storage.artifacts import IntegrityError, read_version
+from tft_pipeline.storage.artifacts import IntegrityError, place_in_store, read_version
 from tft_pipeline.storage.environment import environment_record, utc_now
 from tft_pipeline.storage.layout import Layout
 from tft_pipeline.storage.snapshots import MANIFEST_FILE, Snapshot, read_snapshot, write_snapshot
@@ -53,9 +54,13 @@ def frozen_snapshot(named: str, layout: Layout) -> tuple[Path, Snapshot]:
         The folder, resolved, and the snapshot in it.
     Raises:
         ConfigurationError: no such snapshot, several that begin so, or one that is damaged.
+        StoreError: the store does not answer.
     """
     folder = _folder(named, layout)
     try:
+        place = place_in_store(layout.frozen)
+        if place is not None and folder.parent == layout.frozen.resolve():
+            place.fetched(folder.name)
         snapshot = read_snapshot(read_version(folder))
     except (IntegrityError, KeyError, pl.exceptions.PolarsError) as error:
         raise ConfigurationError(
@@ -70,11 +75,16 @@ def frozen_snapshot(named: str, layout: Layout) -> tuple[Path, Snapshot]:
 
 
 def known_snapshots(layout: Layout) -> list[str]:
-    """The ids of all frozen snapshots, the newest last; nothing is verified."""
-    folder = layout.frozen
-    if not folder.is_dir():
-        return []
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and SNAPSHOT_ID.fullmatch(path.name))
+    """The ids of all frozen snapshots, here and in the store, the newest last; nothing is verified.
+
+    Raises:
+        StoreError: the store does not answer.
+    """
+    folder, place = layout.frozen, place_in_store(layout.frozen)
+    found = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+    if place is not None:
+        found |= place.versions()
+    return sorted(name for name in found if SNAPSHOT_ID.fullmatch(name))
 
 
 def _folder(named: str, layout: Layout) -> Path:

@@ -1,6 +1,7 @@
 """Every path the pipeline reads or writes. Nothing else builds paths."""
 
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +84,15 @@ class Layout:
     def run_lock(self, name: str) -> Path:
         """Locked while a run works on the whole experiment."""
         return self.experiment(name) / "run.lock"
+
+    def writer_lock(self, name: str, asset: str, partition: str | None = None) -> Path:
+        """Locked while one run computes and stores an asset or one partition of it."""
+        return self.experiment(name) / "locks" / (f"{asset}.lock" if partition is None else f"{asset}@{partition}.lock")
+
+    @property
+    def slots(self) -> Path:
+        """One file a core of this machine, locked while a process computes on it."""
+        return self.home / "slots" / socket.gethostname()
 
     def tracking(self, name: str) -> Path:
         """Local journal of fold metrics, mirrored to MLflow."""

@@ -2,16 +2,15 @@
 
 Looking again is also selection. Which looks compete is said in `scopes`. Two competing looks are the same when they share
 folds and found the same returns in every fold they share: an unchanged experiment that grew by new folds has not chosen
-again.
+again. With `TFT_STORE` the ledger is one of all machines (`ledger_lines`).
 """
 
 import fcntl
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from tft_pipeline.storage.atomic import append_line
+from tft_pipeline.storage.ledger_lines import add_line, read_lines
 from tft_pipeline.storage.scopes import Scope
 
 
@@ -30,6 +29,7 @@ def record_look(ledger: Path, look: dict[str, Any]) -> tuple[dict[str, Any], ...
         looks at the period.
     Raises:
         ValueError: the look lacks a value or holds a wrong one; the ledger holds a line that is not a look.
+        StoreError, IntegrityError: the store does not answer, or lost a line; the look is not written, so it must not be shown.
     """
     ledger.parent.mkdir(parents=True, exist_ok=True)
     new = _Look.of(look)
@@ -37,15 +37,16 @@ def record_look(ledger: Path, look: dict[str, Any]) -> tuple[dict[str, Any], ...
         fcntl.flock(lock, fcntl.LOCK_EX)
         distinct = _distinct(ledger)
         if _merge(distinct, new):
-            append_line(ledger, look)
+            add_line(ledger, look)
     return _competing(distinct, new.scope)
 
 
 def competing_looks(ledger: Path, scope: Scope) -> tuple[dict[str, Any], ...]:
-    """The distinct looks at a scope that are written down, as `record_look` gives them; writes nothing.
+    """The distinct looks at a scope that are written down, as `record_look` gives them; adds none.
 
     Raises:
         ValueError: the ledger holds a line that is not a look.
+        StoreError, IntegrityError: the store does not answer, or lost a line.
     """
     return _competing(_distinct(ledger), scope)
 
@@ -127,15 +128,4 @@ def _merge(distinct: list[_Distinct], look: _Look) -> bool:
 
 
 def _read(ledger: Path) -> list[_Look]:
-    if not ledger.exists():
-        return []
-    looks = []
-    for number, line in enumerate(ledger.read_text().splitlines(), start=1):
-        try:
-            looks.append(_Look.of(json.loads(line)))
-        except ValueError as error:
-            raise ValueError(
-                f"{ledger}:{number} is not a look ({error}): looks would be lost from the count; restore the ledger from "
-                "a copy"
-            ) from error
-    return looks
+    return read_lines(ledger, _Look.of, a_line="a look", lines="looks")

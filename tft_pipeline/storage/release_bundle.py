@@ -98,13 +98,15 @@ def read_release_bundle(folder: Path) -> ReleaseBundle:
 
 
 def current_bundle(models: Path) -> ReleaseBundle:
-    """The live release; the link is resolved once, so that all that is read is of one version.
+    """The live release of this machine; the link is resolved once, so that all that is read is of one version.
+
+    No store is asked: live code goes on when the store is down, and `tft pull` moves the link.
 
     Raises:
         ArtifactMissingError: nothing is live.
         IntegrityError, ValueError: as `read_release_bundle`.
     """
-    return _parsed(read_artifact(models / VERSIONS))
+    return _parsed(read_artifact(models / VERSIONS, in_store=False))
 
 
 def _parsed(artifact: Artifact) -> ReleaseBundle:
@@ -142,3 +144,5 @@ def _json(artifact: Artifact, name: str) -> Any:
         return json.loads(_verified(artifact, name))
     except ValueError as error:
         raise ValueError(f"{artifact.folder / name} is no JSON: {error}") from error
+    except RecursionError:
+        raise ValueError(f"{artifact.folder / name} is nested too deeply: it is no file of a release") from None

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tft_pipeline.storage.artifacts import (
     CURRENT,
@@ -41,6 +41,9 @@ from tft_pipeline.storage.deployments import (
     deploy,
     deployment_lock,
 )
+
+if TYPE_CHECKING:
+    from tft_pipeline.storage.published import StoredModels
 
 TARGETS_FILE = "performance_targets.json"
 DECISION_FILE, FACTS_FILE = "decision.onnx", "decision.json"
@@ -89,7 +92,7 @@ def write_version(models: Path, *, release_id: str, fill: Callable[[Path], None]
         FileExistsError: this id was written with other content.
         ValueError: the id is no plain name.
         DeploymentLockedError: another process is deploying; the version is not written.
-        OSError: the disk is full or broken; the version is not there, and what was there before is.
+        OSError: the disk is full or broken, or the store did not take it; the version is not there, and what was is.
     """
     with deployment_lock(models):
         return settle_version(models, release_id=release_id, fill=fill)
@@ -98,7 +101,10 @@ def write_version(models: Path, *, release_id: str, fill: Callable[[Path], None]
 def settle_version(models: Path, *, release_id: str, fill: Callable[[Path], None]) -> Artifact:
     """`write_version` for a caller that holds the lock."""
     with stage_beside(models) as stage:
-        staged = write_artifact(stage, fill, version=release_id)
+        staged = write_artifact(stage, fill, version=release_id, in_store=False)
+        store = store_of(models)
+        if store is not None:  # before it is there: what another machine cannot take is no candidate
+            store.put_version(staged)
         for path in staged.folder.iterdir():
             path.chmod(0o444)
         return _settle(staged, models / VERSIONS / release_id)
@@ -171,13 +177,13 @@ def released_version(models: Path, release_id: str) -> Artifact:
 
 
 def current_release(models: Path) -> tuple[Artifact, dict[str, Any]]:
-    """The live version, verified, and its card.
+    """The live version of this machine, verified, and its card.
 
     Raises:
         ArtifactMissingError: nothing was released.
         IntegrityError: a file was changed.
     """
-    released = read_artifact(models / VERSIONS)
+    released = read_artifact(models / VERSIONS, in_store=False)
     return released, json.loads(released.path(CARD_FILE).read_text())
 
 
@@ -234,15 +240,18 @@ def _settle(staged: Artifact, target: Path) -> Artifact:
 def make_current(
     models: Path, version: Artifact, action: str, reason: str, note: str = "", gates: str | None = None
 ) -> Deployment:
-    """Make the fixed names, swap the link to a verified version and write it to the log; the caller holds the lock."""
+    """Make the fixed names, swap the link to a verified version, write it to the log and tell the store where there is one.
+
+    The caller holds the lock, and asked the store what is live (`follow_store`).
+
+    Raises:
+        OSError: the disk is full or broken; or the store was not told of what is live here, which the message says.
+    """
     sweep_stages(models / VERSIONS)
     card = json.loads(version.path(CARD_FILE).read_text())
     manifest = json.loads((version.folder / MANIFEST).read_text())
-    for fixed, name in FIXED_NAMES.items():
-        target, link = f"{VERSIONS}/{CURRENT}/{name}", models / fixed
-        if not link.is_symlink() or os.readlink(link) != target:
-            replace_link(link, target)
-    return deploy(
+    make_fixed_names(models)
+    done = deploy(
         models,
         version.version,
         action=action,
@@ -254,6 +263,39 @@ def make_current(
         gates=gates,
         manifest_sha256=manifest["manifest_sha256"],
     )
+    store = store_of(models)
+    if store is not None:
+        store.publish(version)
+    return done
+
+
+def make_fixed_names(models: Path) -> None:
+    """Let the fixed names lead through the one link, where they do not."""
+    for fixed, name in FIXED_NAMES.items():
+        target, link = f"{VERSIONS}/{CURRENT}/{name}", models / fixed
+        if not link.is_symlink() or os.readlink(link) != target:
+            replace_link(link, target)
+
+
+def follow_store(models: Path) -> None:
+    """Take what other machines deployed, where there is a store; to be called under the lock, before anything is decided.
+
+    Raises:
+        OSError: the store cannot be asked, or says something else than the log here.
+        IntegrityError: what it holds is damaged.
+    """
+    store = store_of(models)
+    if store is not None and store.follow() is not None:
+        make_fixed_names(models)
+
+
+def store_of(models: Path) -> "StoredModels | None":
+    """Where releases lie in the store; None without one, and then nothing of it is imported."""
+    if not os.environ.get("TFT_STORE"):
+        return None
+    from tft_pipeline.storage.published import stored_models
+
+    return stored_models(models)
 
 
 def held_words(rollback: Deployment, release_id: str) -> str:

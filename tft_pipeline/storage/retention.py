@@ -5,7 +5,9 @@ are held after a rollback, when an override was made of it, when the caller refe
 candidates or less than a day old (the run that made it may not have recorded it yet), or when it cannot be verified (a person
 should look at it). What goes is renamed aside first, under the lock of
 deployments, so that no reader sees half of it; a line in `removed.jsonl` says what it was; then it is deleted. Who is killed in
-between leaves a hidden folder, which the next removal ends. Not here: which candidates wait (`deploying`).
+between leaves a hidden folder, which the next removal ends. With a store a version goes there first; one that lies in the
+store alone stays, for the machine that wrote it removes it. Not here: old versions of assets (`cleaning`), which candidates
+wait (`deploying`).
 """
 
 import json
@@ -32,7 +34,7 @@ from tft_pipeline.storage.deployments import (
     user_name,
 )
 from tft_pipeline.storage.environment import utc_now
-from tft_pipeline.storage.releases import release_ids, released_version
+from tft_pipeline.storage.releases import follow_store, release_ids, released_version, store_of
 
 REMOVED_LOG = "removed.jsonl"
 ASIDE = ".removed-"
@@ -66,11 +68,13 @@ def prune(models: Path, *, keep: int, referenced: Collection[str] = (), dry_run:
         ValueError: `keep` < 0.
         IntegrityError: the log is damaged: what was live when is not known, so nothing is removed.
         DeploymentLockedError: another process is deploying.
-        OSError: a folder cannot be removed; it is gone for readers, and the next removal ends it.
+        OSError: a folder cannot be removed; it is gone for readers, and the next removal ends it. Or the store cannot be asked.
     """
     if keep < 0:
         raise ValueError(f"keep {keep} < 0: it is a number of candidates; 0 keeps none")
     with deployment_lock(models):
+        if not dry_run:
+            follow_store(models)  # another machine may have made live what waits here
         reasons = _why_kept(models, keep, referenced)
         removed = tuple(name for name, why in reasons.items() if why is None)
         kept = {name: why for name, why in reasons.items() if why is not None}
@@ -78,6 +82,9 @@ def prune(models: Path, *, keep: int, referenced: Collection[str] = (), dry_run:
             return Retention(removed=removed, kept=kept)
         finished = _delete_aside(models)
         for name in removed:
+            store = store_of(models)
+            if store is not None:  # first: what is gone here is not looked for again
+                store.remove_version(name)
             folder = models / VERSIONS / name
             folder.rename(folder.with_name(f"{ASIDE}{name}-{uuid.uuid4().hex[:8]}"))
             fsync_folder(folder.parent)

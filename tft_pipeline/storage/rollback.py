@@ -26,6 +26,7 @@ from tft_pipeline.storage.releases import (
     WEIGHTS_FILE,
     RollbackRefusedError,
     beginning_with,
+    follow_store,
     make_current,
     release_ids,
     released_version,
@@ -53,6 +54,7 @@ def roll_back(models: Path, release_id: str, *, reason: str, wanted: str | None 
         DeploymentLockedError: another process is deploying.
     """
     with deployment_lock(models):
+        follow_store(models)
         now = utc_now()
         again = release_id if wanted is None else find_release(models, wanted, now=now)
         if again != release_id:

@@ -12,14 +12,15 @@ import polars as pl
 
 from tft_pipeline.domain.content import frame_sha256
 from tft_pipeline.storage.artifacts import (
-    CURRENT,
     Artifact,
     IntegrityError,
+    make_valid,
+    place_in_store,
     read_version,
     set_aside,
     write_artifact,
 )
-from tft_pipeline.storage.atomic import canonical_json, replace_link
+from tft_pipeline.storage.atomic import canonical_json
 
 BARS_FILE = "bars.parquet"
 MANIFEST_FILE = "snapshot.json"
@@ -43,7 +44,18 @@ class Snapshot:
 
 
 def find_snapshot(root: Path, identity_sha256: str) -> Artifact | None:
-    """An intact snapshot of equal bars and interval, if one was taken before; a damaged one is set aside."""
+    """An intact snapshot of equal bars and interval, if one was taken before; a damaged one is set aside.
+
+    With a store the one that is valid there is looked at too: another machine may have taken it.
+    """
+    place = place_in_store(root)
+    if place is not None:
+        pointer = place.pointer()
+        if pointer is not None and pointer.version.endswith(f"-{identity_sha256[:12]}"):
+            try:
+                return place.fetched(pointer.version, pointer.manifest_sha256)
+            except IntegrityError:  # damaged in the store: the bars are at hand, a sound version takes its place
+                pass
     for existing in sorted(root.glob(f"*-{identity_sha256[:12]}")) if root.is_dir() else []:
         if not existing.is_dir() or existing.name.startswith("."):
             continue
@@ -58,7 +70,7 @@ def write_snapshot(root: Path, snapshot: Snapshot) -> Artifact:
     """Store a snapshot and make it current; an intact equal one is found again instead of written twice."""
     existing = find_snapshot(root, snapshot.manifest["identity_sha256"])
     if existing is not None:
-        replace_link(root / CURRENT, existing.version)
+        make_valid(root, existing, place_in_store(root))
         return existing
 
     def fill(folder: Path) -> None:

@@ -3,16 +3,16 @@
 A copy of an experiment under another name, or a deleted study, would otherwise forget its trials, and the best trial would be
 deflated by what is left. A trial is written down when it starts, known by its study, number and parameters, and again when it
 has returns, known by these: the same trial run again is not a new one. The line that holds the second name settles the first,
-so that it counts once. Which studies compete is said in `scopes`. Not here: the trials themselves (Optuna).
+so that it counts once. Which studies compete is said in `scopes`. With `TFT_STORE` the ledger is one of all machines
+(`ledger_lines`). Not here: the trials themselves (Optuna).
 """
 
 import fcntl
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tft_pipeline.storage.atomic import append_line
+from tft_pipeline.storage.ledger_lines import add_line, read_lines
 from tft_pipeline.storage.scopes import Scope
 
 Trials = Mapping[str, float | None]
@@ -30,6 +30,7 @@ def record_trials(ledger: Path, entry: dict[str, Any]) -> None:
             that does not count because another one replaces it.
     Raises:
         ValueError: the entry lacks a value or holds a wrong one; the ledger holds a line that is not an entry.
+        StoreError, IntegrityError: the store does not answer, or lost a line; the entry is not written.
     """
     _checked(entry)
     ledger.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +40,7 @@ def record_trials(ledger: Path, entry: dict[str, Any]) -> None:
         known = {key for one in same for key in one["trials"]}
         settled = {key for one in same for key in one.get("settled", {})}
         if not (entry["trials"].keys() <= known and entry.get("settled", {}).keys() <= settled):
-            append_line(ledger, entry)
+            add_line(ledger, entry)
 
 
 def competing_trials(ledger: Path, scope: Scope) -> dict[str, dict[str, float | None]]:
@@ -96,15 +97,4 @@ def _checked(entry: Any) -> dict[str, Any]:
 
 
 def _read(ledger: Path) -> list[dict[str, Any]]:
-    if not ledger.exists():
-        return []
-    entries = []
-    for number, line in enumerate(ledger.read_text().splitlines(), start=1):
-        try:
-            entries.append(_checked(json.loads(line)))
-        except ValueError as error:
-            raise ValueError(
-                f"{ledger}:{number} is not an entry of the ledger of trials ({error}): trials would be lost from the count; "
-                "restore the ledger from a copy"
-            ) from error
-    return entries
+    return read_lines(ledger, _checked, a_line="an entry of the ledger of trials", lines="trials")

@@ -36,6 +36,7 @@ def test_a_missing_column_is_named_with_those_that_are_there(column):
         normalise(bars(extra=1.0).drop(column))
 
 
+@pytest.mark.fault("bad_bars")
 @pytest.mark.parametrize("column", ["close", "open", "high", "low"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 0.0, -1.0, None])
 def test_a_price_that_is_no_price_is_refused_with_its_place(column, value):
@@ -74,6 +75,7 @@ def test_a_bar_without_its_key_is_refused(column):
         normalise(frame)
 
 
+@pytest.mark.fault("bad_bars")
 def test_a_duplicate_key_is_refused_with_its_place():
     frame = pl.concat([bars(), bars().slice(7, 1).with_columns(close=pl.lit(1.0))])
     with pytest.raises(BarsError, match=r"1 duplicate .*2024-01-03T00:00:00\+00:00 B, 2 rows"):
@@ -116,11 +118,13 @@ def test_too_few_bars_are_refused_by_symbol_and_count_within_the_period():
     assert normalise(frame, min_bars=5, symbols=("A", "B")).height == 10
 
 
+@pytest.mark.fault("bad_bars")
 def test_symbols_that_are_not_there_are_refused():
     with pytest.raises(BarsError, match=r"symbols \['X', 'Z'\] of data\.symbols are not in the source"):
         normalise(bars(), symbols=("Z", "A", "X"))
 
 
+@pytest.mark.fault("bad_bars")
 def test_shuffled_rows_give_the_same_frame():
     frame = bars(30, symbols=("C", "A", "B"), score=np.arange(90.0), volume=1.0)
     expected = normalise(frame)
@@ -145,6 +149,7 @@ def text_times(*texts: str) -> pl.DataFrame:
     return pl.DataFrame({"timestamp": list(texts), "symbol": "A", "close": 1.0})
 
 
+@pytest.mark.fault("bad_bars")
 @pytest.mark.parametrize("text", [True, False])
 def test_naive_timestamps_are_refused_without_a_time_zone(text):
     frame = (
@@ -190,6 +195,7 @@ def test_numbers_are_no_timestamps():
         normalise(pl.DataFrame({"timestamp": [1_700_000_000], "symbol": "A", "close": 1.0}))
 
 
+@pytest.mark.fault("bad_bars")
 def test_the_time_zone_localises_naive_timestamps_over_daylight_saving():
     found = normalise(
         text_times("2024-01-15T16:00:00", "2024-07-15T16:00:00", "2024-03-11T16:00:00"), timezone="America/New_York"
@@ -203,6 +209,7 @@ def test_dates_are_midnight_in_the_time_zone():
     assert normalise(text_times("2024-01-01"), timezone="UTC")["timestamp"][0] == DAY
 
 
+@pytest.mark.fault("bad_bars")
 @pytest.mark.parametrize(
     ("text", "word"), [("2024-11-03T01:30:00", "ambiguous"), ("2024-03-10T02:30:00", "non-existent")]
 )
@@ -220,6 +227,7 @@ def test_a_time_zone_does_not_move_timestamps_that_have_one():
     assert normalise(bars(), timezone="Asia/Tokyo").equals(normalise(bars()))
 
 
+@pytest.mark.fault("bad_bars")
 def test_quality_counts_the_bars_a_symbol_lacks_between_its_first_and_last():
     frame = bars(10, symbols=("A", "B", "C"))
     a_gap = (pl.col("symbol") == "B") & (pl.col("timestamp").is_in([DAY + timedelta(days=k) for k in (4, 5)]))

@@ -202,6 +202,7 @@ def test_a_constant_feature_is_stable_until_it_moves():
     assert moved.features[0].verdict == "retrain"
 
 
+@pytest.mark.fault("short_window")
 def test_too_few_recent_bars_are_insufficient_and_never_a_pass():
     rng = np.random.default_rng(11)
     week = drift.drift_report({"a": rng.normal(0, 1, 2000)}, {"a": rng.normal(0, 1, 7)})

@@ -1,8 +1,9 @@
-"""kill -9, EIO and a full disk at every system call of a deployment, by strace.
+"""kill -9, EIO and a full disk at every system call of a deployment that changes something on the disk, by strace.
 
 A process writes a version, deploys it, deploys another by an override, and goes back. It runs once under `strace` to count its
-system calls between two marks; then once for each of them, killed as it enters that very call. After each kill the link leads
-to one of the versions that were live in turn, whole; the log is readable and says the same; the next deployment settles
+system calls between two marks; then once for each that changes a file or a folder, killed as it enters that very call. Who is
+killed at another call leaves what the next changing one finds: such a call needs no run of its own. After each kill the link
+leads to one of the versions that were live in turn, whole; the log is readable and says the same; the next deployment settles
 everything.
 """
 
@@ -36,12 +37,17 @@ CHANGES = ("rename", "renameat", "renameat2", "symlink", "symlinkat", "link", "l
 WRITES = ("write", "sendfile", "copy_file_range", "mkdir", "mkdirat", "symlink", "symlinkat")
 """Calls that a full disk refuses."""
 FULL, BROKEN = "ENOSPC", "EIO"
-MEMORY = ("brk", "mmap", "munmap", "mremap", "madvise")
-"""Calls that change no file. Their number depends on where the system places the heap, which is asked not to vary."""
+ON_DISK = {*CHANGES, *WRITES, "fsync", "chmod", "unlink", "unlinkat", "rmdir", "ftruncate", "utimensat"}
+"""Calls that change what is on the disk, or make it last; and `openat` where it makes or empties a file."""
+NOT_ON_DISK = {
+    *("read", "newfstatat", "fstat", "stat", "statx", "lseek", "close", "ioctl", "getdents64", "readlink", "access"),
+    *("openat", "fcntl", "flock", "getrandom", "brk", "mmap", "munmap", "mremap", "madvise", "rt_sigaction", "getcwd"),
+}
+"""Calls that change nothing there. A lock goes with its process, at whichever call that dies."""
 NO_RANDOM_ADDRESSES = 0x0040000
+"""The number of calls for memory depends on where the system places the heap, which is asked not to vary."""
 AT_ONCE = 2
 """Processes that are killed side by side."""
-MISSED = "outside of the work"
 
 
 def start(models: Path, *strace: str) -> "subprocess.CompletedProcess[str]":
@@ -71,8 +77,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def calls(template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, int]]:
-    """System call to how often it came before the work began, and during it; twice the same, or nothing could be counted up."""
+def traces(template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """The process until the work began, and the work; twice the same calls, or nothing could be counted up."""
     if STRACE is None:
         pytest.skip("strace is not installed: no system call can be met on purpose")
     probe = subprocess.run(
@@ -87,11 +93,30 @@ def calls(template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         done = start(shutil.copytree(template, folder / "models", symlinks=True), "-o", str(trace))
         assert done.returncode == 0, done.stderr
         text = trace.read_text()
-        before, rest = text.split(BEGINS)[0], text.split(BEGINS)[1].split(ENDS)[0]
-        counted.append((_count(before), _count(rest.split("\n", 1)[1])))
+        before, rest = text.split(BEGINS)[0], text.split(BEGINS)[1].split(ENDS)[0].split("\n", 1)[1]
+        counted.append((_count(before), _count(rest)))
     assert counted[0] == counted[1], "the same work made other system calls"
-    (before, during) = counted[0]
+    return before, rest
+
+
+@pytest.fixture(scope="module")
+def calls(traces: tuple[str, str]) -> dict[str, tuple[int, int]]:
+    """System call to how often it came before the work began, and during it."""
+    before, during = (_count(trace) for trace in traces)
     return {name: (before[name], n) for name, n in during.items()}
+
+
+@pytest.fixture(scope="module")
+def changing(traces: tuple[str, str]) -> list[tuple[str, int]]:
+    """Every call of the work that changes something on the disk: its name, and which one of that name."""
+    so_far, found = _count(traces[0]), []
+    for line in traces[1].splitlines():
+        for name in _count(line):
+            so_far[name] += 1
+            assert name in ON_DISK | NOT_ON_DISK, f"does {name} change something on the disk? say so above"
+            if name in ON_DISK or (name == "openat" and re.search(r"O_CREAT|O_TRUNC", line)):
+                found.append((name, so_far[name]))
+    return found
 
 
 def _count(trace: str) -> Counter[str]:
@@ -145,11 +170,8 @@ def check_what_is_left(models: Path) -> str:
     return str(live)
 
 
-def kill_at(
-    calls: dict[str, tuple[int, int]], template: Path, folder: Path, wanted: tuple[str, ...] = ()
-) -> Counter[str]:
-    """Kill the work at each point; how often which release was live afterwards, and how often a memory call was missed."""
-    tried = list(points(calls, wanted))
+def kill_at(tried: list[tuple[str, int]], template: Path, folder: Path) -> Counter[str]:
+    """Kill the work at each point; how often which release was live afterwards."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         parts = [pool.submit(_kill_at, tried[k::AT_ONCE], template, folder / f"part{k}") for k in range(AT_ONCE)]
         return sum((part.result() for part in parts), Counter())
@@ -160,9 +182,6 @@ def _kill_at(tried: list[tuple[str, int]], template: Path, folder: Path) -> Coun
     folder.mkdir()
     for name, when in tried:
         done = disturbed(template, folder / "models", name, when, "signal=SIGKILL")
-        if name in MEMORY and done.stdout != "begins\n":
-            lived[MISSED] += 1
-            continue
         assert done.returncode in (-9, 137), (name, when, done.returncode, done.stderr)
         assert done.stdout == "begins\n", (name, when, "it was killed outside of its work")
         try:
@@ -177,21 +196,22 @@ def _sweep_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(atomic, "SWEEP_SECONDS", 0.0)
 
 
+@pytest.mark.fault("kill_deploy")
 def test_killed_at_any_call_that_moves_a_name_the_old_or_the_new_release_is_live(calls, template, tmp_path):
-    lived = kill_at(calls, template, tmp_path, CHANGES)
+    lived = kill_at(list(points(calls, CHANGES)), template, tmp_path)
     assert set(lived) == set(STEPS[:-1]), "no name is moved after the last release is live"
 
 
+@pytest.mark.fault("kill_deploy")
 @pytest.mark.slow
-def test_killed_at_every_system_call_the_old_or_the_new_release_is_live(calls, template, tmp_path):
-    lived = kill_at(calls, template, tmp_path)
-    assert sum(lived.values()) == sum(during for _, during in calls.values())
-    assert set(lived) - {MISSED} == set(STEPS)
-    assert lived[MISSED] <= sum(calls.get(name, (0, 0))[1] for name in MEMORY)
-    counts = {name: during for name, (_, during) in calls.items()}
-    print(f"{sum(lived.values())} points, {dict(lived)}; {counts}")
+def test_killed_at_every_call_that_changes_the_disk_the_old_or_the_new_release_is_live(changing, template, tmp_path):
+    lived = kill_at(changing, template, tmp_path)
+    assert sum(lived.values()) == len(changing) > 100
+    assert set(lived) == set(STEPS)
+    print(f"{len(changing)} points, {dict(lived)}; {dict(Counter(name for name, _ in changing))}")
 
 
+@pytest.mark.fault("disk_full", "eio")
 @pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("refused", "error", "words"),

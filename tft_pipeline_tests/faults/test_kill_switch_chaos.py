@@ -96,6 +96,7 @@ FAULTS = {
 WAITS_FOR_THE_DEADLINE = ("stopped", "hung")
 
 
+@pytest.mark.fault("kill_switch")
 @pytest.mark.parametrize(
     "fault", [pytest.param(name, marks=pytest.mark.slow) if name in WAITS_FOR_THE_DEADLINE else name for name in FAULTS]
 )
@@ -137,6 +138,7 @@ def test_a_loop_that_goes_wrong_is_flat_and_a_restart_stays_halted_until_a_reset
     assert market.switch.state() == ACTIVE
 
 
+@pytest.mark.fault("kill_switch")
 @pytest.mark.slow
 def test_with_every_process_dead_targets_run_out_by_themselves(market: Market) -> None:
     watchdog = market.watchdog()
@@ -148,6 +150,7 @@ def test_with_every_process_dead_targets_run_out_by_themselves(market: Market) -
     assert "ran out" in read_targets(market.folder).why
 
 
+@pytest.mark.fault("kill_switch")
 @pytest.mark.slow
 def test_a_watchdog_that_dies_is_missed_by_the_loop_which_halts_itself(market: Market) -> None:
     watchdog = market.watchdog()
@@ -194,6 +197,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.fault("kill_switch", "flipped_byte")
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_latch_that_is_damaged_under_a_running_loop_is_halted(
     market: Market, damage: Callable[[Path], object]
@@ -210,6 +214,7 @@ def test_a_latch_that_is_damaged_under_a_running_loop_is_halted(
     market.wait_until_it_holds()
 
 
+@pytest.mark.fault("kill_switch", "disk_full")
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 @pytest.mark.parametrize("asked", [REDUCING, HALTED])
 def test_a_full_disk_keeps_nobody_from_halting(tmp_path: Path, asked: str) -> None:

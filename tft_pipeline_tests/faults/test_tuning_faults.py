@@ -137,6 +137,7 @@ def fleet(tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
             one.close()
 
 
+@pytest.mark.fault("kill_tuning")
 def test_the_trial_of_a_killed_worker_is_retried_once_and_finished_trials_stay_as_they_were(fleet):
     one = fleet()
     worker = one.start(allowed=4)
@@ -157,6 +158,7 @@ def test_the_trial_of_a_killed_worker_is_retried_once_and_finished_trials_stay_a
     assert {trial.state for trial in kept} == {TrialState.COMPLETE, TrialState.FAIL}
 
 
+@pytest.mark.fault("kill_tuning")
 @pytest.mark.slow
 def test_a_retry_whose_worker_is_killed_again_is_given_up(fleet):
     one = fleet(n_trials=2)
@@ -187,6 +189,7 @@ def test_two_workers_of_one_study_complete_exactly_its_trials(fleet):
     assert len({str(trial.params) for trial in trials}) == 9, "two workers drew the same"
 
 
+@pytest.mark.fault("kill_tuning")
 @pytest.mark.slow
 def test_a_live_worker_waits_for_another_and_takes_over_what_it_leaves_when_it_is_killed(fleet):
     one = fleet(n_trials=3)
@@ -202,6 +205,7 @@ def test_a_live_worker_waits_for_another_and_takes_over_what_it_leaves_when_it_i
     assert trials[3].params == trials[0].params
 
 
+@pytest.mark.fault("kill_switch")
 @pytest.mark.slow
 def test_a_control_file_edited_while_a_worker_runs_is_obeyed_within_a_fold(fleet):
     one = fleet(n_trials=50)
@@ -249,6 +253,7 @@ def locked_bench(folder: Path, **changes: Any) -> ScriptedBench:
     return ScriptedBench(folder, experiment, score, **changes)
 
 
+@pytest.mark.fault("optuna_locked")
 def test_a_database_that_another_program_locks_for_a_while_is_waited_for(tmp_path):
     one = locked_bench(tmp_path)
     holders = []
@@ -262,6 +267,7 @@ def test_a_database_that_another_program_locks_for_a_while_is_waited_for(tmp_pat
     assert [row.state for row in rows] == ["complete"] * 3
 
 
+@pytest.mark.fault("optuna_locked")
 def test_a_database_that_stays_locked_is_a_clear_error_and_a_resume_completes(tmp_path):
     one = locked_bench(tmp_path, timeout_seconds=0.3)
     holders = []
@@ -280,6 +286,7 @@ def test_a_database_that_stays_locked_is_a_clear_error_and_a_resume_completes(tm
     assert rows[2].params == rows[1].params
 
 
+@pytest.mark.fault("optuna_locked")
 def test_being_locked_out_of_the_database_again_and_again_gives_no_parameters_up(tmp_path):
     one = locked_bench(tmp_path, timeout_seconds=0.1)
     for _ in range(2):

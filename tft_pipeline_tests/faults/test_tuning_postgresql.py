@@ -80,6 +80,7 @@ def fleet(server: str, tmp_path: Path) -> Iterator[Fleet]:
     one.close()
 
 
+@pytest.mark.fault("kill_tuning")
 def test_two_workers_complete_exactly_the_trials_and_take_over_from_one_that_is_killed(fleet: Fleet) -> None:
     killed, first, second = fleet.start(allowed=1), fleet.start(allowed=1), fleet.start(allowed=1)
     for worker in fleet.workers:

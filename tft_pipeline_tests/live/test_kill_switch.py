@@ -101,6 +101,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.fault("kill_switch", "flipped_byte")
 @pytest.mark.parametrize("name", [LATCH, HISTORY])
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_whatever_happens_to_a_file_of_it_is_halted_until_a_reset(switch: KillSwitch, name: str, damage: str) -> None:
@@ -161,6 +162,7 @@ def test_latch_and_history_set_back_together_are_halted_by_what_was_seen_elsewhe
     assert switch.reset("me", "looked at it once more").state == ACTIVE
 
 
+@pytest.mark.fault("kill_switch")
 @pytest.mark.parametrize("asked", [REDUCING, HALTED])
 def test_a_writer_that_died_between_history_and_state_counts_as_the_stricter(switch: KillSwitch, asked: str) -> None:
     before = (switch.folder / LATCH).read_bytes()
@@ -184,6 +186,7 @@ def test_a_lock_that_somebody_hangs_on_to_keeps_nobody_from_halting(switch: Kill
     assert switch.reset("me", "mended").state == ACTIVE
 
 
+@pytest.mark.fault("kill_switch")
 def test_an_empty_file_of_the_right_name_stops_everything(switch: KillSwitch) -> None:
     (switch.folder / "kill_switch.halt").touch()
     assert switch.state() == HALTED
@@ -209,6 +212,7 @@ def trips(folder: str, seed: int) -> None:
         switch.trip(HALTED if (seed + n) % 4 == 0 else REDUCING, "manual", f"{seed}.{n}")
 
 
+@pytest.mark.fault("kill_switch")
 def test_of_processes_that_trip_at_once_the_stricter_wins_and_none_is_lost(switch: KillSwitch) -> None:
     context = multiprocessing.get_context("fork")
     started = [context.Process(target=trips, args=(str(switch.folder), seed)) for seed in range(4)]

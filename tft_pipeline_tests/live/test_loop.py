@@ -232,6 +232,7 @@ def test_a_watchdog_that_is_missed_halts(folder: Path, clock: HandClock) -> None
     assert not any(state.held.values())
 
 
+@pytest.mark.fault("out_of_memory")
 def test_out_of_memory_halts_and_ends(folder: Path, clock: HandClock) -> None:
     with pytest.raises(MemoryError):
         loop_over(folder, clock, [*bars_of(PRICES[:2]), MemoryError("no more")]).run()
@@ -285,6 +286,7 @@ def test_a_loop_whose_book_was_taken_over_ends_and_touches_nothing(folder: Path,
     assert KillSwitch(folder).state() == ACTIVE
 
 
+@pytest.mark.fault("flipped_byte")
 @pytest.mark.parametrize("damage", ["record", "decider", "gone"])
 def test_a_damaged_state_is_no_new_beginning(folder: Path, clock: HandClock, damage: str) -> None:
     loop_over(folder, clock, bars_of(PRICES[:3])).run()

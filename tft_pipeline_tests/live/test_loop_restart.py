@@ -112,6 +112,7 @@ def test_reducing_never_gives_back_what_a_reader_was_told_to_cut(
         assert loop.state.held == {"A": told}
 
 
+@pytest.mark.fault("clock_jump")
 def test_a_wall_clock_that_is_set_back_keeps_no_decision_and_hides_no_silence(folder: Path, clock: HandClock) -> None:
     loop = begun(folder, clock, bars_of(0.5))
     step(loop)
@@ -127,6 +128,7 @@ def test_a_wall_clock_that_is_set_back_keeps_no_decision_and_hides_no_silence(fo
     assert loop.switch.state() == HALTED
 
 
+@pytest.mark.fault("clock_jump")
 def test_a_wall_clock_that_is_set_back_while_nobody_ran_is_no_younger_bar(folder: Path, clock: HandClock) -> None:
     step(begun(folder, clock, bars_of(0.5)))
     clock.set_wall(-7200.0)

@@ -52,6 +52,7 @@ def test_a_loop_that_beats_is_left_alone_and_one_that_is_silent_is_halted_and_fl
     assert watchdog.look() == ""
 
 
+@pytest.mark.fault("clock_jump")
 def test_setting_the_clock_is_no_silence_and_no_sign_of_life(
     tmp_path: Path, clock: HandClock, switch: KillSwitch
 ) -> None:

@@ -92,6 +92,7 @@ def test_a_file_of_other_inputs_is_left_aside_with_a_warning(tmp_path: Path, cap
     assert str(path) in caplog.text
 
 
+@pytest.mark.fault("corrupt_checkpoint")
 def test_every_damage_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "state"
     write_state(path, _state(), "inputs")
@@ -106,6 +107,7 @@ def test_every_damage_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert read_state(path, "inputs") is not None
 
 
+@pytest.mark.fault("unwritable_checkpoint")
 def test_a_state_that_cannot_be_written_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "state"
     write_state(path, _state(), "inputs")

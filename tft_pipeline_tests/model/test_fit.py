@@ -200,6 +200,7 @@ def test_every_training_knob_changes_the_weights(panel: Panel, change: dict[str,
     assert not torch.equal(*weights)
 
 
+@pytest.mark.fault("bad_bars")
 @pytest.mark.parametrize(("name", "span"), [("train", slice(0, 80)), ("validation", slice(82, 106))])
 def test_a_part_without_scored_labels_is_refused(panel: Panel, name: str, span: slice) -> None:
     label = panel.label.copy()
@@ -228,6 +229,7 @@ def test_a_training_span_shorter_than_a_window_is_refused(panel: Panel) -> None:
         small_fit(panel, fold=fold)
 
 
+@pytest.mark.fault("bad_bars")
 @pytest.mark.parametrize("bar", [40, 90])
 def test_infinite_inputs_are_refused_by_name(panel: Panel, bar: int) -> None:
     values = panel.values.copy()
@@ -236,6 +238,7 @@ def test_infinite_inputs_are_refused_by_name(panel: Panel, bar: int) -> None:
         small_fit(_with(panel, values=values))
 
 
+@pytest.mark.fault("nan_loss")
 def test_a_diverging_loss_is_an_error(panel: Panel) -> None:
     label = panel.label.copy()
     label[2, 30:60] = 1e30
@@ -247,6 +250,7 @@ def test_a_diverging_loss_is_an_error(panel: Panel) -> None:
     assert any(first <= 59 and last >= 30 for first, last, _ in named)
 
 
+@pytest.mark.fault("nan_loss")
 def test_an_infinite_validation_loss_names_the_validation_bars(panel: Panel) -> None:
     label = panel.label.copy()
     label[2, 90] = 1e30

@@ -54,6 +54,7 @@ RICH = {
 }
 
 
+@pytest.mark.fault("resume_equals")
 @pytest.mark.parametrize("sections", [{}, RICH], ids=["plain", "static_symbol_accumulated_quantiles"])
 def test_a_fit_that_goes_on_after_any_epoch_ends_in_the_bits_of_one_that_never_stopped(
     panel: Panel, tmp_path: Path, caplog: pytest.LogCaptureFixture, sections: dict[str, Any]
@@ -115,6 +116,7 @@ def test_a_fit_that_died_when_it_had_finished_trains_no_further(
     assert not path.exists()
 
 
+@pytest.mark.fault("corrupt_checkpoint")
 @pytest.mark.parametrize("other", ["seed", "epochs", "training", "panel", "damaged"])
 def test_a_checkpoint_of_other_inputs_or_a_damaged_one_is_overwritten_with_a_warning(
     panel: Panel, tmp_path: Path, caplog: pytest.LogCaptureFixture, other: str
@@ -161,6 +163,7 @@ fit_fold(random_panel(), small_fold(), network=NETWORK, training=TRAINING, posit
 """
 
 
+@pytest.mark.fault("kill_fold_worker", "resume_equals")
 def test_a_fit_killed_in_the_middle_of_an_epoch_goes_on_to_the_same_bits(
     panel: Panel, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -44,6 +44,7 @@ def same_bits(one: FittedFold, other: FittedFold) -> bool:
     return one.history == other.history and all(torch.equal(one.state[name], other.state[name]) for name in one.state)
 
 
+@pytest.mark.fault("unwritable_checkpoint")
 def test_a_folder_that_is_a_file_ends_no_fit_and_every_epoch_is_told(
     panel: Panel, whole: FittedFold, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -57,6 +58,7 @@ def test_a_folder_that_is_a_file_ends_no_fit_and_every_epoch_is_told(
     assert f"{tmp_path / 'taken' / 'state'}: the training state after epoch 0" in caplog.text
 
 
+@pytest.mark.fault("unwritable_checkpoint", "disk_full")
 def test_a_disk_that_is_full_for_a_while_costs_those_states_only(
     panel: Panel, whole: FittedFold, tmp_path: Path
 ) -> None:
@@ -82,6 +84,7 @@ def test_a_disk_that_is_full_for_a_while_costs_those_states_only(
     assert not list(path.parent.iterdir())
 
 
+@pytest.mark.fault("unwritable_checkpoint", "disk_full")
 def test_a_write_that_fails_leaves_the_state_before_it_and_no_partial_file(tmp_path: Path) -> None:
     path, first = tmp_path / "state", _state()
     write_state(path, first, "inputs")
@@ -94,6 +97,7 @@ def test_a_write_that_fails_leaves_the_state_before_it_and_no_partial_file(tmp_p
     assert again.best_epoch == first.best_epoch
 
 
+@pytest.mark.fault("unwritable_checkpoint", "resume_equals")
 def test_a_fit_killed_after_a_failed_write_goes_on_from_the_state_before_it(
     panel: Panel, whole: FittedFold, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -125,3 +129,16 @@ def test_whatever_else_goes_wrong_with_a_state_still_ends_the_fit(panel: Panel, 
 
     with pytest.raises(ValueError, match="not JSON compliant"):
         small_fit(panel, epochs=1, checkpoint=tmp_path / "state", on_epoch=listen)
+
+
+@pytest.mark.fault("unwritable_checkpoint", "corrupt_checkpoint")
+def test_a_state_that_can_neither_be_read_nor_replaced_costs_states_and_no_fit(
+    panel: Panel, whole: FittedFold, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "state" / "a folder where the file should be").mkdir(parents=True)
+    told: list[str] = []
+    fitted = small_fit(panel, epochs=4, checkpoint=tmp_path / "state", on_unwritten=told.append)
+    assert same_bits(fitted, whole)
+    assert "cannot be read" in caplog.text
+    assert [f"after epoch {k} could not be written" in one for k, one in enumerate(told[:4])] == [True] * 4
+    assert "could not be removed" in told[4]

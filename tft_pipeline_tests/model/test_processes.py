@@ -1,10 +1,12 @@
 """Worker processes: their number, their threads, their end."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -12,7 +14,7 @@ import pytest
 
 from tft_pipeline.model import processes
 from tft_pipeline.model.network import count_parameters
-from tft_pipeline.model.processes import THREAD_VARIABLES, n_workers, process_pool
+from tft_pipeline.model.processes import THREAD_VARIABLES, InThisProcess, n_workers, process_pool
 
 
 def leave_a_note(note: str, _heavy: object) -> None:
@@ -80,6 +82,7 @@ with process_pool(1) as pool:
 """
 
 
+@pytest.mark.fault("kill_run")
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
 def test_a_worker_dies_with_its_parent():
     parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
@@ -129,3 +132,39 @@ def test_a_variable_that_is_no_number_of_workers_is_refused(monkeypatch, named):
     monkeypatch.setenv("TFT_WORKERS", named)
     with pytest.raises(ValueError, match=f"TFT_WORKERS is {named!r}: expected a whole number of at least 1"):
         n_workers()
+
+
+def sleep_and_leave_a_note(note: Path, seconds: float) -> None:
+    """A fit that takes long."""
+    note.with_name("begun").touch()
+    time.sleep(seconds)
+    note.touch()
+
+
+@pytest.mark.fault("sigterm")
+def test_a_pool_that_an_interrupt_leaves_waits_for_no_task_and_leaves_no_process(tmp_path):
+    note = tmp_path / "done"
+
+    def work() -> None:
+        with process_pool(1) as pool:
+            pool.submit(sleep_and_leave_a_note, note, 60.0)
+            while not note.with_name("begun").exists():
+                time.sleep(0.05)
+            raise SystemExit
+
+    with pytest.raises(SystemExit):
+        work()
+    assert not note.exists()
+    assert not multiprocessing.active_children()
+
+
+def test_one_worker_alone_is_this_process_whose_errors_belong_to_the_task():
+    seen = []
+    with InThisProcess(seen.append, ("set up",)) as pool:
+        assert pool.submit(os.getpid).result() == os.getpid()
+        failed = pool.submit(int, "no number")
+        with pytest.raises(ValueError, match="no number"):
+            failed.result()
+        with pytest.raises(SystemExit):  # an interrupt ends the task and whoever submitted it
+            pool.submit(sys.exit, 1)
+    assert seen == ["set up"]

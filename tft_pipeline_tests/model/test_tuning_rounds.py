@@ -74,6 +74,7 @@ def test_equal_inputs_give_equal_trials_and_a_study_resumed_between_rounds_goes_
     assert rows == whole
 
 
+@pytest.mark.fault("kill_switch")
 def test_stop_is_obeyed_within_one_fold_and_what_was_cut_is_tried_when_the_study_goes_on(tmp_path):
     one = bench(tmp_path)
     rows = one.run(at_fit(11, lambda: one.control(stop=True)))  # second round, second fold
@@ -184,6 +185,7 @@ def test_every_change_of_the_settings_is_told_and_logged_once(tmp_path):
     assert read_control_log(one.study.control_log) == log, "what was known is logged again"
 
 
+@pytest.mark.fault("flipped_byte")
 def test_a_spoilt_control_file_ends_the_worker_but_loses_no_trial(tmp_path):
     one = bench(tmp_path, n_trials=2)
     with pytest.raises(ControlFileError, match="halt = True is not understood"):

@@ -54,6 +54,7 @@ def test_another_process_that_was_given_the_same_number_is_not_the_worker(other)
     assert is_dead({**worker, "ticks": None, "started": worker["started"] - 3600}, silent=False), "no /proc there"
 
 
+@pytest.mark.fault("clock_jump")
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="start times are told by the clock here")
 def test_a_clock_that_is_set_kills_nobody(other, monkeypatch):
     _, worker = other

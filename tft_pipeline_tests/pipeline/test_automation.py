@@ -4,12 +4,13 @@ import dagster as dg
 import pytest
 
 from tft_pipeline.pipeline.commands import materialise_asset
+from tft_pipeline.pipeline.rerun_plan import RUNS, plan_run
 from tft_pipeline.pipeline.runs import materialise
 from tft_pipeline_tests.conftest import DOWNSTREAM, Workbench, random_bars, write_experiment
+from tft_pipeline_tests.pipeline.test_partial_rerun import block
+from tft_pipeline_tests.reruns import FOLD, aggregates, materialise_alone
 
 pytestmark = pytest.mark.slow
-
-FOLD = "f2021-03-12"
 
 
 class Ticks:
@@ -17,7 +18,7 @@ class Ticks:
 
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
-        self.cursor: dg.AssetDaemonCursor | None = None  # type: ignore[name-defined]
+        self.cursor: dg.AssetDaemonCursor | None = None
 
     def settle(self, limit: int = 20) -> list[tuple[str, str | None]]:
         """Everything that ran, in order."""
@@ -83,3 +84,28 @@ def test_new_bars_request_the_new_fold_only_and_the_aggregates_once(finished: Wo
     assert not [name for name, _ in ran if name == "exploration_fold"]
     assert ran.count(("oos_portfolio", None)) == 1
     assert ran.count(("release", None)) == 1
+
+
+@pytest.mark.fault("failed_fold")
+def test_an_aggregate_too_early_is_refused_by_the_spec_a_failed_fold_holds_it_back_and_the_repair_asks_for_it_once(
+    finished: Workbench,
+) -> None:
+    ticks = Ticks(finished)
+    ticks.settle()
+    write_experiment(finished.folder, {"production.epochs": 1})
+    assert not materialise_alone(finished, "production_plan")["failed"]
+    # as in the one tick between the plan's new specs and the folds made of them
+    assert "older spec" in materialise_alone(finished, "oos_portfolio")["failed"][0]["reason"]
+
+    obstacle = block(finished, FOLD)
+    ran = ticks.settle()
+    assert {name for name in ran if name[0] == "production_fold"} == {
+        ("production_fold", fold) for fold in finished.folds()
+    }
+    assert not set(ran) & aggregates(), "the failed fold holds back what reads all of them"
+
+    obstacle.unlink()
+    assert not materialise_alone(finished, "production_fold", FOLD)["failed"]
+    ran = ticks.settle()
+    assert sorted(ran, key=str) == sorted(aggregates(), key=str)
+    assert [step.asset for step in plan_run(finished.file).steps if step.state == RUNS] == ["snapshot"]

@@ -102,6 +102,7 @@ def test_parts_may_be_computed_beside_each_other_and_keep_a_whole_run_out(tmp_pa
     assert run_holder(lock) is None
 
 
+@pytest.mark.fault("kill_run")
 @pytest.mark.slow
 def test_a_run_in_the_background_is_killed_and_goes_on_where_it_was(workbench: Callable[..., Workbench]) -> None:
     bench = workbench(changes={"exploration.epochs": 3})

@@ -70,6 +70,7 @@ CASES: dict[str, tuple[pl.DataFrame | None, dict[str, Any], str, str]] = {
 }
 
 
+@pytest.mark.fault("bad_bars")
 @pytest.mark.parametrize("case", list(CASES))
 def test_bad_bars_or_settings_are_refused_by_name(case: str, workbench: Callable[..., Workbench]) -> None:
     bars, changes, asset, message = CASES[case]

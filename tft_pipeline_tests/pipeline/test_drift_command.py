@@ -107,6 +107,7 @@ def test_thresholds_move_the_verdict(folder: Path) -> None:
     assert loose["gate"]["passed"], "a person should look; nothing has to stop"
 
 
+@pytest.mark.fault("short_window")
 def test_too_few_bars_are_no_pass(folder: Path) -> None:
     found = files(folder, minutes(5, after=1200))
     assert found["verdict"] == "insufficient_data"
@@ -249,6 +250,7 @@ def test_numbers_too_large_to_be_squared_are_refused_by_the_name_of_their_column
         compare_files(*paths, output=None, **LIMITS)
 
 
+@pytest.mark.fault("short_window")
 def test_columns_without_any_value_are_no_evidence_and_alone_no_pass(folder: Path) -> None:
     def without(frame: pl.DataFrame, *names: str) -> pl.DataFrame:
         return frame.with_columns(pl.lit(None, dtype=pl.Float64).alias(name) for name in names)

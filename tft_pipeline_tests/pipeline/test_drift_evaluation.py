@@ -196,6 +196,7 @@ def test_only_features_ask_for_a_retrain_and_the_other_parts_ask_to_look() -> No
     assert judged("stable", "small", {"performance": part("stable")})[0] == "stable"
 
 
+@pytest.mark.fault("short_window")
 def test_features_without_enough_data_are_never_a_pass_and_another_part_without_is_said() -> None:
     found, reasons = judged("insufficient_data", "few", {"performance": part("retrain")})
     assert found == "insufficient_data"

@@ -257,6 +257,7 @@ def test_so_many_significant_nights_ask_for_one_run_once_it_would_add_a_fold(wat
     assert night.job_name == "small_drift_night", "a day that has no result is judged before anything is retrained"
 
 
+@pytest.mark.fault("flipped_byte")
 def test_a_damaged_night_is_said_and_judged_again(watch: Watch) -> None:
     watch.bars(N_BARS + 1)
     write_artifact(

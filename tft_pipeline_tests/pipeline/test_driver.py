@@ -1,7 +1,9 @@
-"""Workers of a run: which experiment they compute, and what becomes of them when the run is interrupted."""
+"""Workers of a run: which experiment they compute, and what becomes of them when the run is interrupted or one of them dies."""
 
 import multiprocessing
+import os
 import pickle
+import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,17 +12,22 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._utils.interrupts import capture_interrupts
 
 from tft_pipeline.pipeline import driver
 from tft_pipeline.pipeline.driver import Driver
+from tft_pipeline.pipeline.interrupts import StoppedError, stopping_on_signals
 from tft_pipeline.pipeline.runs import RunOutcome
+from tft_pipeline.storage.locks import run_holder
 from tft_pipeline_tests.conftest import Workbench
 
 SLEEP_SECONDS = 30.0
 
 
 def outcome(key: list[str], partition: str, _parent: str | None) -> RunOutcome:
-    """Of a fold that takes no time; one that is named by a path takes long and leaves a note there."""
+    """Of a fold that takes no time; one that is named by a path takes long and leaves a note there; `z` kills its process."""
+    if partition == "z":
+        os.kill(os.getpid(), signal.SIGKILL)
     if partition.startswith("/"):
         time.sleep(SLEEP_SECONDS)
         Path(partition).touch()
@@ -50,7 +57,7 @@ def test_workers_compute_the_experiment_that_the_run_read_whatever_its_file_says
         finished.file.write_text(finished.file.read_text().replace("seed: ", "seed: 9"))
         outcomes = run._in_processes(run.graph.key("production_fold"), ["a", "b"])
     assert all(one.ok for one in outcomes)
-    assert loaded == [asked]
+    assert loaded == [asked, asked]
 
 
 def test_an_interrupted_run_does_not_wait_for_the_folds_in_training(
@@ -69,3 +76,73 @@ def test_an_interrupted_run_does_not_wait_for_the_folds_in_training(
             run._in_processes(dg.AssetKey(["small", "production_fold"]), ["a", str(note)])
     assert not note.exists()
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.fault("kill_fold_worker")
+def test_the_death_of_a_worker_fails_its_fold_alone_and_another_worker_takes_its_place(
+    finished: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(driver, "n_workers", lambda _: 2)
+    monkeypatch.setattr(driver, "_run_fold", outcome)
+    monkeypatch.setattr(driver, "_load_worker", set_up)
+    with finished.instance() as instance:
+        run = Driver(graph=finished.graph, definitions=finished.definitions, instance=instance, report=said.append)
+        outcomes = run._in_processes(dg.AssetKey(["small", "production_fold"]), ["a", "b", "c", "z"])
+    assert sorted((one.partition, one.ok) for one in outcomes) == [("a", True), ("b", True), ("c", True), ("z", False)]
+    (line,) = (line for line in said if "FAILED" in line)
+    assert "[z]" in line
+    assert "its worker process died" in line
+    assert "(4/4)" in said[-1]
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("interrupted_in", ["a step", "a moment that Dagster forgets"])
+@pytest.mark.fault("sigterm")
+def test_a_run_that_is_asked_to_stop_starts_no_further_step(
+    finished: Workbench, monkeypatch: pytest.MonkeyPatch, interrupted_in: str
+) -> None:
+    started: list[str] = []
+
+    def step(_definitions: object, _instance: object, keys: list[dg.AssetKey], **_: object) -> RunOutcome:
+        started.append(keys[0].path[-1])
+        if len(started) < 2:
+            return RunOutcome("run", True, keys[0].to_user_string(), None, "", 0.0)
+        if interrupted_in == "a step":
+            return RunOutcome("run", False, keys[0].to_user_string(), None, "DagsterExecutionInterruptedError", 0.0)
+        with capture_interrupts():
+            os.kill(os.getpid(), signal.SIGTERM)
+        return RunOutcome("run", True, keys[0].to_user_string(), None, "", 0.0)
+
+    monkeypatch.setattr(driver, "materialise", step)
+    with finished.instance() as instance:
+        run = Driver(graph=finished.graph, definitions=finished.definitions, instance=instance, report=str)
+        with pytest.raises(StoppedError), stopping_on_signals():
+            run.run()
+    assert started == ["snapshot", "feature_catalogue"]
+    assert run_holder(finished.layout.run_lock("small")) is None
+
+
+def test_a_run_that_goes_on_says_why_it_computes_each_step(
+    finished: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasons = {("targets", None): "its files are gone", ("production_fold", "f2021-03-12"): "its spec is another one"}
+    monkeypatch.setattr(driver.Staleness, "why", lambda _self, asset, fold=None: reasons.get((asset, fold)))
+    monkeypatch.setattr(
+        driver,
+        "materialise",
+        lambda _definitions, _instance, keys, partition=None, **_: RunOutcome(
+            "run", True, keys[0].to_user_string(), partition, "", 0.0
+        ),
+    )
+    said: list[str] = []
+    with finished.instance() as instance:
+        Driver(
+            graph=finished.graph, definitions=finished.definitions, instance=instance, report=said.append, resume=True
+        ).run()
+    assert [line for line in said if "runs, for" in line] == [
+        "targets: runs, for its files are gone",
+        "production_fold [f2021-03-12]: runs, for its spec is another one",
+    ]
+    assert "production_fold: 2 of 3 folds are current" in said
+    assert said.count("features: current") == 1

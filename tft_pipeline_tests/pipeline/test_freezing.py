@@ -127,6 +127,7 @@ def test_a_symbol_of_longer_bars_among_closes_is_said(freeze, tmp_path):
     assert doubt.startswith("--interval is 1m, and bars of QUARTER stand 0:15:00 apart most often: ")
 
 
+@pytest.mark.fault("disk_full")
 def test_a_full_disk_freezes_nothing_and_says_so_in_a_line(freeze, home, tmp_path, monkeypatch):
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -224,6 +225,7 @@ FAULTY: dict[str, tuple[pl.DataFrame, dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.fault("bad_bars")
 @pytest.mark.parametrize("name", FAULTY)
 def test_bars_that_cannot_be_used_are_refused_and_nothing_is_frozen(freeze, home, tmp_path, name):
     bars, options, words = FAULTY[name]
@@ -373,6 +375,7 @@ def test_an_exchange_that_does_not_answer_is_a_failure_and_freezes_nothing(freez
     assert known_snapshots(home) == []
 
 
+@pytest.mark.fault("kill_snapshot")
 def test_a_command_that_was_killed_goes_on_where_it_was(home, tmp_path):
     pytest.importorskip("ccxt", reason="the extra [exchanges] is not installed")
     server = ExchangeServer("2025-03-04T00:10:00", {"BTCUSDT": "2025-01-01T00:00"})

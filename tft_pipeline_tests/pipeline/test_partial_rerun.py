@@ -173,6 +173,7 @@ def test_a_failure_names_asset_partition_reason_and_the_command_that_resumes(
     assert result["resume"].endswith("--resume")
 
 
+@pytest.mark.fault("flipped_byte")
 def test_missing_or_damaged_files_are_made_again_by_resume(finished: Workbench) -> None:
     shutil.rmtree(finished.layout.artifact("small", "production_fold", FAILING))
     damaged = finished.artifact("oos_portfolio") / "data.parquet"

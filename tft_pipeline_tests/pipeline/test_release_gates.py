@@ -116,6 +116,7 @@ def test_a_stored_bundle_that_is_damaged_or_of_other_weights_and_a_form_that_dif
     assert str(finished.layout.home) not in row.why
 
 
+@pytest.mark.fault("unwritable_checkpoint")
 def test_a_fold_whose_training_state_could_not_be_written_is_made_marked_and_holds_the_model_back(
     finished: Workbench,
 ) -> None:

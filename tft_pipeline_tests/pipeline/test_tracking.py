@@ -45,6 +45,7 @@ def test_nothing_is_written_to_the_working_directory(finished: Workbench, monkey
     assert list(somewhere.iterdir()) == []
 
 
+@pytest.mark.fault("mlflow_down")
 def test_a_dead_mlflow_leaves_the_fold_done_and_the_journal_waiting_until_it_is_back(
     finished: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_dead_mlflow_leaves_the_fold_done_and_the_journal_waiting_until_it_is_
     assert names.count(f"production {FOLD}") == 2
 
 
+@pytest.mark.fault("kill_run")
 def test_the_journal_of_a_fold_that_died_is_not_mirrored_as_finished(finished: Workbench) -> None:
     path: Path = finished.layout.tracking("small") / "f2021-01-15-deadbeef.jsonl"
     path.write_text(json.dumps({"kind": "epoch", "at_ms": 1, "epoch": 0, "train_loss": 1.0}) + "\n")

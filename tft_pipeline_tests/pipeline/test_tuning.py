@@ -86,6 +86,7 @@ def test_a_worker_has_nothing_to_work_on_before_features_are_selected(workbench:
         work_on_study(bench.file, print)
 
 
+@pytest.mark.fault("kill_tuning")
 @pytest.mark.slow
 def test_a_real_worker_that_is_killed_leaves_a_study_that_the_asset_completes(finished: Workbench) -> None:
     control(finished, max_trials=9)

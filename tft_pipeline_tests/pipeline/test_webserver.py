@@ -11,16 +11,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import requests
 
 from tft_pipeline.storage.artifacts import sha256_file
 from tft_pipeline_tests.conftest import DOWNSTREAM, Workbench
 from tft_pipeline_tests.pipeline.test_partial_rerun import block
+from tft_pipeline_tests.reruns import FOLD, LOOKED_AT, aggregates, another_fit, materialise_alone, ran_since
 
 pytestmark = pytest.mark.slow
 
-FOLD = "f2021-03-12"
 LAUNCH = """
 mutation Launch($params: ExecutionParams!) {
   launchPipelineExecution(executionParams: $params) {
@@ -72,6 +73,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.mark.fault("failed_fold")
 def test_the_ui_repairs_a_failed_fold_and_runs_exactly_it_and_its_downstream(
     finished: Workbench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -98,24 +100,17 @@ def test_the_ui_repairs_a_failed_fold_and_runs_exactly_it_and_its_downstream(
     with process(web, tmp_path / "web.log"), process(daemon, tmp_path / "daemon.log"):
         data = until(lambda: ask(LOCATIONS), seconds=120, what="webserver")
         (node,) = data["repositoriesOrError"]["nodes"]
-        params = {
-            "selector": {
-                "pipelineName": "__ASSET_JOB",
-                "repositoryName": node["name"],
-                "repositoryLocationName": node["location"]["name"],
-                "assetSelection": [{"path": ["small", name]} for name in ("production_fold", *DOWNSTREAM)],
-            },
-            "mode": "default",
-            "executionMetadata": {
-                "tags": [
-                    {"key": "dagster/partition", "value": FOLD},
-                    {"key": "dagster/max_retries", "value": "0"},  # the daemon's own retry would repair it too
-                ]
-            },
-        }
+        names = {"repositoryName": node["name"], "repositoryLocationName": node["location"]["name"]}
 
-        def launch() -> str:
-            """Launch, wait, and return how the run ended."""
+        def launch(selector: dict[str, Any], config: dict[str, Any] | None = None, **tags: str) -> tuple[str, str]:
+            """Launch, wait, and return the run and how it ended."""
+            tags |= {"max_retries": "0"}  # the daemon's own retry would repair it too
+            params = {
+                "selector": {**names, **selector},
+                "mode": "default",
+                "runConfigData": config or {},
+                "executionMetadata": {"tags": [{"key": f"dagster/{key}", "value": tags[key]} for key in tags]},
+            }
             launched = ask(LAUNCH, {"params": params})
             assert launched is not None
             assert launched["launchPipelineExecution"]["__typename"] == "LaunchRunSuccess", launched
@@ -126,16 +121,48 @@ def test_the_ui_repairs_a_failed_fold_and_runs_exactly_it_and_its_downstream(
                 status = answer and answer["runOrError"]["status"]
                 return status if status in ("SUCCESS", "FAILURE", "CANCELED") else None
 
-            return str(until(ended, seconds=300, what="end of the run"))
+            return run_id, str(until(ended, seconds=300, what="end of the run"))
+
+        def assets(*chosen: str) -> dict[str, Any]:
+            return {"pipelineName": "__ASSET_JOB", "assetSelection": [{"path": ["small", name]} for name in chosen]}
+
+        def resume() -> set[tuple[str, str | None]]:
+            """The job of the UI with `resume`, and what it ran."""
+            counts = finished.materialisations()
+            config = {"ops": {"small_drive": {"config": {"resume": True}}}}
+            _, status = launch({"pipelineName": "small_full_run"}, config)
+            assert status == "SUCCESS", (tmp_path / "daemon.log").read_text()[-3000:]
+            return ran_since(finished, counts)
 
         obstacle = block(finished, FOLD)
-        assert launch() == "FAILURE"
+        assert launch(assets("production_fold", *DOWNSTREAM), partition=FOLD)[1] == "FAILURE"
+        run_id, status = launch(assets("oos_portfolio"))
+        assert status == "FAILURE"
+        assert f"folds ['{FOLD}'] have no result yet" in failure_of(finished, run_id)
         assert finished.materialisations() == before
         obstacle.unlink()
-        assert launch() == "SUCCESS", (tmp_path / "daemon.log").read_text()[-3000:]
-    after = finished.materialisations()
-    grown = {name: count - before.get(name, 0) for name, count in after.items() if count != before.get(name, 0)}
-    assert grown == {("production_fold", FOLD): 1, **{(name, None): 1 for name in DOWNSTREAM}}
-    assert hashes == {
-        str(path): sha256_file(path) for path in folds.rglob("*") if path.is_file() and FOLD not in str(path)
-    }
+
+        assert launch(assets("production_fold", *DOWNSTREAM), partition=FOLD)[1] == "SUCCESS", (
+            tmp_path / "daemon.log"
+        ).read_text()[-3000:]
+        after = finished.materialisations()
+        grown = {name: after[name] - before.get(name, 0) for name in ran_since(finished, before)}
+        assert grown == {("production_fold", FOLD): 1, **dict.fromkeys(aggregates(), 1)}
+        assert hashes == {
+            str(path): sha256_file(path) for path in folds.rglob("*") if path.is_file() and FOLD not in str(path)
+        }
+
+        assert resume() == {LOOKED_AT}, "the fold came out as before"
+        with another_fit():
+            materialise_alone(finished, "production_fold", FOLD)
+        assert resume() == {LOOKED_AT} | aggregates()
+
+
+def failure_of(bench: Workbench, run_id: str) -> str:
+    """What the event log says of a failed run."""
+    with bench.instance() as instance:
+        return "\n".join(
+            entry.dagster_event.step_failure_data.user_failure_data.description or ""
+            for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+            if entry.dagster_event and entry.dagster_event.step_failure_data.user_failure_data
+        )

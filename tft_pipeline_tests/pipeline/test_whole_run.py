@@ -151,6 +151,7 @@ def _research_content(bench: Workbench, asset: str) -> object:
     return {key: value for key, value in report(bench, asset).items() if key not in volatile}
 
 
+@pytest.mark.fault("flipped_byte")
 def test_a_flipped_byte_in_a_stored_fold_is_refused_before_it_is_parsed(finished: Workbench) -> None:
     path = finished.artifact("production_fold", finished.folds()[0]) / "weights.safetensors"
     raw = bytearray(path.read_bytes())

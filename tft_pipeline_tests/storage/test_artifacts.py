@@ -76,6 +76,7 @@ def test_nothing_written_is_its_own_error(tmp_path):
         read_artifact(tmp_path / "asset")
 
 
+@pytest.mark.fault("flipped_byte")
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_a_flipped_bit_in_any_file_is_refused_and_both_hashes_are_named(root, name):
     artifact = read_artifact(root)
@@ -90,6 +91,7 @@ def test_a_flipped_bit_in_any_file_is_refused_and_both_hashes_are_named(root, na
     assert read_artifact(root) == artifact
 
 
+@pytest.mark.fault("flipped_byte", "bad_manifest")
 def test_a_flipped_bit_anywhere_in_the_manifest_is_refused(root):
     manifest = read_artifact(root).folder / MANIFEST
     whole = manifest.read_bytes()
@@ -106,6 +108,7 @@ def test_a_flipped_bit_anywhere_in_the_manifest_is_refused(root):
     assert {whole[position] for position in accepted} <= set(b" \n")
 
 
+@pytest.mark.fault("bad_manifest")
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.2, 0.5, 0.8, 0.99])
 def test_a_truncated_manifest_is_refused(root, share):
     manifest = read_artifact(root).folder / MANIFEST
@@ -115,6 +118,7 @@ def test_a_truncated_manifest_is_refused(root, share):
         read_artifact(root)
 
 
+@pytest.mark.fault("bad_manifest")
 @pytest.mark.parametrize(
     "content",
     [b"[]", b"1", b"null", b"\xff\xfe", b"{}", b'{"manifest_sha256": "x"}', b'{"manifest_sha256": "x", "files": 1}'],
@@ -125,6 +129,7 @@ def test_what_is_no_manifest_is_refused(root, content):
         read_artifact(root)
 
 
+@pytest.mark.fault("bad_manifest")
 def test_a_manifest_with_a_number_that_json_does_not_know_is_refused(root):
     manifest = read_artifact(root).folder / MANIFEST
     manifest.write_text(manifest.read_text().replace('"bytes": 4', '"bytes": NaN'))
@@ -132,12 +137,14 @@ def test_a_manifest_with_a_number_that_json_does_not_know_is_refused(root):
         read_artifact(root)
 
 
+@pytest.mark.fault("bad_manifest")
 def test_an_absent_manifest_is_refused(root):
     (read_artifact(root).folder / MANIFEST).unlink()
     with pytest.raises(IntegrityError, match=r"manifest\.json is missing"):
         read_artifact(root)
 
 
+@pytest.mark.fault("bad_manifest")
 def test_a_missing_and_an_extra_file_are_named(root):
     folder = read_artifact(root).folder
     (folder / "data.bin").rename(folder / "part" / "other.bin")
@@ -145,12 +152,14 @@ def test_a_missing_and_an_extra_file_are_named(root):
         read_artifact(root)
 
 
+@pytest.mark.fault("bad_manifest")
 def test_an_extra_file_alone_is_refused(root):
     (read_artifact(root).folder / "part" / "extra").write_bytes(b"")
     with pytest.raises(IntegrityError, match=r"missing files \[\], unlisted files \['part/extra'\]"):
         read_artifact(root)
 
 
+@pytest.mark.fault("bad_manifest")
 @pytest.mark.parametrize("target", ["inside", "outside", "dangling"])
 def test_a_file_replaced_by_a_link_to_the_same_bytes_is_refused(root, tmp_path, target):
     folder = read_artifact(root).folder
@@ -163,6 +172,7 @@ def test_a_file_replaced_by_a_link_to_the_same_bytes_is_refused(root, tmp_path, 
         read_artifact(root)
 
 
+@pytest.mark.fault("bad_manifest")
 def test_a_folder_that_is_a_link_is_refused(root, tmp_path):
     folder = read_artifact(root).folder
     shutil.copytree(folder / "part", tmp_path / "elsewhere")
@@ -172,6 +182,7 @@ def test_a_folder_that_is_a_link_is_refused(root, tmp_path):
         read_artifact(root)
 
 
+@pytest.mark.fault("bad_manifest")
 def test_a_manifest_that_lists_a_file_outside_its_folder_is_refused(root):
     folder = read_artifact(root).folder
     (root / "secret").write_bytes(b"deep")
@@ -184,6 +195,7 @@ def test_a_manifest_that_lists_a_file_outside_its_folder_is_refused(root):
         read_artifact(root)
 
 
+@pytest.mark.fault("bad_manifest")
 @pytest.mark.parametrize("target", ["../elsewhere", "/tmp", "..", ".hidden", "a/b", "a\nb", "v1\n"])
 def test_a_current_link_that_leaves_the_artifact_is_refused(root, target):
     (root / CURRENT).unlink()
@@ -208,6 +220,7 @@ def test_a_version_name_that_is_no_plain_name_is_refused(root, version):
     assert read_artifact(root) == before
 
 
+@pytest.mark.fault("disk_full")
 def test_a_failing_writer_leaves_the_version_before_it_current_and_nothing_half_written(root):
     before, listed = read_artifact(root), names(root)
 
@@ -267,6 +280,7 @@ def test_a_version_is_never_overwritten_by_other_bytes(tmp_path):
     assert write_artifact(tmp_path, writer({"f": b"1"}), version="v1") == first
 
 
+@pytest.mark.fault("flipped_byte")
 @pytest.mark.parametrize("version", [None, "v1"])
 def test_a_damaged_equal_version_is_set_aside_and_written_anew(tmp_path, version):
     first = write_artifact(tmp_path, writer(FILES), version=version)
@@ -292,6 +306,7 @@ for k in range(start, start + 100_000):
 """
 
 
+@pytest.mark.fault("kill_artifact")
 def test_kill_9_at_any_moment_never_leaves_a_torn_current(tmp_path):
     root, rng = tmp_path / "asset", random.Random(3)
     seen, killed_in_a_write = [-1], 0

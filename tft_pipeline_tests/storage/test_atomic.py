@@ -50,6 +50,7 @@ def aged(path: Path, seconds: float = 2 * SWEEP_SECONDS) -> Path:
     return path
 
 
+@pytest.mark.fault("kill_artifact")
 def test_what_a_killed_writer_left_is_swept_by_the_next_one(tmp_path):
     (tmp_path / ".stage-dead" / "part").mkdir(parents=True)
     (tmp_path / ".stage-dead" / "f").write_text("x")
@@ -95,6 +96,7 @@ def test_a_link_that_cannot_be_replaced_leaves_nothing_behind(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["current"]
 
 
+@pytest.mark.fault("kill_deploy")
 def test_a_reader_never_finds_the_link_missing(tmp_path):
     writer = subprocess.Popen(
         [

@@ -99,6 +99,7 @@ def test_each_line_is_hashed_with_the_hash_before_it(models):
         previous = stated
 
 
+@pytest.mark.fault("flipped_byte")
 def test_any_flipped_bit_of_the_log_is_found_or_was_of_a_line_that_the_link_settles(models):
     log = models / LOG_FILE
     whole = log.read_bytes()
@@ -150,6 +151,7 @@ def test_what_changes_while_it_is_read_is_read_again(models, monkeypatch):
     ]
 
 
+@pytest.mark.fault("kill_deploy")
 @pytest.mark.parametrize(
     ("step", "state", "live"),
     [
@@ -241,6 +243,7 @@ def test_without_anything_there_is_no_entry(tmp_path):
     assert live_since([]) is None
 
 
+@pytest.mark.fault("kill_deploy")
 @pytest.mark.parametrize("length", [1, 20, 200])
 def test_a_torn_last_line_never_was_an_entry(models, length):
     log = models / LOG_FILE
@@ -277,6 +280,7 @@ def test_a_line_that_is_no_entry_is_refused_by_file_and_number(models, line, cha
     assert linked_release(models) == "r2"
 
 
+@pytest.mark.fault("disk_full")
 def test_a_disk_that_takes_half_a_line_gets_none_and_the_link_stays(models, monkeypatch):
     class HalfAFile:
         def __init__(self, real):

@@ -132,6 +132,7 @@ class Killed(BaseException):
     """What a killed process looks like to the code that was running."""
 
 
+@pytest.mark.fault("kill_snapshot")
 @pytest.mark.parametrize("after", [1, 2])
 def test_a_download_that_was_killed_goes_on_where_it_was(server, tmp_path, after):
     def kill(step: Step) -> None:
@@ -244,6 +245,7 @@ def test_an_unknown_symbol_is_refused_before_anything_is_asked(server, tmp_path)
     assert files(tmp_path) == []
 
 
+@pytest.mark.fault("flipped_byte")
 def test_of_flipped_bits_of_a_stored_day_not_one_is_read(server, tmp_path):
     download(server, tmp_path, days=1)
     path = day_file(tmp_path)
@@ -294,6 +296,7 @@ def test_two_files_of_a_day_and_one_without_a_checksum_are_refused(server, tmp_p
         download(server, tmp_path, days=1)
 
 
+@pytest.mark.fault("disk_full")
 def test_a_full_disk_is_a_line_and_keeps_what_was_stored(server, tmp_path, monkeypatch):
     real = stored_days.fsync_tree
     calls = []

@@ -69,6 +69,7 @@ def test_a_candidate_is_whole_and_not_live(models):
     assert len(deployments(models)) == 1
 
 
+@pytest.mark.fault("disk_full")
 def test_a_version_that_fails_while_it_is_filled_leaves_nothing(models):
     def fill(folder: Path) -> None:
         (folder / "weights.safetensors").write_text("half")
@@ -94,6 +95,7 @@ def test_the_same_version_again_is_the_one_that_is_there_and_a_damaged_one_is_se
         write_candidate(models, release_id="r2", bundle=bundle(tmp_path / "fold", "three"), card={})
 
 
+@pytest.mark.fault("flipped_byte")
 @pytest.mark.parametrize("name", ["weights.safetensors", "network.json", CARD_FILE, "manifest.json"])
 def test_a_flipped_byte_in_a_release_is_refused(models, name):
     path = models / "versions" / "r1" / name

@@ -80,6 +80,7 @@ def test_a_release_of_midnight_is_of_the_day_that_begins(three):
     assert find_release(three, "2025-10-12", now=NOW) == "r2"
 
 
+@pytest.mark.fault("clock_jump")
 def test_the_sequence_orders_deployments_when_the_clock_went_back(three):
     at(three, ["2025-10-10T12:00:00+00:00", "2025-10-19T12:00:00+00:00", "2025-10-14T12:00:00+00:00"])
     assert find_release(three, "2025-10-19", now=NOW) == "r3"
@@ -267,6 +268,7 @@ def test_a_release_that_is_live_is_not_rolled_back_to(three):
     assert (three / LOG_FILE).read_bytes() == before
 
 
+@pytest.mark.fault("flipped_byte")
 @pytest.mark.parametrize("name", ["weights.safetensors", "network.json", CARD_FILE, TARGETS_FILE, "manifest.json"])
 def test_a_rollback_to_a_damaged_release_names_the_file_and_changes_nothing(three, name):
     path = three / VERSIONS / "r1" / name

@@ -20,6 +20,7 @@ def test_rows_come_back_in_their_order(tmp_path: Path) -> None:
     assert [found["asset"] for found in read_usage(ledger)] == ["one", "two"]
 
 
+@pytest.mark.fault("kill_run")
 def test_a_line_that_was_cut_off_by_a_crash_is_passed_over_and_swallows_no_later_one(tmp_path: Path) -> None:
     ledger = tmp_path / "usage.jsonl"
     record_usage(ledger, row(asset="one"))

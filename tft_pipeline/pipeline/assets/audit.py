@@ -27,11 +27,11 @@ from tft_pipeline.pipeline.automation import on_all_folds
 from tft_pipeline.pipeline.evidence import Evidence
 from tft_pipeline.pipeline.gates import undeclared_leaks
 from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.guarded import guarded
 from tft_pipeline.pipeline.guards import audit
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.partitions import planned_folds
 from tft_pipeline.pipeline.plots import picture
-from tft_pipeline.pipeline.usage import measured
 from tft_pipeline.storage.fold_bundles import FoldBundle
 from tft_pipeline.storage.snapshots import Snapshot
 from tft_pipeline.storage.sources import read_source, scan_source, source_sha256
@@ -77,7 +77,7 @@ def audit_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         code_version=graph.code_version("3", *SECTIONS),
         automation_condition=on_all_folds(),
     )
-    @measured(graph, "leakage_audit")
+    @guarded(graph, "leakage_audit", slots=1)
     def leakage_audit(
         snapshot: Snapshot,
         catalogue: FeatureCatalogue,

@@ -25,6 +25,8 @@ from tft_pipeline.pipeline.card import validate_card
 from tft_pipeline.pipeline.card.made import drift_schedule, fold_facts, made_with, scored_intervals
 from tft_pipeline.pipeline.gates import refuse_another_model, refuse_leaks, refuse_outdated_verdict
 from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.guarded import guarded
+from tft_pipeline.pipeline.markdown import listing
 from tft_pipeline.pipeline.outputs import HasContent, content_output
 from tft_pipeline.pipeline.partitions import planned_folds
 from tft_pipeline.pipeline.plots import bar_picture
@@ -73,6 +75,7 @@ def card_asset(graph: ExperimentGraph) -> dg.AssetsDefinition:
         code_version=graph.code_version(CARD_REVISION, *CARD_SECTIONS),
         automation_condition=on_all_folds(),
     )
+    @guarded(graph, "model_card", measured=False)
     def model_card(
         context: dg.AssetExecutionContext,
         snapshot: Snapshot,
@@ -146,7 +149,7 @@ def card_asset(graph: ExperimentGraph) -> dg.AssetsDefinition:
             ModelCard(content=content, card=card, plan_sha256=plan.content_sha256()),
             {
                 "verdict": card["verdict"],
-                "reasons": dg.MetadataValue.md("\n".join(f"* {reason}" for reason in card["reasons"]) or "none"),
+                "reasons": listing(card["reasons"]),
                 "card": dg.MetadataValue.json(card),
                 "picture": bar_picture(ratios, title="net out-of-sample Sharpe a year", label="Sharpe"),
             },

@@ -22,11 +22,12 @@ from tft_pipeline.pipeline.drift_plots import drift_pictures
 from tft_pipeline.pipeline.drift_said import SCORED
 from tft_pipeline.pipeline.drift_watch import refuse_a_second_run
 from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.guarded import EVERY_FREE_SLOT, guarded
+from tft_pipeline.pipeline.markdown import listing
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.panels import panel_of
 from tft_pipeline.pipeline.partitions import planned_folds
 from tft_pipeline.pipeline.plots import bar_picture
-from tft_pipeline.pipeline.usage import measured
 from tft_pipeline.storage.artifacts import CURRENT
 from tft_pipeline.storage.drift_reports import drift_folder, report_name, report_of, write_report
 from tft_pipeline.storage.environment import utc_now
@@ -54,7 +55,7 @@ def drift_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         code_version=graph.code_version("4", *(f"drift.{name}" for name in JUDGED_BY)),
         automation_condition=on_all_folds(),
     )
-    @measured(graph, "drift_report")
+    @guarded(graph, "drift_report", slots=EVERY_FREE_SLOT)
     def drift_report(
         context: dg.AssetExecutionContext,
         plan: FoldPlanReport,
@@ -78,7 +79,7 @@ def drift_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         # a night stays as it was judged: no change of settings or code makes an old one outdated
         code_version="1",
     )
-    @measured(graph, NIGHT)
+    @guarded(graph, NIGHT, slots=EVERY_FREE_SLOT)
     def drift_night(
         context: dg.AssetExecutionContext,
         plan: FoldPlanReport,
@@ -147,7 +148,7 @@ def _told(
     largest = dict(sorted(shown.items(), key=lambda item: -item[1])[:MOST_BARS])
     metadata: dict[str, Any] = {
         "verdict": record.verdict,
-        "reasons": dg.MetadataValue.md("\n".join(f"* {reason}" for reason in record.reasons)),
+        "reasons": listing(record.reasons),
         "recent": dg.MetadataValue.json(record.recent),
         "reference": dg.MetadataValue.json(record.reference),
         "n_recent": record.n_recent,

@@ -14,11 +14,12 @@ from tft_pipeline.pipeline.assets.performance import performance_of, statistics_
 from tft_pipeline.pipeline.automation import on_all_folds
 from tft_pipeline.pipeline.benching import benchmark_bundle, machine_in_words, open_loop_in_words
 from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.guarded import guarded
 from tft_pipeline.pipeline.ledgers import ScoredPeriod, look_at
+from tft_pipeline.pipeline.markdown import listing
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.partitions import planned_folds
 from tft_pipeline.pipeline.plots import bar_picture, histogram_picture, line_picture
-from tft_pipeline.pipeline.usage import measured
 from tft_pipeline.storage.ensemble_json import write_ensemble_json
 from tft_pipeline.storage.fold_bundles import FoldBundle
 
@@ -50,7 +51,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         automation_condition=on_all_folds(),
         kinds={"polars", "parquet"},
     )
-    @measured(graph, "oos_portfolio")
+    @guarded(graph, "oos_portfolio")
     def oos_portfolio(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> dg.Output[pl.DataFrame]:
         """Out-of-sample portfolio returns, net of costs, with baselines on the same bars; one row a bar."""
         used = planned_folds(plan, folds)
@@ -93,7 +94,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         code_version=graph.code_version("5", "evaluation", "position", "data"),
         automation_condition=on_all_folds(),
     )
-    @measured(graph, "oos_performance")
+    @guarded(graph, "oos_performance", slots=1)
     def oos_performance(
         plan: FoldPlanReport,
         folds: dict[str, FoldBundle],
@@ -111,11 +112,11 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             record,
             {
                 "verdict": record.verdict,
-                "reasons": dg.MetadataValue.md("\n".join(f"* {reason}" for reason in record.reasons) or "none"),
+                "reasons": listing(record.reasons),
                 "sharpe_annual": record.net["sharpe_annual"],
                 "se_annual": record.net["se_annual"],
                 "looks": table([dict(row) for row in record.looks_seen]),
-                "notes": dg.MetadataValue.md("\n".join(f"* {note}" for note in record.notes) or "none"),
+                "notes": listing(record.notes),
                 "statistics": table(statistics_rows(record)),
                 "superiority": str(record.superiority["sentence"]),
                 "track_record": dg.MetadataValue.json(record.track_record),
@@ -133,7 +134,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         code_version=graph.code_version("3", "latency"),
         automation_condition=on_all_folds(),
     )
-    @measured(graph, "latency_benchmark")
+    @guarded(graph, "latency_benchmark", slots=1)
     def latency_benchmark(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> dg.Output[LatencyBenchmark]:
         """Latency of one decision of the newest model, in every form of it; one record."""
         record = benchmark_bundle(newest_fold(plan, folds), experiment.latency, seed=experiment.seed)
@@ -167,7 +168,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         code_version=graph.code_version("3", "ensemble.l2"),
         automation_condition=on_all_folds(),
     )
-    @measured(graph, "ensemble_weights")
+    @guarded(graph, "ensemble_weights")
     def ensemble_weights(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> dg.Output[EnsembleWeights]:
         """Convex weights of the model, LightGBM and sentiment, scored on later folds, also as ensemble.json; one row a fold."""
         try:

@@ -21,13 +21,13 @@ from tft_pipeline.domain.reports import (
 )
 from tft_pipeline.pipeline.automation import on_all_folds, on_content_change
 from tft_pipeline.pipeline.graph import EXPLORATION, ExperimentGraph
+from tft_pipeline.pipeline.guarded import guarded
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.panels import fold_panel, panel_of
 from tft_pipeline.pipeline.partitions import group_of, planned_folds, publish_specs, spec_asset
 from tft_pipeline.pipeline.plots import fold_picture
 from tft_pipeline.pipeline.selection_metadata import fold_metadata, selection_metadata
 from tft_pipeline.pipeline.tracking import FoldJournal
-from tft_pipeline.pipeline.usage import measured
 from tft_pipeline.storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
         ),
         automation_condition=on_content_change(graph.key("snapshot")),
     )
-    @measured(graph, "exploration_plan")
+    @guarded(graph, "exploration_plan")
     def exploration_plan(
         context: dg.AssetExecutionContext,
         snapshot: Snapshot,
@@ -95,7 +95,7 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
         automation_condition=on_content_change(),
         kinds={"pytorch"},
     )
-    @measured(graph, "exploration_fold")
+    @guarded(graph, "exploration_fold", slots=1)
     def exploration_fold(context: dg.AssetExecutionContext, spec: FoldSpec) -> dg.Output[ExplorationFold]:
         """Mean variable selection weight of each feature on the fold's validation windows; one row a feature."""
         try:
@@ -121,7 +121,7 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
         code_version=graph.code_version("3", "pruning"),
         automation_condition=on_all_folds(),
     )
-    @measured(graph, "selected_features")
+    @guarded(graph, "selected_features")
     def selected_features(
         plan: FoldPlanReport, prefiltered: PrefilteredFeatures, folds: dict[str, ExplorationFold]
     ) -> dg.Output[SelectedFeatures]:

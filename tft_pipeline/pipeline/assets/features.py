@@ -18,12 +18,12 @@ from tft_pipeline.model.feature_stream import feature_frames, workers_for
 from tft_pipeline.pipeline.automation import on_content_change
 from tft_pipeline.pipeline.feature_list import catalogue_of
 from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.guarded import EVERY_FREE_SLOT, guarded
 from tft_pipeline.pipeline.io_managers import FRAME_FILE
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.panels import panel_of
 from tft_pipeline.pipeline.plots import bar_picture, histogram_picture
 from tft_pipeline.pipeline.selection_metadata import prefilter_metadata
-from tft_pipeline.pipeline.usage import measured
 from tft_pipeline.storage.atomic import stage_beside
 from tft_pipeline.storage.frames import FrameFile, write_frames
 from tft_pipeline.storage.snapshots import Snapshot
@@ -85,7 +85,7 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         code_version=graph.code_version("4", "features", "data", "ensemble.sentiment_column"),
         automation_condition=on_content_change(),
     )
-    @measured(graph, "feature_catalogue")
+    @guarded(graph, "feature_catalogue")
     def feature_catalogue(snapshot: Snapshot) -> dg.Output[FeatureCatalogue]:
         """Which features the bars allow, with formula, lookback, units and lag; one row a feature."""
         try:
@@ -121,7 +121,7 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         automation_condition=on_content_change(),
         kinds={"polars", "parquet"},
     )
-    @measured(graph, "features")
+    @guarded(graph, "features", slots=EVERY_FREE_SLOT)
     def features(snapshot: Snapshot, catalogue: FeatureCatalogue) -> Iterator[dg.Output[FrameFile]]:
         """Causal features; one row a traded symbol and bar, one Float32 column a feature."""
         build = feature_build(experiment, snapshot.bars, catalogue)
@@ -181,7 +181,7 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         automation_condition=on_content_change(),
         kinds={"polars", "parquet"},
     )
-    @measured(graph, "targets")
+    @guarded(graph, "targets")
     def targets(snapshot: Snapshot) -> dg.Output[pl.DataFrame]:
         """Next return, ex-ante volatility and label; one row a traded symbol and bar."""
         frame = computed_targets(experiment, snapshot.bars)
@@ -210,7 +210,7 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         ),
         automation_condition=on_content_change(),
     )
-    @measured(graph, "prefiltered_features")
+    @guarded(graph, "prefiltered_features", slots=1)
     def prefiltered_features(
         features: pl.LazyFrame, targets: pl.DataFrame, catalogue: FeatureCatalogue
     ) -> dg.Output[PrefilteredFeatures]:

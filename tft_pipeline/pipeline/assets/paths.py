@@ -7,10 +7,10 @@ from tft_pipeline.domain.findings import ResearchPaths
 from tft_pipeline.domain.reports import FeatureCatalogue, SelectedFeatures, TunedHyperparameters
 from tft_pipeline.pipeline.automation import on_content_change
 from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.guarded import EVERY_FREE_SLOT, guarded
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.panels import panel_of
 from tft_pipeline.pipeline.plots import histogram_picture
-from tft_pipeline.pipeline.usage import measured
 
 REVISION = "1"
 
@@ -36,7 +36,7 @@ def path_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         automation_condition=on_content_change(),
         kinds={"torch"},
     )
-    @measured(graph, "research_paths")
+    @guarded(graph, "research_paths", slots=EVERY_FREE_SLOT)
     def research_paths(
         context: dg.AssetExecutionContext,
         features: pl.LazyFrame,

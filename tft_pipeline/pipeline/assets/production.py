@@ -22,13 +22,13 @@ from tft_pipeline.domain.trend_rules import macd_positions
 from tft_pipeline.pipeline.assets.exploration import plan_metadata
 from tft_pipeline.pipeline.automation import on_content_change
 from tft_pipeline.pipeline.graph import PRODUCTION, ExperimentGraph
+from tft_pipeline.pipeline.guarded import guarded
 from tft_pipeline.pipeline.outputs import content_output
 from tft_pipeline.pipeline.panels import fold_panel, panel_of
 from tft_pipeline.pipeline.partitions import group_of, publish_specs, spec_asset
 from tft_pipeline.pipeline.plots import line_picture
 from tft_pipeline.pipeline.sentiment import fold_sentiment, specs_with_sentiment
 from tft_pipeline.pipeline.tracking import FoldJournal
-from tft_pipeline.pipeline.usage import measured
 from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
 from tft_pipeline.storage.snapshots import Snapshot
 
@@ -66,7 +66,7 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
         ),
         automation_condition=on_content_change(*outdates_nothing),
     )
-    @measured(graph, "production_plan")
+    @guarded(graph, "production_plan")
     def production_plan(
         context: dg.AssetExecutionContext,
         snapshot: Snapshot,
@@ -128,7 +128,7 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
         automation_condition=on_content_change(),
         kinds={"pytorch", "lightgbm"},
     )
-    @measured(graph, "production_fold")
+    @guarded(graph, "production_fold", slots=1)
     def production_fold(context: dg.AssetExecutionContext, spec: FoldSpec) -> dg.Output[FoldBundle]:
         """One trained fold: weights, trees, predictions with baselines beside them, one row a test bar and symbol."""
         try:

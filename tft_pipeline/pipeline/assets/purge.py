@@ -21,7 +21,9 @@ from tft_pipeline.domain.verdict import annual_sharpe_or_none
 from tft_pipeline.pipeline.assets.evaluation import all_production_folds
 from tft_pipeline.pipeline.driver import PipelineFailedError
 from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.guarded import guarded
 from tft_pipeline.pipeline.ledgers import ScoredPeriod, look_at
+from tft_pipeline.pipeline.markdown import listing
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.partitions import planned_folds
 from tft_pipeline.pipeline.plots import bar_picture
@@ -53,6 +55,7 @@ def purge_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         code_version=graph.code_version("2", "production.folds.window", "data.interval"),
         kinds={"pytorch"},
     )
+    @guarded(graph, "purge_comparison", measured=False)
     def purge_comparison(
         context: dg.AssetExecutionContext, config: PurgeChoice, plan: FoldPlanReport, folds: dict[str, FoldBundle]
     ) -> dg.Output[PurgeComparison]:
@@ -171,7 +174,7 @@ def _metadata(record: PurgeComparison) -> dict[str, Any]:
     shown = {str(row["name"]): row for row in record.variants if row["sharpe_annual"] is not None}
     defined = {str(row["name"]): row for row in record.differences if row["difference_annual"] is not None}
     return {
-        "finding": dg.MetadataValue.md("\n".join(f"* {row['words']}" for row in record.differences)),
+        "finding": listing(str(row["words"]) for row in record.differences),
         "variants": table([dict(row) for row in record.variants]),
         "differences": table([dict(row) for row in record.differences]),
         "picture": bar_picture(

@@ -37,6 +37,7 @@ from tft_pipeline.pipeline.gates import (
     refuse_outdated_verdict,
 )
 from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.guarded import guarded
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.plots import bar_picture
 from tft_pipeline.pipeline.registry import follow
@@ -97,6 +98,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         code_version=graph.code_version("6", *RELEASE_SECTIONS),
         automation_condition=on_all_folds(),
     )
+    @guarded(graph, "release", measured=False)
     def release(
         context: dg.AssetExecutionContext,
         snapshot: Snapshot,

@@ -21,6 +21,7 @@ from tft_pipeline.domain.reports import ExplorationFold, FoldPlanReport, Report,
 from tft_pipeline.pipeline.automation import on_all_folds
 from tft_pipeline.pipeline.gates import refuse_card_of_another_plan, refuse_leaks, refuse_outdated_verdict
 from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.guarded import guarded
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.outputs import content_output
 from tft_pipeline.pipeline.partitions import planned_folds
@@ -67,6 +68,7 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         automation_condition=on_all_folds(),
         kinds={"plotly", "html"},
     )
+    @guarded(graph, "report", measured=False)
     def report(
         snapshot: Snapshot,
         research_plan: FoldPlanReport,

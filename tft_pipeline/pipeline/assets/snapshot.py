@@ -16,9 +16,9 @@ from tft_pipeline.domain.minutes import join_minutes
 from tft_pipeline.domain.tables import join_table, normalise_table
 from tft_pipeline.pipeline.automation import on_content_change
 from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.guarded import guarded
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.plots import line_picture
-from tft_pipeline.pipeline.usage import measured
 from tft_pipeline.storage.environment import environment_record, utc_now
 from tft_pipeline.storage.experiments import ExperimentFile
 from tft_pipeline.storage.snapshots import Snapshot, find_snapshot, read_snapshot
@@ -60,7 +60,7 @@ def snapshot_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.Sou
         automation_condition=on_content_change(),
         kinds={"polars", "parquet"},
     )
-    @measured(graph, "snapshot")
+    @guarded(graph, "snapshot")
     def snapshot(context: dg.AssetExecutionContext) -> dg.Output[Snapshot]:
         """Validated bars with what minutes and tables say, frozen with a manifest; one row a symbol and bar."""
         try:

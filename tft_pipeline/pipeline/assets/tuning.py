@@ -8,11 +8,11 @@ import polars as pl
 from tft_pipeline.domain.reports import FeatureCatalogue, SelectedFeatures, TrialRow, TunedHyperparameters
 from tft_pipeline.pipeline.automation import on_content_change
 from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.guarded import guarded
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.panels import panel_of
 from tft_pipeline.pipeline.tuning_plots import tuning_pictures
 from tft_pipeline.pipeline.tuning_worker import OBJECTIVE, REVISION, PlannedStudy, planned_study
-from tft_pipeline.pipeline.usage import measured
 
 SHOWN_CHANGES = 50
 
@@ -35,7 +35,7 @@ def tuning_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         automation_condition=on_content_change(),
         kinds={"optuna"},
     )
-    @measured(graph, "tuned_hyperparameters")
+    @guarded(graph, "tuned_hyperparameters", slots=experiment.tuning.parallel_trials)
     def tuned_hyperparameters(
         context: dg.AssetExecutionContext,
         features: pl.LazyFrame,

@@ -1,0 +1,80 @@
+"""What `tft clean` does: old versions of an experiment's assets and retired folds removed, under the lock of whole runs.
+
+Not here: what stays and why (`storage.cleaning`), candidates (`tft prune`, `deploying`).
+"""
+
+from typing import Any
+
+from tft_pipeline.domain.experiment import ConfigurationError
+from tft_pipeline.domain.reports import FoldPlanReport
+from tft_pipeline.pipeline.io_managers import REPORT_FILE
+from tft_pipeline.pipeline.releasing import models_of
+from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError, read_artifact
+from tft_pipeline.storage.cleaning import clean as remove_old
+from tft_pipeline.storage.layout import Layout, default_layout
+from tft_pipeline.storage.locks import RunLockedError, run_lock
+from tft_pipeline.storage.object_store import StoreError
+
+KEEP = 3
+"""Newest versions of each artifact that stay unless told otherwise."""
+PHASES = ("exploration", "production")
+
+
+def clean(named: str, *, keep: int = KEEP, dry_run: bool = False, leftovers: bool = False) -> dict[str, Any]:
+    """Remove what no record that stays speaks of.
+
+    Args:
+        named: experiment file, or the name of one that was run here.
+    Returns:
+        experiment, removed (would_remove), bytes, kept (numbers by reason), leftovers, log, details, failed.
+    Raises:
+        ConfigurationError: no such experiment; `keep` below 1.
+    """
+    layout = default_layout()
+    name, _ = models_of(named, layout)
+    if keep < 1:
+        raise ConfigurationError(
+            f"--keep {keep} is below 1: it is a number of newest versions of each asset; what is valid stays anyway"
+        )
+    folder = layout.experiment(name)
+    try:
+        with run_lock(layout.run_lock(name)):
+            plans = {f"{phase}_fold": _planned(layout, name, phase) for phase in PHASES}
+            planned = {asset: keys for asset, keys in plans.items() if keys is not None}
+            done = remove_old(folder, keep=keep, planned=planned, dry_run=dry_run, leftovers=leftovers)
+    except (RunLockedError, StoreError, IntegrityError, OSError) as error:
+        return {
+            "experiment": name,
+            "removed": [],
+            "failed": [f"{error}; what was removed is in {folder / 'removed.jsonl'}"],
+        }
+    reasons: dict[str, int] = {}
+    for one in done.kept:
+        reasons[one.why or ""] = reasons.get(one.why or "", 0) + 1
+    return {
+        "experiment": name,
+        "would_remove" if dry_run else "removed": [one.words for one in done.removed] or "nothing",
+        "bytes": sum(one.n_bytes * (one.here + one.stored) for one in done.removed) if dry_run else done.n_bytes,
+        "kept": [f"{n} versions: {why}" for why, n in sorted(reasons.items())],
+        "left over" if not leftovers or dry_run else "left over, removed": [words for words, _ in done.leftovers],
+        **({} if dry_run else {"log": str(folder / "removed.jsonl")}),
+        "candidates": f"are no part of this: tft prune --experiment {name}",
+        "details": {
+            "removed": [{"artifact": one.artifact, "version": one.name, "bytes": one.n_bytes} for one in done.removed],
+            "kept": [{"artifact": one.artifact, "version": one.name, "why": one.why} for one in done.kept],
+            "keep": keep,
+            "dry_run": dry_run,
+        },
+        "failed": [],
+    }
+
+
+def _planned(layout: Layout, name: str, phase: str) -> set[str] | None:
+    """Folds of the plan, and those that something trains; None where there is no plan, so that none is known to be retired."""
+    try:
+        artifact = read_artifact(layout.artifact(name, f"{phase}_plan"))
+    except ArtifactMissingError:
+        return None
+    plan = FoldPlanReport.model_validate_json(artifact.path(REPORT_FILE).read_text())
+    training = layout.training_state(name, phase, "").parent.glob(f"{phase}-*.safetensors")
+    return {spec.key for spec in plan.specs} | {path.stem.removeprefix(f"{phase}-") for path in training}

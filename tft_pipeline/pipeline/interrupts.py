@@ -1,0 +1,133 @@
+"""A request to stop (SIGTERM, Ctrl-C): noticed wherever it falls, told apart from a failure, and nothing left as running.
+
+Dagster sets its own handlers while it runs a step, and forgets a signal that falls between a step and the end of its run;
+so signals are also written down beside the handlers. Not here: what to say to a person (`cli.graph`), training states.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+import dagster as dg
+
+from tft_pipeline.pipeline.reaping import UNFINISHED, reap
+from tft_pipeline.pipeline.run_process import HOST, PID, STARTED, process_tags
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_noted: list[int] = []
+"""Requests of this process that were seen, oldest first; kept while somebody watches."""
+_pipes: list[int] = []
+"""Reading end of the pipe that the interpreter writes signal numbers to, while somebody watches."""
+
+
+class StoppedError(BaseException):
+    """This process was asked to stop.
+
+    No Exception: nothing may take it for a failure and go on. No KeyboardInterrupt: Lightning makes an exit of that.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+
+    @property
+    def exit_code(self) -> int:
+        """As a shell tells it: 130 after Ctrl-C, 143 after SIGTERM."""
+        return 128 + self.number
+
+
+@contextmanager
+def watching() -> Iterator[None]:
+    """Write down requests to stop that reach this process; `stop_asked` tells them. May be nested.
+
+    Anywhere but in the main thread this does nothing: signals are handled there alone.
+    """
+    if _pipes or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reading, writing = os.pipe()
+    for end in (reading, writing):
+        os.set_blocking(end, False)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    _pipes.append(reading)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        _pipes.clear()
+        _noted.clear()
+        os.close(reading)
+        os.close(writing)
+
+
+def stop_asked() -> int | None:
+    """The first request to stop since `watching` began, as its signal number."""
+    for pipe in _pipes:
+        with suppress(BlockingIOError):
+            _noted.extend(number for number in os.read(pipe, 4096) if number in SIGNALS)
+    return _noted[0] if _noted else None
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[None]:
+    """SIGTERM and Ctrl-C raise `StoppedError` once, and are ignored after: what is tidied up then takes seconds.
+
+    Raises:
+        StoppedError: also at the end, where a request fell into a moment in which Dagster forgets it.
+    """
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        _ignore()
+        raise StoppedError(number)
+
+    with watching():
+        before = {number: signal.signal(number, stop) for number in SIGNALS}
+        try:
+            yield
+            if (number := stop_asked()) is not None:
+                raise StoppedError(number)
+        except dg.DagsterExecutionInterruptedError as interrupted:
+            raise StoppedError(stop_asked() or signal.SIGTERM) from interrupted
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def refuse_if_stopped() -> None:
+    """Raise where a request to stop came that nobody has obeyed yet.
+
+    Raises:
+        StoppedError: see above.
+    """
+    if (number := stop_asked()) is not None:
+        _ignore()
+        raise StoppedError(number)
+
+
+def _ignore() -> None:
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def close_runs(instance: dg.DagsterInstance, why: str, *, spare: str | None = None) -> list[str]:
+    """Record as failed what this process, or one of this machine that is gone, has left open; answers those of this one.
+
+    A run that is interrupted within a step is recorded by Dagster; one that a killed worker was at, or that was being set up,
+    would be STARTED for ever.
+
+    Args:
+        spare: a run of this process that goes on.
+    """
+    reap(instance)
+    own = process_tags("")
+    tags = {name: own[name] for name in (HOST, PID, STARTED)}
+    closed = []
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED, tags=tags)):
+        if run.run_id != spare:
+            instance.report_run_failed(run, message=why)
+            closed.append(run.run_id)
+    return closed

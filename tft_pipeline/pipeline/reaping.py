@@ -1,0 +1,69 @@
+"""Runs whose process is gone are recorded as failed: a killed process cannot do it itself, and nobody else would.
+
+Dagster's run monitoring asks launchers, and its default one does not know whether a run's process lives. Locks, slots and
+children need no care here: the system frees the first two and ends the third. Not here: another try (`dagster.yaml`).
+"""
+
+import socket
+
+import dagster as dg
+
+from tft_pipeline.pipeline.run_process import HOST, OF_RUN, PID, process_is_gone
+
+UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+SENSOR = "reap_dead_runs"
+SENSOR_SECONDS = 60
+
+
+def reap(instance: dg.DagsterInstance) -> list[str]:
+    """Record every unfinished run of this machine whose process is gone as failed; a line for each.
+
+    A run of another machine is left alone, and so is one without tags that say which process executes it.
+    """
+    told = []
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED, tags={HOST: socket.gethostname()})):
+        if run.tags.get(OF_RUN) != run.run_id or not process_is_gone(run.tags):
+            continue
+        now = instance.get_run_by_id(run.run_id)
+        if now is None or now.is_finished:  # it ended between the two looks
+            continue
+        what = f"process {run.tags[PID]} on {run.tags[HOST]}, which executed it, is gone"
+        message = (
+            f"{what}: killed, out of memory, or the machine was restarted. What it had finished is kept, and nothing "
+            "half-written became current. Go on with `tft run EXPERIMENT --resume`, or materialise the same again"
+        )
+        if now.status is dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(now, message)
+        else:
+            instance.report_run_failed(now, message)
+        told.append(f"run {run.run_id[:8]} ({_assets(run)}) was unfinished: {what}; recorded as ended")
+    return told
+
+
+def reaper() -> dg.SensorDefinition:
+    """The sensor that does it every minute, for all experiments, on by default."""
+
+    @dg.sensor(
+        name=SENSOR,
+        minimum_interval_seconds=SENSOR_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Records runs of this machine whose process is gone as failed, so that they can be tried again.",
+    )
+    def reap_dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        told = reap(context.instance)
+        for line in told:
+            context.log.warning(line)
+        return dg.SkipReason("; ".join(told) or "every unfinished run of this machine has its process")
+
+    return reap_dead_runs
+
+
+def _assets(run: dg.DagsterRun) -> str:
+    names = ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ())) or run.job_name
+    partition = run.tags.get("dagster/partition")
+    return names if partition is None else f"{names} [{partition}]"
