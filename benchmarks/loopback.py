@@ -1,7 +1,7 @@
 """Several "machines" on this one: PostgreSQL, Redis, an S3 server, Dagster's daemon and code server, and Celery workers.
 
-Each machine has a folder of its own (`TFT_HOME`) and shares nothing with the others but the three servers, all on 127.0.0.1 with
-free ports. Everything is set up from the files in `deploy/`. Not here: what is measured or tested.
+Each machine has a folder of its own (`TFT_HOME`) and shares nothing with the others but the three servers, all on 127.0.0.1
+with free ports. Everything is set up from the files in `deploy/`. Not here: what is measured or tested.
 """
 
 import json
@@ -16,7 +16,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -152,10 +152,8 @@ class Process:
         self.popen.wait(PATIENCE)
 
     def _signal(self, number: int) -> None:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.pid, number)
-        except ProcessLookupError:
-            pass
         assert self.popen is not None
         self.popen.wait()
 
@@ -301,6 +299,18 @@ def launch(instance: Any, experiment: str, asset: str, partitions: Sequence[str 
             if "run" not in launched:
                 raise RuntimeError(f"{asset} {partition}: {json.dumps(answer)}")
             found[partition] = launched["run"]["runId"]
+    return found
+
+
+def data_versions(instance: Any, key: Any, partitions: Sequence[str], *, since: float) -> dict[str, str]:
+    """Data version by partition of what was computed after a time (seconds since 1970)."""
+    import dagster as dg
+
+    found = {}
+    for partition in partitions:
+        asked = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition], after_timestamp=since)
+        for record in instance.fetch_materializations(asked, limit=1).records:
+            found[partition] = record.asset_materialization.tags["dagster/data_version"]
     return found
 
 

@@ -87,7 +87,7 @@ def research_ends_before_production(
     return judged(
         f"dates of {n_folds} research folds; {research.judged.width - 2} features judged again on the prefilter's rows and "
         f"chosen again from {len(research.folds)} folds; settings of {len(research.production_plan.specs)} folds held against "
-        f"{len(research.tuned.trials)} trials; plan made again from bars that end where production starts",
+        f"{research.tuned.n_trials_started} trials; plan made again from bars that end where production starts",
         wrong,
     )
 

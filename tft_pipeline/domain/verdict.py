@@ -78,7 +78,7 @@ def research_evidence(
         "n_trials_started": n_trials,
         "n_other_trials": len(others),
         "n_completed": len(completed),
-        "n_left_out": len(tuned.trials) - len(completed),
+        "n_left_out": tuned.n_trials_started - len(completed),  # one that was cut off and tried again was not left out
     }
     best = next(np.array(trial.returns) for trial in completed if trial.number == tuned.best_trial)
     ratio = sharpe_ratio(best)

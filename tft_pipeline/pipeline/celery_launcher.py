@@ -45,8 +45,9 @@ class WatchedCeleryRunLauncher(CeleryRunLauncher):
     @classmethod
     def config_type(cls) -> Any:
         """The options in `dagster.yaml`."""
+        inherited: Any = CeleryRunLauncher.config_type()
         return {
-            **CeleryRunLauncher.config_type(),
+            **inherited,
             "silence_seconds": dg.Field(
                 int, is_required=False, default_value=60, description="A run that no worker knows for so long is lost."
             ),

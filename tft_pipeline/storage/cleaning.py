@@ -178,8 +178,8 @@ def _judge(
                 one.why = one.why or f"one of the newest {keep}"
             elif one.written is None or utc_now() - one.written < LEAST_AGE:
                 one.why = one.why or "less than a day old"
-    watched = {(one.artifact, one.name) for one in versions}
-    said = list(_records(experiment, place, listed, watched))
+    open_still = {f"{one.artifact}/{one.name}" for one in versions if one.why is None}
+    said = list(_records(experiment, place, listed, open_still))
     while said:  # what stays may speak of what would go, which then stays and speaks
         kept = [one for one in versions if one.why is None and any(_speaks_of(text, one) for text in said)]
         for one in kept:
@@ -190,15 +190,14 @@ def _judge(
 
 
 def _records(
-    experiment: Path, place: "StoredPlace | None", listed: Mapping[str, Any], watched: set[tuple[str, str]]
+    experiment: Path, place: "StoredPlace | None", listed: Mapping[str, Any], open_still: Collection[str]
 ) -> Iterable[bytes]:
-    """Bytes of every JSON file that stays for certain: all but those of the watched versions which nothing keeps yet."""
+    """Bytes of every JSON file that stays for certain: all but those of versions which nothing keeps yet."""
     folders = {
         str(path.parent.relative_to(experiment)) for path in experiment.rglob(MANIFEST) if _plain(experiment, path)
     }
     folders |= {key.rsplit("/", 1)[0] for key in listed if key.endswith(f"/{MANIFEST}")}
-    undecided = {f"{artifact}/{name}" for artifact, name in watched}
-    for folder in sorted(folders - undecided):
+    for folder in sorted(folders - set(open_still)):
         yield from _texts(experiment, place, listed, folder)
     for path in (*sorted(experiment.glob("drift/*.json")), *sorted(experiment.glob("ensemble/*.json"))):
         yield path.read_bytes()

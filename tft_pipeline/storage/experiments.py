@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tft_pipeline.domain.data_section import DataSection
 from tft_pipeline.domain.experiment import ConfigurationError, Experiment, parse_experiment
-from tft_pipeline.domain.visible_text import shown, unseen
+from tft_pipeline.domain.visible_text import LONGEST_NAME, shown, unseen
 from tft_pipeline.storage.experiment_yaml import decoded
 
 OWNER_FILE = "owner.txt"
@@ -150,5 +150,7 @@ def claim_name(folder: Path, file: Path) -> None:
 
 def owner_of(folder: Path) -> Path | None:
     """The experiment file whose results an experiment's folder holds; None where none was ever run there."""
+    if len(folder.name) > LONGEST_NAME:  # no experiment is called so, and the system would refuse to look
+        return None
     owner = folder / OWNER_FILE
     return Path(owner.read_text().removesuffix("\n")) if owner.is_file() else None

@@ -77,10 +77,10 @@ def _take(folder: Path, wanted: int, held: ExitStack) -> int:
         else:
             free.append(slot)
     taken = max(0, min(wanted, n_workers() - busy, len(free)))
-    for slot in free[:taken]:
-        held.enter_context(slot)
-    for slot in free[taken:]:
-        slot.close()
+    for one in free[:taken]:
+        held.enter_context(one)
+    for one in free[taken:]:
+        one.close()
     return taken
 
 

@@ -60,11 +60,6 @@ class Story:
         """Data version of what was computed last."""
         return data_version(self.instance, key, partition)
 
-    def worker(self, run_id: str) -> str:
-        """Who executed a run, as Celery noted when the run began."""
-        found = wait_for(f"the worker of run {run_id}", lambda: worker_of(self.instance, run_id))
-        return str(found)
-
 
 def data_version(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None) -> str | None:
     """Data version of what was computed last; None where nothing was."""
@@ -73,12 +68,6 @@ def data_version(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str 
     if not records or records[0].asset_materialization is None:
         return None
     return (records[0].asset_materialization.tags or {})[DATA_VERSION_TAG]
-
-
-def worker_of(instance: dg.DagsterInstance, run_id: str) -> str | None:
-    """Machine on which a run's process was started, of its log; None before."""
-    said = [event.message for event in instance.all_logs(run_id) if event.message.startswith("Started process for run")]
-    return said[0] if said else None
 
 
 @contextmanager
@@ -135,6 +124,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
                 busy = wait_for("two folds at once", lambda: len(found := begun(instance)) == 2 and found)
                 at_work = {fold: _celery_worker(instance, run) for fold, run in busy.items()}
                 lost = next(busy[fold] for fold, worker in at_work.items() if worker.startswith("one@"))
+                journals = Layout(Path(machines.environment("one")["TFT_HOME"])).tracking("small")
+                wait_for("an epoch on machine one", lambda: list(journals.glob("*.jsonl")), pause=0.05)
                 one.dies()
                 wait_for("all folds", lambda: all(data_version(instance, FOLD, fold) for fold in folds), seconds=300)
                 launch(instance, "small", "oos_portfolio", [None])
@@ -206,7 +197,9 @@ def test_a_run_asked_for_while_the_broker_is_down_fails_with_the_reason(story: S
         return found is not None and found.is_finished and found
 
     assert wait_for("the end of the run", status).status is dg.DagsterRunStatus.FAILURE
-    said = [event for event in story.instance.all_logs(run) if event.dagster_event and event.dagster_event.engine_event_data]
+    said = [
+        event for event in story.instance.all_logs(run) if event.dagster_event and event.dagster_event.engine_event_data
+    ]
     errors = [str(event.dagster_event.engine_event_data.error) for event in said if event.dagster_event]  # type: ignore[union-attr]
     assert any("Connection refused" in error for error in errors), errors
     assert os.environ.get("TFT_BROKER") is None

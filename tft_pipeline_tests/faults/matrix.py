@@ -50,7 +50,7 @@ ROWS: dict[str, Row] = {
     "kill_deploy": Row(
         "The process that makes a release live is killed",
         "The old or the new release is live, whole; the log says the same, and the next deployment settles it",
-        "SIGKILL by `strace` at each system call of a deployment",
+        "SIGKILL by `strace` at each system call of a deployment that changes the disk",
     ),
     "disk_full": Row(
         "The disk is full",
@@ -64,7 +64,8 @@ ROWS: dict[str, Row] = {
     ),
     "flipped_byte": Row(
         "A byte of a stored file changes",
-        "The file is refused by name before anything of it is parsed, or it is computed again",
+        "The file is refused by name before anything of it is parsed, and `--resume` computes it again; the files that carry "
+        "no hash are listed in the test, with what becomes of them",
         "one byte is changed in every kind of file that a finished run leaves",
     ),
     "bad_manifest": Row(
@@ -74,12 +75,12 @@ ROWS: dict[str, Row] = {
     ),
     "corrupt_checkpoint": Row(
         "The last training state is damaged",
-        "The state before it, or a start from the beginning, and the record says which; the result is the same to the bit",
+        "Training starts from its first epoch, the log says why, and the result is the same to the bit",
         "a byte of the stored state is changed, or the file is cut",
     ),
     "unwritable_checkpoint": Row(
         "Training states cannot be written",
-        "Training goes on, the fold says `checkpoint_status: FAILED`, and its release is not deployed",
+        "Training goes on, the fold says `checkpoint_status: failed`, and its release is not deployed",
         "the folder of states is made a file; the disk is full",
     ),
     "bad_bars": Row(

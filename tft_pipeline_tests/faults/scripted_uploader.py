@@ -24,10 +24,11 @@ def write(root: Path, content: str, at: int, when: str) -> None:
         number = next(count)
         if number == at and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
-        answer = await original(self, method, *args, **kwargs)
-        if number == at and when == "after":
-            os.kill(os.getpid(), signal.SIGKILL)
-        return answer
+        try:
+            return await original(self, method, *args, **kwargs)
+        finally:  # also where the answer is that there is no such object
+            if number == at and when == "after":
+                os.kill(os.getpid(), signal.SIGKILL)
 
     s3fs.S3FileSystem._call_s3 = call
 

@@ -54,7 +54,7 @@ def marked_tests(folder: Path = TESTS) -> list[Marked]:
     """Every marked test below a folder, by file and place.
 
     Raises:
-        MarkError: a mark that is no decorator of a test, or whose ids are not written out.
+        MarkError: a mark that is neither above a test nor in `pytestmark`, or whose ids are not written out.
     """
     return [one for path in sorted(folder.rglob("test_*.py")) for one in _in_file(path, folder)]
 
@@ -64,21 +64,31 @@ def _in_file(path: Path, folder: Path) -> list[Marked]:
     if MARK not in text:
         return []
     tree = ast.parse(text)
-    found, n_marks = [], 0
+    whole = [mark for node in tree.body if _is_pytestmark(node) for mark in _marks(node)]
+    found, n_read = [], len(whole)
     places = [("", tree.body), *((f"{node.name}.", node.body) for node in tree.body if isinstance(node, ast.ClassDef))]
     for prefix, body in places:
         for node in body:
-            if not isinstance(node, ast.FunctionDef):
+            if not isinstance(node, ast.FunctionDef) or not node.name.startswith("test_"):
                 continue
-            marks = [mark for mark in node.decorator_list if ast.unparse(mark).startswith(MARK)]
-            n_marks += len(marks)
-            rows = [_written_out(path, argument) for mark in marks for argument in getattr(mark, "args", [])]
-            if marks:
-                found.append(Marked(path.relative_to(folder).as_posix(), prefix + node.name, tuple(rows)))
-    everywhere = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node).startswith(MARK)]
-    if n_marks != len(everywhere):
-        raise MarkError(f"{path}: {len(everywhere) - n_marks} mark(s) of a fault decorate no test; put them above one")
+            own = [mark for decorator in node.decorator_list for mark in _marks(decorator)]
+            n_read += len(own)
+            rows = [_written_out(path, argument) for mark in (*whole, *own) for argument in mark.args]
+            if rows:
+                found.append(
+                    Marked(path.relative_to(folder).as_posix(), prefix + node.name, tuple(dict.fromkeys(rows)))
+                )
+    if n_read != len(_marks(tree)):
+        raise MarkError(f"{path}: a mark of a fault stands neither above a test nor in pytestmark; put it there")
     return found
+
+
+def _is_pytestmark(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["pytestmark"]
+
+
+def _marks(node: ast.AST) -> list[ast.Call]:
+    return [one for one in ast.walk(node) if isinstance(one, ast.Call) and ast.unparse(one).startswith(MARK)]
 
 
 def _written_out(path: Path, argument: ast.expr) -> str:

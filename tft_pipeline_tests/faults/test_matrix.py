@@ -35,11 +35,27 @@ def test_the_page_and_its_results_are_of_the_rows_and_tests_that_are_marked() ->
 def test_marks_that_cannot_be_read_without_running_the_file_are_refused(tmp_path: Path) -> None:
     for text, words in (
         ('import pytest\nROW = "eio"\n@pytest.mark.fault(ROW)\ndef test_a(): ...\n', "ROW is no row's id in quotes"),
-        ('import pytest\npytestmark = pytest.mark.fault("eio")\ndef test_a(): ...\n', "1 mark.* decorate no test"),
+        (
+            'import pytest\nall_of_it = pytest.mark.fault("eio")\ndef test_a(): ...\n',
+            "neither above a test nor in pytestmark",
+        ),
+        ('import pytest\n@pytest.mark.fault("eio")\ndef help(): ...\n', "neither above a test nor in pytestmark"),
     ):
         (tmp_path / "test_x.py").write_text(text)
         with pytest.raises(MarkError, match=words):
             marked_tests(tmp_path)
+
+
+def test_marks_above_tests_in_classes_and_of_a_whole_file_are_read(tmp_path: Path) -> None:
+    (tmp_path / "test_x.py").write_text(
+        "import pytest\npytestmark = [pytest.mark.slow, pytest.mark.fault('eio')]\n"
+        "def test_a(): ...\nclass TestB:\n    @pytest.mark.fault('disk_full', 'eio')\n    def test_c(self): ...\n"
+    )
+    (tmp_path / "test_y.py").write_text("def test_a(): ...\n")
+    assert marked_tests(tmp_path) == [
+        Marked("test_x.py", "test_a", ("eio",)),
+        Marked("test_x.py", "TestB.test_c", ("eio", "disk_full")),
+    ]
 
 
 def test_results_are_counted_by_test_and_a_marked_test_without_one_is_refused(

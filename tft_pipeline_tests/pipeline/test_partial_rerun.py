@@ -49,6 +49,7 @@ def block(bench: Workbench, fold: str) -> Path:
     return place
 
 
+@pytest.mark.fault("failed_fold")
 @pytest.mark.parametrize("repair", ["resume", "materialize"])
 def test_a_failed_fold_is_reported_others_are_kept_and_its_repair_runs_it_and_its_downstream_only(
     repair: str, workbench: Callable[..., Workbench]
@@ -118,6 +119,7 @@ def test_an_identical_fold_has_the_same_data_version_so_nothing_downstream_is_ou
     assert _grown(counts, finished.materialisations()) == {LOOKED_AT}
 
 
+@pytest.mark.fault("failed_fold")
 def test_an_aggregate_without_a_fold_is_refused_and_names_it(finished: Workbench) -> None:
     place = finished.layout.artifact("small", "production_fold", FAILING)
     shutil.rmtree(place)

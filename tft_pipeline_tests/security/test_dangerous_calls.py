@@ -32,6 +32,7 @@ DECLARED = {
     "tft_pipeline/model/processes.py: pickle.dumps": "the same",
     "tft_pipeline/model/processes.py: pickle.loads": "the same",
     "tft_pipeline/storage/experiment_yaml.py: yaml.load": "with a subclass of the safe loader",
+    "tft_pipeline/storage/postgres_locks.py: statement": "constant text of ours, put together; keys are bound parameters",
     "tft_pipeline/pipeline/registry.py: statement": "an experiment's name: letters, digits and underscores by its schema",
 }
 

@@ -14,7 +14,7 @@ from tft_pipeline.storage.layout import PROJECT_ROOT
 from tft_pipeline_tests.conftest import Workbench
 from tft_pipeline_tests.pipeline.test_webserver import LAUNCH, free_port, process, until
 
-READ_ONLY = "dagster-webserver --read-only -h 127.0.0.1 -p 3000 -w workspace.yaml"
+READ_ONLY = "dagster-webserver --read-only -h 127.0.0.1 -p 3001 -w workspace.yaml"
 EVERYWHERE = re.compile(r"""0\.0\.0\.0|--host[= ]\*|\[::\]|bind\(\(?["']{2}|create_server\(\(["']{2}|INADDR_ANY""")
 
 
@@ -36,6 +36,14 @@ def test_no_page_and_no_code_opens_a_server_to_the_network() -> None:
 
 def test_the_page_about_security_names_the_command_that_is_tested() -> None:
     assert READ_ONLY in texts()["docs/security.md"]
+
+
+def test_an_audit_that_asked_nothing_cannot_pass() -> None:
+    """Where a package cannot be looked up, pip-audit without --strict says that nothing is known of it, and ends with 0."""
+    for name, text in texts().items():
+        for line in text.splitlines():
+            if re.search(r"pip-audit.* -r ", line):
+                assert "--strict" in line, f"{name}: {line}"
 
 
 def listening(root: psutil.Process) -> set[str]:
@@ -62,7 +70,7 @@ def test_the_ui_listens_on_this_machine_alone_and_read_only_refuses_every_change
         pass  # links dagster.yaml into the home
     port, own = free_port(), free_port()
     binaries = Path(sys.executable).parent
-    words = READ_ONLY.replace("3000", str(port)).split()
+    words = READ_ONLY.replace("3001", str(port)).split()
     dev = ["dg", "dev", "-w", "workspace.yaml", "--host", "127.0.0.1", "--port", str(own)]
 
     def ask(where: int, query: str, variables: dict[str, Any] | None = None) -> Any:

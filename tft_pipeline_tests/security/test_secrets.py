@@ -35,6 +35,12 @@ def holders(folder: Path) -> list[str]:
     return [str(path) for path in folder.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
 
 
+def writable_by_others(folder: Path) -> list[str]:
+    """Files and folders that another user of the machine could change."""
+    others = stat.S_IWGRP | stat.S_IWOTH
+    return [str(path) for path in folder.rglob("*") if not path.is_symlink() and path.stat().st_mode & others]
+
+
 def set_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys as people keep them in the environment."""
     for name in KEYS:
@@ -56,7 +62,7 @@ def test_an_address_is_told_without_user_password_and_query(text: str, kept: str
     assert without_credentials(text) == kept
 
 
-def test_frozen_bars_their_run_and_what_is_printed_hold_no_key(
+def test_bars_their_run_and_what_is_printed_hold_no_key_and_nobody_else_may_write_them(
     workbench: Callable[..., Workbench],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -66,17 +72,34 @@ def test_frozen_bars_their_run_and_what_is_printed_hold_no_key(
     set_keys(monkeypatch)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:{CANARY}@127.0.0.1:{port}")
     monkeypatch.setenv("TFT_TUNING_STORAGE", f"postgresql+psycopg2://user:{CANARY}@127.0.0.1:{port}/x")
-    bench = workbench()
-    done = materialise_asset(bench.file, "snapshot", partition=None, downstream=False, report=print)
+    before = os.umask(0o022)
+    try:
+        bench = workbench()
+        done = materialise_asset(bench.file, "snapshot", partition=None, downstream=False, report=print)
+        switch = KillSwitch(tmp_path / "live")
+        switch.arm("a person", "to begin")
+        switch.trip("HALTED", "by hand", "a test", "a person")
+        released(bench.layout.models("small"), "r1", "one")
+    finally:
+        os.umask(before)
     assert done["failed"] == []
-    assert len(list(tmp_path.rglob("*"))) > 10
+    assert len(list(tmp_path.rglob("*"))) > 20
     assert holders(tmp_path) == []
     assert CANARY not in "".join(capfd.readouterr())
+    assert writable_by_others(tmp_path) == [], "with the usual umask"
+    version = bench.layout.models("small") / "versions" / "r1"
+    assert not any(path.stat().st_mode & stat.S_IWUSR for path in version.iterdir()), (
+        "a release is read only for us too"
+    )
 
 
-@pytest.mark.parametrize("name", ["TFT_LOCKS", "TFT_STORE"])
 @pytest.mark.parametrize(
-    "form", ["postgresql://user:{}@127.0.0.1:{}/x", "s3://user:{}@bucket:{}/x", "nonsense://user:{}@h:{}/"]
+    ("name", "form"),
+    [
+        ("TFT_LOCKS", "postgresql://user:{}@127.0.0.1:{}/x"),
+        ("TFT_LOCKS", "nonsense://user:{}@h:{}/"),
+        ("TFT_STORE", "s3://user:{}@bucket:{}/x"),
+    ],
 )
 def test_a_service_that_does_not_answer_is_told_without_its_password(
     name: str,
@@ -135,30 +158,3 @@ def test_a_fold_its_card_its_report_and_its_release_hold_no_key(
     files = [path for path in finished.folder.rglob("*") if path.is_file() and not path.is_symlink()]
     assert not [path for path in files if path.read_bytes()[:4].startswith(pickles)], "nor is anything a pickle"
     assert writable_by_others(finished.folder) == []
-
-
-def writable_by_others(folder: Path) -> list[str]:
-    """Files and folders that another user of the machine could change."""
-    others = stat.S_IWGRP | stat.S_IWOTH
-    return [str(path) for path in folder.rglob("*") if not path.is_symlink() and path.stat().st_mode & others]
-
-
-def test_with_the_usual_umask_nobody_else_may_write_what_we_keep(
-    workbench: Callable[..., Workbench], tmp_path: Path
-) -> None:
-    before = os.umask(0o022)
-    try:
-        bench = workbench()
-        assert materialise_asset(bench.file, "snapshot", partition=None, downstream=False, report=print)["failed"] == []
-        switch = KillSwitch(tmp_path / "live")
-        switch.arm("a person", "to begin")
-        switch.trip("HALTED", "by hand", "a test", "a person")
-        released(bench.layout.models("small"), "r1", "one")
-    finally:
-        os.umask(before)
-    assert len(list((tmp_path / "live").rglob("*"))) >= 3
-    assert writable_by_others(tmp_path) == []
-    version = bench.layout.models("small") / "versions" / "r1"
-    assert not any(path.stat().st_mode & stat.S_IWUSR for path in version.iterdir()), (
-        "a release is read only for us too"
-    )

@@ -1,0 +1,178 @@
+"""Old versions go where nothing speaks of them, here and in the store; everything else stays."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tft_pipeline.storage.artifacts import Artifact, ArtifactMissingError, read_artifact, write_artifact
+from tft_pipeline.storage.cleaning import Cleaned, clean
+from tft_pipeline.storage.object_store import open_store
+from tft_pipeline.storage.stored_versions import stored_place
+from tft_pipeline_tests.object_stores import use_store, writer
+from tft_pipeline_tests.released import candidate
+
+
+@pytest.fixture(params=["none", "file"])
+def experiment(request, tmp_path, monkeypatch) -> Path:
+    use_store(monkeypatch, request.param, tmp_path)
+    return tmp_path / "home" / "experiments" / "small"
+
+
+def version(experiment: Path, artifact: str, text: str, days: float = 9, **documents: object) -> Artifact:
+    """A version, written some days ago."""
+    files = {"data.bin": text.encode()} | {
+        f"{name}.json": json.dumps(body).encode() for name, body in documents.items()
+    }
+    made = write_artifact(experiment / artifact, writer(files))
+    age(experiment, days)
+    return made
+
+
+def age(experiment: Path, days: float) -> None:
+    """Whatever was written just now was written so long ago, a little after what was there before."""
+    home = experiment.parents[1]
+    for path in (*home.rglob("*"), *(home.parent / "store").rglob("*")):
+        if path.is_file() and not path.is_symlink() and time.time() - path.stat().st_mtime < 3600:
+            when = time.time() - days * 86400
+            os.utime(path, (when, when))
+
+
+def cleaned(
+    experiment: Path, keep: int = 1, dry_run: bool = False, leftovers: bool = False, **planned: list[str]
+) -> Cleaned:
+    plans = {"production_fold": ["f1"]} | planned
+    return clean(experiment, keep=keep, planned=plans, dry_run=dry_run, leftovers=leftovers)
+
+
+def names(found: Cleaned) -> set[tuple[str, str]]:
+    return {(one.artifact, one.name) for one in found.removed}
+
+
+def stored(experiment: Path, artifact: str) -> set[str]:
+    place = stored_place(experiment / artifact)
+    return set() if place is None else place.versions()
+
+
+def test_old_versions_go_and_what_is_valid_and_the_newest_stay(experiment):
+    made = [version(experiment, "features", f"v{k}", 20 - k) for k in range(5)]
+    first = cleaned(experiment, keep=2, dry_run=True)
+    assert names(first) == {("features", one.version) for one in made[:3]}
+    assert all(one.folder.is_dir() for one in made)
+    done = cleaned(experiment, keep=2)
+    assert names(done) == names(first)
+    assert [one.folder.is_dir() for one in made] == [False, False, False, True, True]
+    assert read_artifact(experiment / "features") == made[4]
+    if open_store() is not None:
+        assert stored(experiment, "features") == {made[3].version, made[4].version}
+    copies = 1 if open_store() is None else 2
+    assert done.n_bytes == sum(one.n_bytes for one in done.removed) * copies
+    rows = [json.loads(line) for line in (experiment / "removed.jsonl").read_text().splitlines()]
+    assert [row["version"] for row in rows] == [one.version for one in made[:3]]
+    assert [row["files"] for row in rows] == [one.files for one in made[:3]]
+    assert names(cleaned(experiment, keep=2)) == set()
+
+
+def test_a_valid_version_stays_however_old_it_is(experiment):
+    first = version(experiment, "features", "one", 20)
+    second = version(experiment, "features", "two", 19)
+    write_artifact(experiment / "features", writer({"data.bin": b"one"}))
+    # the newest is the one that was put last: here the second one, in a store the first again
+    assert names(cleaned(experiment)) <= {("features", second.version)}
+    assert read_artifact(experiment / "features") == first
+
+
+def test_a_version_younger_than_a_day_stays(experiment):
+    for k in range(3):
+        version(experiment, "features", f"v{k}", 0.9 - k / 100)
+    assert names(cleaned(experiment)) == set()
+
+
+@pytest.mark.parametrize("speaks", ["release", "night", "valid asset", "chain"])
+def test_what_a_record_that_stays_speaks_of_stays(experiment, speaks):
+    old = version(experiment, "snapshot", "bars", 30)
+    gone = version(experiment, "snapshot", "other bars", 29)
+    version(experiment, "snapshot", "newest bars", 28)
+    if speaks == "release":
+        made = candidate(experiment / "models", "2025-01-01-a", "one")
+        card = made.folder / "model_card.json"
+        made.folder.chmod(0o755)
+        card.chmod(0o644)
+        card.write_text(json.dumps({"train": {"snapshot": old.files["data.bin"]}}))
+    elif speaks == "night":
+        version(experiment, "drift_night/2025-01-01", "night", 20, report={"snapshot_id": old.version})
+    elif speaks == "valid asset":
+        version(experiment, "production_plan", "plan", 20, report={"snapshot_id": old.version})
+    else:
+        middle = version(experiment, "features", "a", 27, report={"from": old.version})
+        version(experiment, "features", "b", 26)
+        version(experiment, "production_plan", "plan", 20, report={"features": middle.version})
+    assert names(cleaned(experiment)) == {("snapshot", gone.version)}
+    assert old.folder.is_dir()
+
+
+def test_only_retired_folds_lose_old_versions_and_never_their_valid_one(experiment):
+    made = {
+        key: [version(experiment, f"production_fold/{key}", f"{key}{k}", 20 - k) for k in range(3)]
+        for key in ("f1", "f2")
+    }
+    state = experiment / "training" / "production-f2.safetensors"
+    state.parent.mkdir()
+    state.write_bytes(b"state")
+    assert names(cleaned(experiment)) == {("production_fold/f2", one.version) for one in made["f2"][:2]}
+    assert all(one.folder.is_dir() for one in made["f1"])
+    assert made["f2"][2].folder.is_dir()
+    assert state.exists()
+    assert names(cleaned(experiment, production_fold=["f1", "f2"])) == set()
+
+
+def test_what_was_set_aside_is_listed_and_goes_only_when_asked(experiment):
+    made = version(experiment, "features", "v", 9)
+    made.folder.rename(experiment / "features" / ".damaged-v-1")
+    (experiment / "features" / ".removed-w-1").mkdir()
+    stage = experiment / "features" / ".stage-1"
+    stage.mkdir()
+    os.utime(stage, (time.time() - 999, time.time() - 999))
+    found = cleaned(experiment)
+    assert len(found.leftovers) == 3
+    assert (experiment / "features" / ".damaged-v-1").is_dir()
+    cleaned(experiment, leftovers=True, dry_run=True)
+    assert (experiment / "features" / ".damaged-v-1").is_dir()
+    assert cleaned(experiment, leftovers=True).n_bytes > 0
+    assert [path.name for path in (experiment / "features").glob(".*")] in ([], [".lock"])
+
+
+def test_a_version_in_the_store_alone_is_judged_and_removed_there(tmp_path, monkeypatch):
+    use_store(monkeypatch, "file", tmp_path)
+    there = tmp_path / "home" / "experiments" / "small"
+    made = [version(there, "features", f"v{k}", 20 - k) for k in range(3)]
+    monkeypatch.setenv("TFT_HOME", str(tmp_path / "other"))
+    here = tmp_path / "other" / "experiments" / "small"
+    read_artifact(here / "features")
+    version(here, "production_plan", "plan", 5, report={"features": made[0].version})
+    assert names(cleaned(here)) == {("features", made[1].version)}
+    assert stored(here, "features") == {made[0].version, made[2].version}
+    assert made[1].folder.is_dir()  # the other machine cleans its own copy
+
+
+def test_an_upload_that_was_killed_is_left_over_in_the_store(tmp_path, monkeypatch):
+    use_store(monkeypatch, "file", tmp_path)
+    experiment = tmp_path / "home" / "experiments" / "small"
+    version(experiment, "features", "v", 9)
+    store = open_store()
+    assert store is not None
+    store.put("experiments/small/features/torn/data.bin", b"1")
+    assert cleaned(experiment).leftovers == ()  # it may be under way
+    age(experiment, 2)
+    assert len(cleaned(experiment, leftovers=True).leftovers) == 1
+    assert store.get("experiments/small/features/torn/data.bin") is None
+
+
+def test_nothing_is_removed_below_one_and_an_empty_experiment_is_no_error(experiment):
+    with pytest.raises(ValueError, match="keep 0 < 1"):
+        cleaned(experiment, keep=0)
+    assert names(cleaned(experiment)) == set()
+    with pytest.raises(ArtifactMissingError):
+        read_artifact(experiment / "features")
