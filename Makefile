@@ -17,7 +17,7 @@ HOME_OF_DAGSTER = from tft_pipeline.pipeline.runs import prepare_dagster_home as
 	from tft_pipeline.storage.layout import default_layout; print(prepare(default_layout()))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-slow lint types bench
+.PHONY: help setup demo dev test test-slow faults lint types audit bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -49,12 +49,21 @@ test: $(STAMP) ## run the tests that take seconds
 test-slow: $(STAMP) ## run the tests that take minutes or a browser (Chromium)
 	$(BIN)/python -m pytest -m "slow or browser"
 
+faults: $(STAMP) ## inject every fault and write docs/faults.md (half an hour; some need root)
+	$(BIN)/python -m pytest -m fault --junitxml=$(VENV)/faults.xml
+	$(BIN)/python -m tft_pipeline_tests.faults.table $(VENV)/faults.xml
+
 lint: $(STAMP) ## check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 types: $(STAMP) ## check types
 	$(BIN)/mypy
+
+audit: $(STAMP) ## ask a public database for known vulnerabilities of the pinned versions; needs the network
+	@test -x $(VENV)/audit/bin/python || $(BIN)/python -m venv $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip install --quiet 'pip-audit>=2.10,<3'
+	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt
 
 bench: $(PEERS) ## measure speed and memory against other libraries; writes the README's table (half an hour)
 	$(BIN)/python benchmarks/run_all.py

@@ -2,14 +2,13 @@
 
 import json
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tft_pipeline.cli.answers import ExperimentArgument, JsonOption, RequireGoOption, finish, progress, refusal
+from tft_pipeline.cli.answers import ExperimentArgument, JsonOption, RequireGoOption, finish, progress
+from tft_pipeline.cli.stopping import resumed, stoppable
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +42,7 @@ def run(
             raise ConfigurationError("--require-go with --background: nobody would see the exit code; leave one out")
         finish(run_in_background(experiment, resume=resume, until=until), as_json)
         return
-    with _stoppable(_resumed(experiment, until), as_json), shown(as_json) as to:
+    with stoppable(resumed(experiment, until), as_json), shown(as_json) as to:
         found = run_experiment(
             experiment, resume=resume, until=until, report=to.report, watch=to.watch, require_go=require_go
         )
@@ -60,7 +59,7 @@ def materialize(
     """Compute one asset, or one fold of it, again."""
     from tft_pipeline.pipeline.commands import materialise_asset
 
-    with _stoppable(_resumed(experiment), as_json):
+    with stoppable(resumed(experiment), as_json):
         found = materialise_asset(experiment, asset, partition=partition, downstream=downstream, report=progress)
     finish(found, as_json)
 
@@ -72,7 +71,7 @@ def tune(experiment: ExperimentArgument, as_json: JsonOption = False) -> None:
     from tft_pipeline.pipeline.tuning_worker import work_on_study
 
     try:
-        with _stoppable(f"tft tune {shlex.quote(str(experiment))}", as_json):
+        with stoppable(f"tft tune {shlex.quote(str(experiment))}", as_json):
             answer = work_on_study(experiment, progress)
     except ConfigurationError:
         raise
@@ -83,25 +82,6 @@ def tune(experiment: ExperimentArgument, as_json: JsonOption = False) -> None:
         {name: str(value) if isinstance(value, dict) and not as_json else value for name, value in answer.items()},
         as_json,
     )
-
-
-@contextmanager
-def _stoppable(go_on: str, as_json: bool) -> Iterator[None]:
-    """SIGTERM and Ctrl-C end the command at once, with one line that says how to go on and the exit code of the signal."""
-    from tft_pipeline.pipeline.interrupts import StoppedError, stopping_on_signals
-
-    try:
-        with stopping_on_signals():
-            yield
-    except StoppedError as stopped:
-        sentence = f"{stopped}: what was finished is kept and nothing was deployed; go on with: {go_on}"
-        typer.echo(sentence, err=True)
-        refusal(sentence, as_json)
-        raise typer.Exit(stopped.exit_code) from stopped
-
-
-def _resumed(experiment: Path, until: str | None = None) -> str:
-    return f"tft run {shlex.quote(str(experiment))} --resume" + ("" if until is None else f" --until {until}")
 
 
 def purge_comparison(
@@ -115,9 +95,7 @@ def purge_comparison(
     """Fit the production folds again without purge, and say what that would have shown."""
     from tft_pipeline.pipeline.comparison import compare_purge
 
-    with _stoppable(
-        f"tft purge-comparison {shlex.quote(str(experiment))}" + (" --overlap" if overlap else ""), as_json
-    ):
+    with stoppable(f"tft purge-comparison {shlex.quote(str(experiment))}" + (" --overlap" if overlap else ""), as_json):
         found = compare_purge(experiment, overlap=overlap, report=progress)
     finish(found, as_json)
 

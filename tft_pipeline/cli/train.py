@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tft_pipeline.cli.answers import TRAINED, JsonOption, RequireGoOption, finish
+from tft_pipeline.cli.stopping import resumed, stoppable
 
 
 def register(app: typer.Typer) -> None:
@@ -32,8 +33,10 @@ def train(
     """
     from tft_pipeline.cli.progress import shown
     from tft_pipeline.pipeline.training import train_on_snapshot
+    from tft_pipeline.storage.layout import default_layout
 
-    with shown(as_json) as to:
+    made = default_layout().home / "trained" / f"{name}.yaml"
+    with stoppable(resumed(made), as_json), shown(as_json) as to:
         found = train_on_snapshot(
             snapshot,
             lookback=seq_len,

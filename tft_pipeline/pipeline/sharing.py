@@ -47,7 +47,9 @@ def pull(named: str, *, into: Path | None = None, release: str | None = None) ->
         if release is not None:
             return about | _fetched(stored, release)
         if stored.published() is None:
-            said = f"{about['store']}: no release of {name} was published: deploy one, or `tft push` from where it is live"
+            said = (
+                f"{about['store']}: no release of {name} was published: deploy one, or `tft push` from where it is live"
+            )
             return about | {"live": before or "nothing", "failed": [said]}
         with deployment_lock(stored.models):
             there = stored.pull()
@@ -55,7 +57,10 @@ def pull(named: str, *, into: Path | None = None, release: str | None = None) ->
             make_fixed_names(stored.models)
             version, entry = released_version(stored.models, there.version), live_since(deployments(stored.models))
     except TROUBLE as error:
-        return about | {"live": before or "nothing", "failed": [f"{error}; {before or 'nothing'} is live here as before"]}
+        return about | {
+            "live": before or "nothing",
+            "failed": [f"{error}; {before or 'nothing'} is live here as before"],
+        }
     return {
         **about,
         "live": there.version,

@@ -75,6 +75,7 @@ def test_a_reader_of_a_store_that_is_down_gets_an_error_and_never_an_old_copy(ro
     assert read.files == before.files
 
 
+@pytest.mark.slow
 @pytest.mark.fault("store_down")
 def test_a_server_that_was_stopped_is_named_with_the_remedy(tmp_path, monkeypatch):
     from moto.server import ThreadedMotoServer

@@ -111,6 +111,7 @@ def test_the_lock_is_held_until_the_value_is_stored_and_no_longer(
 ) -> None:
     result = _run(tmp_path, monkeypatch, lambda: None, breaks=breaks)
     assert result.success is not breaks
+    assert not breaks or "the disk broke" in failure_of(result, "")[1]
     assert (_stored(tmp_path, "a") is None) is breaks
     with writer_lock(Layout(tmp_path).writer_lock("small", "thing", "a")) as held:
         held.check()

@@ -8,7 +8,6 @@ import dagster as dg
 import pytest
 
 from tft_pipeline.pipeline.assets import evaluation
-from tft_pipeline.pipeline.driver import FOLDS, STEPS
 from tft_pipeline.pipeline.partitions import DATA_VERSION_TAG
 from tft_pipeline.pipeline.sections_read import sections_read
 from tft_pipeline.pipeline.staleness import CODE_VERSION_TAG, Staleness
@@ -33,13 +32,6 @@ def log(bench: Workbench, event: Any) -> None:
 def materialised(bench: Workbench, asset: str, version: str, partition: str | None = None) -> None:
     tags = {DATA_VERSION_TAG: version}
     log(bench, dg.AssetMaterialization(bench.graph.key(asset), partition=partition, tags=tags))
-
-
-def test_after_a_run_everything_but_the_outside_is_current(finished: Workbench) -> None:
-    found = {name: why(finished, name) for name in STEPS if name not in FOLDS and name != "research_paths"}
-    found |= {fold: why(finished, "production_fold", fold) for fold in finished.folds()}
-    assert "reads bars from outside" in str(found.pop("snapshot"))
-    assert set(found.values()) == {None}
 
 
 def test_each_cause_has_its_sentence(finished: Workbench) -> None:

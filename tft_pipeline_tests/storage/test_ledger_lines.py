@@ -152,7 +152,7 @@ def test_a_line_that_says_nothing_is_refused_and_named_wherever_it_lies(shared, 
 
 
 @pytest.mark.fault("store_down")
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_look_that_the_store_did_not_take_is_not_shown_and_is_counted_once_afterwards(tmp_path, monkeypatch, after):
     use_store(monkeypatch, "s3", tmp_path)
     ledger = Layout(tmp_path / "home").looks_ledger

@@ -97,6 +97,7 @@ def test_who_deploys_takes_first_what_another_machine_deployed(kind, tmp_path, m
     assert [entry.target for entry in deployments(one)] == ["r1", "r2", "r1"]
 
 
+@pytest.mark.slow
 @pytest.mark.fault("store_down")
 def test_a_deployment_that_the_store_does_not_learn_of_says_what_is_live_where(on_s3, tmp_path, monkeypatch):
     models = machine("a", tmp_path, monkeypatch)

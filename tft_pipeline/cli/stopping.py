@@ -1,0 +1,42 @@
+"""How a command that computes for long ends when it is asked to: within seconds, one line, the exit code of the signal.
+
+    130  Ctrl-C        143  SIGTERM
+
+Not here: how the request is noticed (`pipeline.interrupts`), what is kept (`model.checkpoint`).
+"""
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+from tft_pipeline.cli.answers import refusal
+
+
+@contextmanager
+def stoppable(go_on: str, as_json: bool) -> Iterator[None]:
+    """SIGTERM and Ctrl-C end what is inside.
+
+    Args:
+        go_on: the command that goes on afterwards.
+        as_json: also tell it on standard output, for a program.
+    Raises:
+        typer.Exit: with the exit code of the signal.
+    """
+    from tft_pipeline.pipeline.interrupts import StoppedError, stopping_on_signals
+
+    try:
+        with stopping_on_signals():
+            yield
+    except StoppedError as stopped:
+        sentence = f"{stopped}: what was finished is kept; go on with: {go_on}"
+        typer.echo(sentence, err=True)
+        refusal(sentence, as_json)
+        raise typer.Exit(stopped.exit_code) from stopped
+
+
+def resumed(experiment: Path, until: str | None = None) -> str:
+    """The command that goes on with a run."""
+    return f"tft run {shlex.quote(str(experiment))} --resume" + ("" if until is None else f" --until {until}")
