@@ -62,7 +62,7 @@ def measure(machines: Loopback, workers: list[int], processes: list[str]) -> lis
 
     name = read_experiment(machines.experiment).experiment.name
     control = machines.environment("control")
-    os.environ.update(control)
+    os.environ.update({**control, "TFT_WORKERS": str(len(os.sched_getaffinity(0)))})  # the stages before: all cores
     began = time.monotonic()
     answer = run_experiment(machines.experiment, resume=False, until="production_plan", report=_say)
     if answer["failed"]:
