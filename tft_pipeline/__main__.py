@@ -19,7 +19,7 @@ from tft_pipeline.cli import (
     store,
     train,
 )
-from tft_pipeline.cli.answers import REFUSED, refusal
+from tft_pipeline.cli.answers import FAILED, REFUSED, refusal
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Temporal Fusion Transformers, walked forward.")
 
@@ -39,6 +39,7 @@ for commands in (graph, plan, data, train, bench, drift, ensemble, card, deploy,
 def main() -> None:
     """Entry point; expected failures are one message and exit code 1 or 2, not a traceback."""
     from tft_pipeline.domain.experiment import ConfigurationError
+    from tft_pipeline.storage.object_store import StoreError
 
     try:
         app()
@@ -46,6 +47,10 @@ def main() -> None:
         typer.echo(f"error: {error}", err=True)
         refusal(str(error), as_json="--json" in sys.argv[1:])
         sys.exit(REFUSED)
+    except StoreError as error:
+        typer.echo(f"error: {error}", err=True)
+        refusal(str(error), as_json="--json" in sys.argv[1:])
+        sys.exit(FAILED)
     except SystemExit as leaving:
         # an option that cannot be used: typer has told it on standard error and leaves
         said = getattr(leaving.__context__, "format_message", None)

@@ -118,7 +118,7 @@ class SharedTrials:
         """Ask for as many trials as the limit leaves, those that wait to be tried again first.
 
         Trials of dead workers are swept before. The sampler starts anew from the number of trials that were drawn, so that a
-        study that was cut off, between rounds or within one, goes on as if it had not stopped, and no two workers draw the same.
+        study that was cut off, between rounds or in one, goes on as if it had not stopped, and no two workers draw the same.
 
         Returns:
             What was taken, and how many trials others run: with neither, the study is complete.

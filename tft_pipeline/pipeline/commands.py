@@ -17,6 +17,7 @@ from tft_pipeline.pipeline.factory import build_definitions
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import PAGE_FILE, REPORT_FILE
 from tft_pipeline.pipeline.progress import Watch
+from tft_pipeline.pipeline.reaping import reap
 from tft_pipeline.pipeline.releasing import target_rows
 from tft_pipeline.pipeline.rerun_plan import steps_of
 from tft_pipeline.pipeline.runs import RunOutcome, materialise, open_instance
@@ -62,6 +63,8 @@ def run_experiment(
         )
     claim_name(graph.layout.experiment(graph.name), graph.file.path)
     with open_instance(graph.layout) as instance:
+        for line in reap(instance):
+            report(line)
         definitions = build_definitions([graph.file], graph.layout)
         driver = Driver(
             graph=graph,
@@ -111,6 +114,8 @@ def materialise_asset(
     graph = _graph(path)
     claim_name(graph.layout.experiment(graph.name), graph.file.path)
     with open_instance(graph.layout) as instance:
+        for line in reap(instance):
+            report(line)
         definitions = build_definitions([graph.file], graph.layout)
         assets = definitions.resolve_asset_graph()
         key = graph.key(asset)

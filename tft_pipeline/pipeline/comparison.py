@@ -9,6 +9,7 @@ from tft_pipeline.domain.findings import PurgeComparison
 from tft_pipeline.pipeline.factory import build_definitions
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
+from tft_pipeline.pipeline.reaping import reap
 from tft_pipeline.pipeline.runs import QUIET, failure_of, open_instance
 from tft_pipeline.storage.artifacts import read_artifact
 from tft_pipeline.storage.experiments import claim_name, read_experiment
@@ -37,6 +38,8 @@ def compare_purge(path: Path, *, overlap: bool, report: Callable[[str], None]) -
     definitions = build_definitions([graph.file], graph.layout)
     report("fits every production fold again without purge" + (", then runs all with overlap" if overlap else ""))
     with open_instance(graph.layout) as instance:
+        for line in reap(instance):
+            report(line)
         result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
             instance=instance,
             asset_selection=[graph.key(ASSET)],

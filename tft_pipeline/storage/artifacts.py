@@ -217,7 +217,7 @@ def parse_manifest(path: Path, said: str | None = None) -> dict[str, Any]:
         stated = body.pop("manifest_sha256")
         listed = dict(body["files"])
         expected = _manifest_hash(body)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(f"{where} is not a manifest ({error}); restore it or write the artifact again") from error
     if stated != expected:
         raise IntegrityError(f"{where}: manifest_sha256 {stated} does not match its own content {expected}")
