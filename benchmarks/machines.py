@@ -43,7 +43,7 @@ def main() -> None:
     found = {
         "experiment": given.experiment.stem,
         "cores": len(os.sched_getaffinity(0)),
-        "load_before": round(os.getloadavg()[2], 1),
+        "load_15_minutes_at_end": round(os.getloadavg()[2], 1),
         "rows": rows,
     }
     print(json.dumps(found, indent=1))
