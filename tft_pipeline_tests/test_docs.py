@@ -163,7 +163,7 @@ def test_paths_in_prose_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_variables_of_the_environment_are_read_somewhere(page: Path) -> None:
-    sources = [*(ROOT / "tft_pipeline").rglob("*.py"), ROOT / "Makefile"]
+    sources = [*(ROOT / "tft_pipeline").rglob("*.py"), *(ROOT / "deploy").glob("*.yaml"), ROOT / "Makefile"]
     known = set(re.findall(r"\b(?:TFT|MLFLOW)_[A-Z_]+\b", "\n".join(path.read_text() for path in sources)))
     assert set(re.findall(r"\b(?:TFT|MLFLOW)_[A-Z_]+\b", TEXT[page])) <= known
 
