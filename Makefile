@@ -47,7 +47,7 @@ test: $(STAMP) ## run the tests that take seconds
 	$(ONE_THREAD) $(BIN)/python -m pytest -m "not slow and not browser" -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(STAMP) ## run the tests that take minutes or a browser (Chromium)
-	$(BIN)/python -m pytest -m "slow or browser"
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "slow or browser" -n 2 --dist loadfile
 
 faults: $(STAMP) ## inject every fault and write docs/faults.md (half an hour; some need root)
 	$(BIN)/python -m pytest -m fault --junitxml=$(VENV)/faults.xml

@@ -19,6 +19,11 @@ from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.runs import open_instance
 from tft_pipeline.storage.experiments import read_experiment
 from tft_pipeline.storage.layout import Layout
+from tft_pipeline_tests.faults.required import (  # noqa: F401, hooks
+    pytest_collection_modifyitems,
+    pytest_make_collect_report,
+    pytest_runtest_makereport,
+)
 
 # the same examples in every run, and no time limit for one: machines differ
 settings.register_profile("repeatable", derandomize=True, deadline=None)

@@ -31,7 +31,8 @@ def run(
 ) -> None:
     """Run the whole graph of an experiment, from raw bars to a released model. NO-GO is a result: exit code 0.
 
-    Ctrl-C or SIGTERM stops it within seconds, keeps what is finished and says how to go on: exit code 130 or 143.
+    Ctrl-C, SIGTERM or a closed terminal stops it within seconds, keeps what is finished and says how to go on: exit code 130,
+    143 or 129. `nohup` and `--background` let it outlive the terminal.
     """
     from tft_pipeline.cli.progress import shown
     from tft_pipeline.domain.experiment import ConfigurationError

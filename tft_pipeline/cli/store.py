@@ -48,9 +48,12 @@ def clean(
         bool,
         typer.Option("--leftovers", help="remove damaged versions that were set aside and what killed writers left"),
     ] = False,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="no other machine works on it now; needed with TFT_STORE without TFT_LOCKS")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Remove old versions of assets and of retired folds that nothing refers to, here and in the store; says what and why."""
     from tft_pipeline.pipeline.cleaning import clean as remove
 
-    finish(remove(experiment, keep=keep, dry_run=dry_run, leftovers=leftovers), as_json)
+    finish(remove(experiment, keep=keep, dry_run=dry_run, leftovers=leftovers, alone=alone), as_json)

@@ -18,7 +18,7 @@ from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.scaling import Scaler
 from tft_pipeline.domain.sections import NetworkSection, PositionSection, TrainingSection
 from tft_pipeline.model.accumulation import StepBatches
-from tft_pipeline.model.checkpoint import inputs_sha256, read_state, remove_state, write_state
+from tft_pipeline.model.checkpoint import inputs_sha256, read_state, write_state
 from tft_pipeline.model.context import ContextPool, WindowContext
 from tft_pipeline.model.context_pool import context_pool
 from tft_pipeline.model.families import Network, build_network
@@ -110,9 +110,10 @@ def fit_fold(
         on_epoch: called with each row of the history, those of a killed fit that is gone on with first; an exception it
             raises ends the fit.
         checkpoint: file that holds the training state after every epoch, for a later call with the same inputs to go on from
-            to the same bits; removed when the fit is done. One of other inputs, or a damaged one, is overwritten. Where it
-            cannot be written training goes on, says so, and tries again after the next epoch.
-        on_unwritten: called with one sentence each time that happens, or the file cannot be removed.
+            to the same bits, also when the fit is done: whoever has stored what came of it removes the file. One of other
+            inputs, or a damaged one, is overwritten. Where it cannot be written training goes on, says so, and tries again
+            after the next epoch.
+        on_unwritten: called with one sentence each time that happens.
         progress: show epochs, losses and the time left on the error stream.
     Raises:
         ValueError: no label is scored in train or validation, no window fits, an infinite feature value, or bf16-mixed
@@ -201,7 +202,7 @@ def fit_fold(
         if done < epochs and stopping.wait_count < training.patience:
             trainer = _trainer(training, epochs=epochs - done, cuda=cuda, callbacks=callbacks)
             trainer.fit(module, StepBatches(batches, training.accumulate_batches), range(1))
-    fitted = FittedFold(
+    return FittedFold(
         network=network,
         training=training,
         position=position,
@@ -220,12 +221,6 @@ def fit_fold(
         symbols=symbols,
         context=pool,
     )
-    if checkpoint is not None:
-        try:
-            remove_state(checkpoint)
-        except OSError as error:
-            _tell(f"the training state could not be removed: {error.strerror}", checkpoint, on_unwritten)
-    return fitted
 
 
 def _trained_symbols(train: Panel) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from dagster._serdes import ConfigurableClassData
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
+from tft_pipeline.pipeline.run_process import parent_has_ended
+
 ANSWER_SECONDS = 5.0
 """How long one question waits for the workers."""
 UNDER_WAY = ("PENDING", "STARTED", "RETRY")
@@ -56,10 +58,16 @@ class WatchedCeleryRunLauncher(CeleryRunLauncher):
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """What became of the task of a run that has started; called by Dagster's run monitoring.
 
+        A run without a task is part of another one, and ends with it, or one of `tft`, which is for its own machine to judge.
+
         Raises:
             Exception: the broker or the result store does not answer; then nothing is known and the run stays as it is.
         """
-        task = run.tags[DAGSTER_CELERY_TASK_ID_TAG]
+        task = run.tags.get(DAGSTER_CELERY_TASK_ID_TAG)
+        if task is None:
+            if parent_has_ended(run, self._instance):
+                return CheckRunHealthResult(WorkerStatus.FAILED, "the run it is part of has ended")
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "no task of ours")
         told = self.celery.backend.get_task_meta(task)
         state, about = told["status"], told["result"]
         if state not in UNDER_WAY:
@@ -78,6 +86,17 @@ class WatchedCeleryRunLauncher(CeleryRunLauncher):
             WorkerStatus.FAILED,
             f"worker {named} did not answer for this run for {silent:.0f} s: its process or its machine is gone",
         )
+
+    def terminate(self, run_id: str) -> bool:
+        """Stop the task of a run; False for one without: the run that it is part of can be stopped, or its `tft`."""
+        run = self._instance.get_run_by_id(run_id)
+        return run is not None and DAGSTER_CELERY_TASK_ID_TAG in run.tags and super().terminate(run_id)
+
+    def get_run_worker_debug_info(self, run: dg.DagsterRun, include_container_logs: bool | None = True) -> str | None:
+        """The task's state; nothing for a run without one."""
+        if DAGSTER_CELERY_TASK_ID_TAG not in run.tags:
+            return None
+        return super().get_run_worker_debug_info(run, include_container_logs)
 
     def _knows(self, task: str, worker: str | None) -> bool:
         """Whether the worker, or any where its name is unknown, says that it executes the task."""

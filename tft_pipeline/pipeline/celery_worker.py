@@ -1,13 +1,18 @@
 """The app of a Celery worker: `celery -A tft_pipeline.pipeline.celery_worker worker`.
 
 Broker, result store and options are those of the instance's run launcher, so that `dagster.yaml` is the one place that names
-them. Loading this module opens the instance's database: a worker that cannot reach it does not start.
+them. Loading this module opens the instance's database: a worker that cannot reach it does not start. It also records
+the runs as ended that a worker here left behind when it was killed.
 """
+
+import logging
 
 import dagster as dg
 from celery import Celery
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
+
+from tft_pipeline.pipeline.reaping import reap
 
 
 def worker_app() -> Celery:
@@ -24,6 +29,8 @@ def worker_app() -> Celery:
                 "never be given one; put deploy/dagster.yaml there"
             )
         made = launcher.celery
+        for line in reap(instance):
+            logging.getLogger(__name__).warning("%s", line)
     create_execute_job_task(made)
     create_resume_job_task(made)
     return made

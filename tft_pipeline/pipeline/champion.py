@@ -29,10 +29,12 @@ from tft_pipeline.domain.reports import FeatureCatalogue, FoldSpec
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import FRAME_FILE, REPORT_FILE
 from tft_pipeline.pipeline.panels import KEYS
-from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError, read_artifact
+from tft_pipeline.storage.artifacts import Artifact, IntegrityError, read_artifact
 from tft_pipeline.storage.deployments import CARD_FILE, linked_release
 from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
-from tft_pipeline.storage.release_bundle import VERSIONS, ReleaseBundle, current_bundle
+from tft_pipeline.storage.release_bundle import VERSIONS, ReleaseBundle, read_release_bundle
+from tft_pipeline.storage.releases import fetch_version
+from tft_pipeline.storage.standing import standing
 
 if TYPE_CHECKING:
     from tft_pipeline.model.fit import FittedFold
@@ -57,12 +59,14 @@ def compare_with_champion(graph: ExperimentGraph, spec: FoldSpec, fold: FoldBund
     models = graph.layout.models(graph.name)
     live = linked_release(models)
     try:
-        champion = current_bundle(models)
-    except ArtifactMissingError:
-        return ChallengerFinding(
-            champion=None, applies=False, why="nothing is live yet: there is nothing to compare with"
-        )
-    except (IntegrityError, ValueError) as error:
+        version = live_version(models)
+        if version is None:
+            return ChallengerFinding(
+                champion=None, applies=False, why="nothing is live yet: there is nothing to compare with"
+            )
+        live = version.version
+        champion = read_release_bundle(version.folder)
+    except (IntegrityError, ValueError, OSError) as error:
         why = f"the live version {live} cannot be read: {without_folders(error, models)}"
         return ChallengerFinding(champion=live, applies=True, why=why)
     live, weights = champion.model_id, champion.signature.weights_sha256
@@ -74,6 +78,23 @@ def compare_with_champion(graph: ExperimentGraph, spec: FoldSpec, fold: FoldBund
     except (IncomparableError, IntegrityError) as error:
         why = f"{live}, which is live, cannot be compared: {without_folders(error, models)}"
         return ChallengerFinding(champion=live, weights_sha256=weights, applies=True, why=why)
+
+
+def live_version(models: Path) -> Artifact | None:
+    """The release that counts as live (`storage.standing`), verified, and fetched where it is live in the store and not here;
+    None where nothing is live. No link is moved.
+
+    Raises:
+        IntegrityError: a file, or what the store holds, is damaged.
+        RollbackRefusedError: it is not there any more.
+        OSError: the store does not answer.
+    """
+    live = standing(models).live
+    if live is None:
+        return None
+    if live != linked_release(models):
+        return fetch_version(models, live)
+    return read_artifact(models / VERSIONS, in_store=False)
 
 
 def without_folders(error: Exception, root: Path) -> str:

@@ -1,4 +1,5 @@
-"""What `tft clean` does: old versions of an experiment's assets and retired folds removed, under the lock of whole runs.
+"""What `tft clean` does: old versions of an experiment's assets and retired folds removed, under the lock of whole runs:
+of this machine, and with `TFT_LOCKS` of all.
 
 Not here: what stays and why (`storage.cleaning`), candidates (`tft prune`, `deploying`).
 """
@@ -13,28 +14,38 @@ from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError,
 from tft_pipeline.storage.cleaning import clean as remove_old
 from tft_pipeline.storage.layout import Layout, default_layout
 from tft_pipeline.storage.locks import RunLockedError, run_lock
-from tft_pipeline.storage.object_store import StoreError
+from tft_pipeline.storage.object_store import StoreError, store_url
+from tft_pipeline.storage.postgres_locks import lock_server
 
 KEEP = 3
 """Newest versions of each artifact that stay unless told otherwise."""
 PHASES = ("exploration", "production")
 
 
-def clean(named: str, *, keep: int = KEEP, dry_run: bool = False, leftovers: bool = False) -> dict[str, Any]:
+def clean(
+    named: str, *, keep: int = KEEP, dry_run: bool = False, leftovers: bool = False, alone: bool = False
+) -> dict[str, Any]:
     """Remove what no record that stays speaks of.
 
     Args:
         named: experiment file, or the name of one that was run here.
+        alone: the caller says that no other machine works on it now: without `TFT_LOCKS` no lock reaches the others.
     Returns:
         experiment, removed (would_remove), bytes, kept (numbers by reason), leftovers, log, details, failed.
     Raises:
-        ConfigurationError: no such experiment; `keep` below 1.
+        ConfigurationError: no such experiment; `keep` below 1; a store that other machines may write to meanwhile.
     """
     layout = default_layout()
     name, _ = models_of(named, layout)
     if keep < 1:
         raise ConfigurationError(
             f"--keep {keep} is below 1: it is a number of newest versions of each asset; what is valid stays anyway"
+        )
+    if store_url() is not None and lock_server() is None and not (alone or dry_run):
+        raise ConfigurationError(
+            "TFT_STORE is set and TFT_LOCKS is not, so the lock of whole runs is of this machine alone: another one may write "
+            "a version again while it is removed; nothing was removed; set TFT_LOCKS (docs/machines.md), or end the runs of "
+            "other machines and say --alone"
         )
     folder = layout.experiment(name)
     try:

@@ -12,6 +12,7 @@ from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.findings import OosPerformance, ReleaseRecord
 from tft_pipeline.domain.verdict import GO
 from tft_pipeline.pipeline.background import start_in_background
+from tft_pipeline.pipeline.claiming import claim
 from tft_pipeline.pipeline.driver import STEPS, Driver, PipelineFailedError
 from tft_pipeline.pipeline.factory import build_definitions
 from tft_pipeline.pipeline.graph import ExperimentGraph
@@ -21,10 +22,11 @@ from tft_pipeline.pipeline.reaping import reap
 from tft_pipeline.pipeline.releasing import target_rows
 from tft_pipeline.pipeline.rerun_plan import steps_of
 from tft_pipeline.pipeline.runs import RunOutcome, materialise, open_instance
-from tft_pipeline.storage.artifacts import CURRENT, read_artifact
+from tft_pipeline.storage.artifacts import CURRENT, Artifact, IntegrityError, read_artifact
 from tft_pipeline.storage.experiments import claim_name, read_experiment
 from tft_pipeline.storage.layout import default_layout
 from tft_pipeline.storage.locks import RunLockedError, run_lock
+from tft_pipeline.storage.releases import CARD_FILE, RollbackRefusedError, fetch_version
 
 Progress = Callable[[str], None]
 NAMED_PARTITIONS = 8
@@ -53,7 +55,7 @@ def run_experiment(
         locked: the caller holds the experiment's run lock.
     Raises:
         ConfigurationError: the experiment file does not validate, or `until` is not an asset of it, or it stops before there is
-            the verdict that `require_go` asks for.
+            the verdict that `require_go` asks for; or the store's results are another event log's.
     """
     graph = _graph(path)
     steps_of(graph, until)  # refuses a name that is not one
@@ -63,6 +65,7 @@ def run_experiment(
         )
     claim_name(graph.layout.experiment(graph.name), graph.file.path)
     with open_instance(graph.layout) as instance:
+        claim(graph, instance)
         for line in reap(instance):
             report(line)
         definitions = build_definitions([graph.file], graph.layout)
@@ -109,11 +112,12 @@ def materialise_asset(
     """Compute one asset again, with its downstream if wanted, in one run.
 
     Raises:
-        ConfigurationError: no such asset, or a partition too many or too few.
+        ConfigurationError: no such asset, or a partition too many or too few; or as `run_experiment`.
     """
     graph = _graph(path)
     claim_name(graph.layout.experiment(graph.name), graph.file.path)
     with open_instance(graph.layout) as instance:
+        claim(graph, instance)
         for line in reap(instance):
             report(line)
         definitions = build_definitions([graph.file], graph.layout)
@@ -156,7 +160,11 @@ def materialise_asset(
 
 
 def summary(graph: ExperimentGraph) -> dict[str, Any]:
-    """The end of a run in a few values."""
+    """The end of a run in a few values.
+
+    Raises:
+        ConfigurationError: the newest release is not there any more, here or in the store.
+    """
     folder = graph.layout.artifact
     performance = OosPerformance.model_validate_json(
         read_artifact(folder(graph.name, "oos_performance")).path(REPORT_FILE).read_text()
@@ -164,7 +172,8 @@ def summary(graph: ExperimentGraph) -> dict[str, Any]:
     release = ReleaseRecord.model_validate_json(
         read_artifact(folder(graph.name, "release")).path(REPORT_FILE).read_text()
     )
-    card = json.loads(Path(release.card_path).read_text())
+    version = _newest_release(graph, release.release_id)
+    card = json.loads(version.path(CARD_FILE).read_text())
     return {
         "experiment": graph.name,
         "verdict": release.verdict,
@@ -184,10 +193,21 @@ def summary(graph: ExperimentGraph) -> dict[str, Any]:
         "notes": list(performance.notes),
         "performance_targets": target_rows(graph),
         "report": str(folder(graph.name, "report") / CURRENT / PAGE_FILE),
-        "model_card": release.card_path,
-        "release": release.path,
+        "model_card": str(version.path(CARD_FILE)),
+        "release": str(version.folder),
         "failed": [],
     }
+
+
+def _newest_release(graph: ExperimentGraph, release_id: str) -> Artifact:
+    """The version that a run released, verified; fetched where another machine wrote it."""
+    try:
+        return fetch_version(graph.layout.models(graph.name), release_id)
+    except (RollbackRefusedError, IntegrityError, OSError) as error:
+        again = f"tft materialize {shlex.quote(str(graph.file.path))} release"
+        raise ConfigurationError(
+            f"the run is done, but its release {release_id} cannot be read: {error}; `{again}` writes another"
+        ) from error
 
 
 def direction_summary(card: dict[str, Any]) -> dict[str, Any]:

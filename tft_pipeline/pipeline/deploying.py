@@ -4,7 +4,6 @@ Not here: the way back (`releasing`), what is live and was (`release_status`, `r
 (`storage.deploying`, `storage.retention`), judging gates.
 """
 
-from pathlib import Path
 from typing import Any
 
 from tft_pipeline.domain.experiment import ConfigurationError
@@ -14,7 +13,7 @@ from tft_pipeline.pipeline.named import graph_named
 from tft_pipeline.pipeline.releasing import BrokenReleaseError, asked_once, models_of, told, unfinished
 from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError, read_artifact
 from tft_pipeline.storage.deploying import CardWriter, deploy_release, newest_candidate
-from tft_pipeline.storage.deployments import DeploymentLockedError, linked_release
+from tft_pipeline.storage.deployments import DeploymentLockedError, deployment_lock, linked_release, once_live
 from tft_pipeline.storage.gate_files import DeployRefusedError, GateRefusedError, check_gates
 from tft_pipeline.storage.layout import Layout, default_layout
 from tft_pipeline.storage.release_bundle import CARD_HTML, CARD_MARKDOWN
@@ -22,10 +21,11 @@ from tft_pipeline.storage.releases import (
     Release,
     RollbackRefusedError,
     beginning_with,
+    fetch_version,
     release_ids,
-    released_version,
 )
 from tft_pipeline.storage.retention import prune as remove_unreferenced
+from tft_pipeline.storage.standing import Standing, standing, store_of
 
 LONGEST_REASON = 1000
 
@@ -69,14 +69,16 @@ def make_live(
     models = layout.models(name)
     before, wanted = linked_release(models), release
     try:
-        wanted = newest_candidate(models) if release is None else _one_release(models, release)
-        if wanted == before:
-            raise DeployRefusedError(f"{wanted} is live already: there is nothing to deploy")
-        version = released_version(models, wanted)
-        check_gates(models, version, overridden=override is not None)
+        with deployment_lock(models):
+            now = standing(models)
+            wanted = newest_candidate(now) if release is None else _one_release(now, release)
+            if wanted == now.live:
+                raise DeployRefusedError(f"{wanted} is live already{now.elsewhere()}: there is nothing to deploy")
+            version = fetch_version(models, wanted)
+            check_gates(now, version, overridden=override is not None)
         position, asked = asked_once(version)
         cards = None if override is None else _cards()
-        made = deploy_release(models, wanted, reason=reason, override=override, cards=cards)
+        made = deploy_release(models, wanted, reason=reason, override=override, cards=cards, newest=release is None)
     except GateRefusedError as error:
         gate = {"passed": False, "reasons": error.reasons}
         return {"experiment": name, "release": wanted, "live": linked_release(models), "gate": gate, "failed": []}
@@ -163,10 +165,12 @@ def _live_now(made: Release) -> dict[str, Any]:
     }
 
 
-def _one_release(models: Path, wanted: str) -> str:
-    known = release_ids(models)
+def _one_release(now: Standing, wanted: str) -> str:
+    known = release_ids(now.models)
     if wanted in known:
         return wanted
+    if store_of(now.models) is not None:
+        known = sorted({*known, *once_live(now.entries())})
     fitting = beginning_with(known, wanted)
     if len(fitting) == 1:
         return fitting[0]

@@ -16,7 +16,14 @@ from tft_pipeline.domain.reports import FoldPlanReport, FoldSpec
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.partitions import IN_FLIGHT
-from tft_pipeline.storage.artifacts import CURRENT, ArtifactMissingError, IntegrityError, read_artifact
+from tft_pipeline.storage.artifacts import (
+    CURRENT,
+    ArtifactMissingError,
+    IntegrityError,
+    place_in_store,
+    read_artifact,
+)
+from tft_pipeline.storage.layout import Layout
 from tft_pipeline.storage.locks import run_holder
 from tft_pipeline.storage.sources import scan_source
 
@@ -53,7 +60,12 @@ class PlannedModels:
 
 
 def planned_models(graph: ExperimentGraph) -> PlannedModels | None:
-    """What is planned and trained; None before there is a model."""
+    """What is planned and trained; None before there is a model. Every fold of the plan is verified, and fetched where another
+    machine made it.
+
+    Raises:
+        StoreError: the store does not answer.
+    """
     try:
         text = read_artifact(graph.layout.artifact(graph.name, "production_plan")).path(REPORT_FILE).read_text()
         plan = FoldPlanReport.model_validate_json(text)
@@ -65,11 +77,11 @@ def planned_models(graph: ExperimentGraph) -> PlannedModels | None:
         root = graph.layout.artifact(graph.name, "production_fold", spec.key)
         made_of = ""
         try:
-            # one fold is verified to the last byte at each look; a night's run verifies all it reads
+            fold = read_artifact(root)
             if newest is None:
-                newest = spec.key, read_artifact(root).files["weights.safetensors"]
-            made_of = json.loads((root / CURRENT / "fold.json").read_text())["spec_sha256"]
-        except (ArtifactMissingError, IntegrityError, OSError, ValueError, LookupError):
+                newest = spec.key, fold.files["weights.safetensors"]
+            made_of = json.loads(fold.path("fold.json").read_text())["spec_sha256"]
+        except (ArtifactMissingError, IntegrityError, ValueError, LookupError):
             pass  # the fold is named among the unfinished
         if made_of != spec.content_sha256():
             unfinished.append(spec.key)
@@ -95,15 +107,17 @@ def first_test_day(graph: ExperimentGraph, spec: FoldSpec) -> date:
 
 
 def stored_nights(graph: ExperimentGraph) -> tuple[list[Night], list[date]]:
-    """The newest evaluated days, from the stored records, and those whose record is damaged: they are evaluated again."""
-    root = graph.layout.artifact(graph.name, NIGHT)
-    folders = sorted(path for path in root.iterdir() if (path / CURRENT).is_symlink()) if root.is_dir() else []
+    """The newest evaluated days, from the stored records, and those whose record is damaged: they are evaluated again.
+
+    Raises:
+        StoreError: the store does not answer.
+    """
+    days = judged_days(graph.layout, graph.name)
     nights, damaged = [], []
-    for folder in folders:
-        day = date.fromisoformat(folder.name)
-        if folder in folders[-NIGHTS_READ:]:
+    for day in days:
+        if day in days[-NIGHTS_READ:]:
             try:
-                record = DriftRecord.model_validate_json(read_artifact(folder).path(REPORT_FILE).read_text())
+                record = night_record(graph.layout, graph.name, day)
             except (ArtifactMissingError, IntegrityError, ValidationError):
                 damaged.append(day)
                 continue
@@ -111,6 +125,36 @@ def stored_nights(graph: ExperimentGraph) -> tuple[list[Night], list[date]]:
         else:  # too old for a streak: that it is there is enough
             nights.append(Night(day=day, verdict="not read", model="", fold=""))
     return nights, damaged
+
+
+def judged_days(layout: Layout, name: str, *, in_store: bool = True) -> list[date]:
+    """Days that have a stored record, sorted: in the store where there is one, whichever machine judged them.
+
+    Args:
+        in_store: False looks on this machine alone.
+    Raises:
+        StoreError: the store does not answer.
+    """
+    root = layout.artifact(name, NIGHT)
+    place = place_in_store(root) if in_store else None
+    if place is not None:
+        from tft_pipeline.storage.stored_versions import POINTER
+
+        judged = {key.split("/")[-2] for key in place.store.names(place.key) if key.endswith(f"/{POINTER}")}
+    else:
+        judged = {path.name for path in root.iterdir() if (path / CURRENT).is_symlink()} if root.is_dir() else set()
+    return sorted(date.fromisoformat(day) for day in judged)
+
+
+def night_record(layout: Layout, name: str, day: date) -> DriftRecord:
+    """What was judged of a day.
+
+    Raises:
+        ArtifactMissingError, IntegrityError, ValidationError: it was not, or its record is damaged.
+        StoreError: the store does not answer.
+    """
+    stored = read_artifact(layout.artifact(name, NIGHT, str(day)))
+    return DriftRecord.model_validate_json(stored.path(REPORT_FILE).read_text())
 
 
 def busy(graph: ExperimentGraph, instance: dg.DagsterInstance) -> str:

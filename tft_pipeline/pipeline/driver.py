@@ -19,18 +19,18 @@ from typing import Any
 
 import dagster as dg
 
-from tft_pipeline.domain.reports import FoldPlanReport
+from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.model.processes import WorkerPool, n_workers, process_pool
+from tft_pipeline.pipeline.deciding_records import other_shape, records_are_read, stored_plan
 from tft_pipeline.pipeline.graph import EXPLORATION, PRODUCTION, ExperimentGraph
 from tft_pipeline.pipeline.interrupts import StoppedError, close_runs, refuse_if_stopped, stop_asked, watching
-from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.progress import Stage, Watch
-from tft_pipeline.pipeline.runs import RunOutcome, materialise, open_instance
+from tft_pipeline.pipeline.reaping import UNFINISHED
+from tft_pipeline.pipeline.runs import MAX_RETRIES, RunOutcome, materialise, open_instance
 from tft_pipeline.pipeline.staleness import Staleness
-from tft_pipeline.storage.artifacts import read_artifact
 from tft_pipeline.storage.experiments import ExperimentFile
 from tft_pipeline.storage.layout import Layout
-from tft_pipeline.storage.locks import RunLockedError, run_lock
+from tft_pipeline.storage.locks import Held, LockLostError, RunLockedError, run_lock
 
 FOLDS = {"exploration_fold": EXPLORATION, "production_fold": PRODUCTION}
 """Partitioned assets and the phase whose plan names their folds."""
@@ -60,6 +60,23 @@ STEPS = (
     "report",
 )
 """Every asset in the order it is computed."""
+PARTITION_TAG = "dagster/partition"
+
+
+def steps_of(graph: ExperimentGraph, until: str | None = None) -> tuple[str, ...]:
+    """The steps of a run of this experiment, in order.
+
+    Args:
+        until: the last one; None is all.
+    Raises:
+        ConfigurationError: it has no such step.
+    """
+    steps = tuple(name for name in STEPS if name not in PATHS or graph.experiment.research_paths is not None)
+    if until is None:
+        return steps
+    if until not in steps:
+        raise ConfigurationError(f"--until {until!r} is not an asset of {graph.name}; choose from {', '.join(steps)}")
+    return steps[: steps.index(until) + 1]
 
 
 class PipelineFailedError(RuntimeError):
@@ -69,7 +86,8 @@ class PipelineFailedError(RuntimeError):
         self.failed = failed
         self.resume = resume
         lines = [
-            f"{one.asset}{'' if one.partition is None else f' [{one.partition}]'}: {one.reason} (run {one.run_id[:8]})"
+            f"{one.asset}{'' if one.partition is None else f' [{one.partition}]'}: {one.reason}"
+            + (f" (run {one.run_id[:8]})" if one.run_id else "")
             for one in failed
         ]
         super().__init__("\n".join([*lines, f"everything that was finished is kept; resume with: {resume}"]))
@@ -87,6 +105,7 @@ class Driver:
         until: last asset to compute, one of `STEPS`; None is everything.
         watch: told what is being computed, before it is and after every fold.
         locked: the caller holds the run lock.
+        held: the run lock; asked before every stage and fold whether it still is.
     """
 
     graph: ExperimentGraph
@@ -98,6 +117,7 @@ class Driver:
     until: str | None = None
     watch: Watch | None = None
     locked: bool = False
+    held: Held | None = None
 
     @property
     def resume_command(self) -> str:
@@ -109,18 +129,23 @@ class Driver:
         """All steps in order, to the one named by `until`.
 
         Raises:
-            PipelineFailedError: a step failed; those after it did not start.
+            PipelineFailedError: a step failed, or the run lock was lost; what comes after it did not start.
             RunLockedError: another run works on the experiment.
+            ConfigurationError: `until` is not a step; a ledger is damaged, so that nobody can say what is current.
             StoppedError: this process was asked to stop. Its workers are gone, its runs are recorded as ended.
         """
-        skipped = () if self.graph.experiment.research_paths is not None else PATHS
-        with nullcontext() if self.locked else run_lock(self.graph.layout.run_lock(self.graph.name)), watching():
+        steps = steps_of(self.graph, self.until)
+        with (
+            nullcontext() if self.locked else run_lock(self.graph.layout.run_lock(self.graph.name)) as held,
+            watching(),
+        ):
+            one = replace(self, held=held or self.held)
             try:
-                for asset in STEPS[: len(STEPS) if self.until is None else STEPS.index(self.until) + 1]:
+                for asset in steps:
                     if asset in FOLDS:
-                        self._folds(FOLDS[asset])
-                    elif asset not in skipped:
-                        self._step(asset)
+                        one._folds(FOLDS[asset])
+                    else:
+                        one._step(asset)
                     refuse_if_stopped()
             except PipelineFailedError:
                 raise
@@ -131,7 +156,7 @@ class Driver:
     def _step(self, asset: str) -> None:
         key = self.graph.key(asset)
         if self.resume:
-            why = Staleness(self.graph, self.definitions, self.instance).why(asset)
+            why = self._why(asset) or other_shape(self.graph, asset)
             self.report(f"{asset}: {'current' if why is None else f'runs, for {why}'}")
             if why is None:
                 return
@@ -144,11 +169,8 @@ class Driver:
 
     def _folds(self, phase: str) -> None:
         key = self.graph.key(f"{phase}_fold")
-        artifact = read_artifact(self.graph.layout.artifact(self.graph.name, f"{phase}_plan"))
-        plan = FoldPlanReport.model_validate_json(artifact.path(REPORT_FILE).read_text())
-        keys = [spec.key for spec in plan.specs]
-        staleness = Staleness(self.graph, self.definitions, self.instance)
-        reasons = {k: staleness.why(f"{phase}_fold", k) if self.resume else "" for k in keys}
+        keys = [spec.key for spec in stored_plan(self.graph, f"{phase}_plan").specs]
+        reasons = {k: self._why(f"{phase}_fold", k) if self.resume else "" for k in keys}
         waiting = [k for k in keys if reasons[k] is not None]
         if len(waiting) < len(keys):
             self.report(f"{phase}_fold: {len(keys) - len(waiting)} of {len(keys)} folds are current")
@@ -158,6 +180,10 @@ class Driver:
         failed = [outcome for outcome in self._in_processes(key, waiting) if not outcome.ok]
         if failed:
             raise PipelineFailedError(sorted(failed, key=lambda one: one.partition or ""), self.resume_command)
+
+    def _why(self, asset: str, partition: str | None = None) -> str | None:
+        with records_are_read():
+            return Staleness(self.graph, self.definitions, self.instance).why(asset, partition)
 
     def _in_processes(self, key: dg.AssetKey, partitions: list[str]) -> list[RunOutcome]:
         """Newest folds first, for they train longest where the window expands; one worker alone is this process."""
@@ -180,6 +206,9 @@ class Driver:
         def new_pool() -> WorkerPool:
             return pools.enter_context(process_pool(1, _load_worker, (self.graph.file, str(self.graph.layout.home))))
 
+        def start(pool: WorkerPool, partition: str) -> None:
+            running[pool.submit(_run_fold, list(key.path), partition, self.parent_run_id)] = pool, partition
+
         outcomes: list[RunOutcome] = []
         waiting = deque(sorted(partitions, reverse=True))
         running: dict[Future[RunOutcome], tuple[WorkerPool, str]] = {}
@@ -187,22 +216,27 @@ class Driver:
             idle = [new_pool() for _ in range(workers)]
             while waiting or running:
                 while idle and waiting:
+                    self._refuse_lost(key.path[-1])
                     pool, partition = idle.pop(), waiting.popleft()
-                    running[pool.submit(_run_fold, list(key.path), partition, self.parent_run_id)] = pool, partition
+                    try:
+                        start(pool, partition)
+                    except BrokenProcessPool:  # the worker died while it had nothing to do
+                        start(new_pool(), partition)
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     pool, partition = running.pop(future)
-                    outcome = self._outcome(future, key, partition)
-                    if outcome is None:
-                        idle += [new_pool()] if waiting else []
-                        outcome = _died(key, partition)
-                    else:
+                    try:
+                        outcome = _in_words(future.result())
                         idle.append(pool)
+                    except BrokenProcessPool:
+                        outcome = self._died(key, partition)
+                        idle += [new_pool()] if waiting else []
                     outcomes.append(outcome)
                     self._tell(outcome, done=len(outcomes), of=len(partitions))
                     self._on(replace(stage, done=len(outcomes)))
         return outcomes
 
     def _here(self, key: dg.AssetKey, partition: str) -> RunOutcome:
+        self._refuse_lost(key.path[-1])
         outcome = materialise(
             self.definitions, self.instance, [key], partition=partition, parent_run_id=self.parent_run_id
         )
@@ -210,22 +244,33 @@ class Driver:
         self._tell(outcome)
         return outcome
 
-    def _outcome(self, future: Future[RunOutcome], key: dg.AssetKey, partition: str) -> RunOutcome | None:
-        """None where the worker died; the run it was at is recorded as failed."""
-        try:
-            return future.result()
-        except BrokenProcessPool:
-            close_runs(self.instance, "its worker process died", spare=self.parent_run_id)
-            return None
+    def _died(self, key: dg.AssetKey, partition: str) -> RunOutcome:
+        """The end of a fold whose worker died; the run it was at, where it had begun one, is recorded as failed."""
+        reason = "its worker process died; memory may have run out (fewer workers: TFT_WORKERS), or it was killed"
+        open_ones = dg.RunsFilter(statuses=UNFINISHED, tags={PARTITION_TAG: partition})
+        ids = [run.run_id for run in self.instance.get_runs(open_ones) if key in (run.asset_selection or ())]
+        close_runs(self.instance, "its worker process died", spare=self.parent_run_id)
+        ended = [run_id for run_id in ids if (run := self.instance.get_run_by_id(run_id)) and run.is_finished]
+        return RunOutcome((ended or [""])[0], False, key.to_user_string(), partition, reason, 0.0)
 
     @staticmethod
     def _refuse_interrupted(outcome: RunOutcome) -> None:
         """Dagster makes a failure of an interrupt, after which the next fold would start."""
-        if outcome.reason.endswith(dg.DagsterExecutionInterruptedError.__name__):
+        if _was_interrupted(outcome):
             raise StoppedError(stop_asked() or signal.SIGINT)
         refuse_if_stopped()
 
+    def _refuse_lost(self, asset: str) -> None:
+        if self.held is None:
+            return
+        try:
+            self.held.check()
+        except LockLostError as error:
+            lost = RunOutcome("", False, self.graph.key(asset).to_user_string(), None, f"not started: {error}", 0.0)
+            raise PipelineFailedError([lost], self.resume_command) from error
+
     def _now(self, asset: str, of: int = 0) -> Stage:
+        self._refuse_lost(asset)
         return self._on(Stage(asset=asset, of=of, journals=self.graph.layout.tracking(self.graph.name)))
 
     def _on(self, stage: Stage) -> Stage:
@@ -240,9 +285,18 @@ class Driver:
         self.report(f"{where}{count}: {state}, {outcome.seconds:.1f} s")
 
 
-def _died(key: dg.AssetKey, partition: str) -> RunOutcome:
-    reason = "its worker process died; memory may have run out (fewer workers: TFT_WORKERS), or it was killed"
-    return RunOutcome("", False, key.to_user_string(), partition, reason, 0.0)
+def _was_interrupted(outcome: RunOutcome) -> bool:
+    return outcome.reason.endswith(dg.DagsterExecutionInterruptedError.__name__)
+
+
+def _in_words(outcome: RunOutcome) -> RunOutcome:
+    """The end of a fold in a worker; a signal to the worker alone is an error of Dagster's without a message."""
+    if not _was_interrupted(outcome):
+        return outcome
+    return replace(
+        outcome,
+        reason="its worker process alone was asked to stop (SIGTERM); the fold goes on from its last training state",
+    )
 
 
 def _reasons_in_words(asset: str, reasons: dict[str, str | None]) -> list[str]:
@@ -314,6 +368,7 @@ def full_run_job(graph: ExperimentGraph) -> dg.JobDefinition:
     @dg.job(
         name=f"{graph.name}_full_run",
         executor_def=dg.in_process_executor,
+        tags={MAX_RETRIES: "0"},  # another try would begin at the first stage: a person launches it again with resume
         description=f"The whole graph of {graph.name}, from raw bars to a release, folds included.",
     )
     def full_run() -> None:

@@ -1,4 +1,5 @@
-"""A request to stop (SIGTERM, Ctrl-C): noticed wherever it falls, told apart from a failure, and nothing left as running.
+"""A request to stop (SIGTERM, Ctrl-C, a terminal that hangs up): noticed wherever it falls, told apart from a failure, and
+nothing left as running.
 
 Dagster sets its own handlers while it runs a step, and forgets a signal that falls between a step and the end of its run;
 so signals are also written down beside the handlers. Not here: what to say to a person (`cli.graph`), training states.
@@ -7,7 +8,7 @@ so signals are also written down beside the handlers. Not here: what to say to a
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -16,7 +17,7 @@ import dagster as dg
 from tft_pipeline.pipeline.reaping import UNFINISHED, reap
 from tft_pipeline.pipeline.run_process import HOST, PID, STARTED, process_tags
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _noted: list[int] = []
 """Requests of this process that were seen, oldest first; kept while somebody watches."""
 _pipes: list[int] = []
@@ -35,7 +36,7 @@ class StoppedError(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """As a shell tells it: 130 after Ctrl-C, 143 after SIGTERM."""
+        """As a shell tells it: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
         return 128 + self.number
 
 
@@ -73,7 +74,10 @@ def stop_asked() -> int | None:
 
 @contextmanager
 def stopping_on_signals() -> Iterator[None]:
-    """SIGTERM and Ctrl-C raise `StoppedError` once, and are ignored after: what is tidied up then takes seconds.
+    """The signals raise `StoppedError` once, and are ignored after: what is tidied up then takes seconds.
+
+    SIGHUP goes the way of SIGTERM, which Dagster knows how to hold back while it writes. Where it is ignored, as by `nohup`, it
+    stays ignored.
 
     Raises:
         StoppedError: also at the end, where a request fell into a moment in which Dagster forgets it.
@@ -81,16 +85,26 @@ def stopping_on_signals() -> Iterator[None]:
 
     def stop(number: int, _frame: FrameType | None) -> None:
         _ignore()
-        raise StoppedError(number)
+        raise StoppedError(stop_asked() or number)
 
+    def hang_up(_number: int, _frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    handlers: dict[int, Callable[[int, FrameType | None], None]] = {signal.SIGINT: stop, signal.SIGTERM: stop}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        handlers[signal.SIGHUP] = hang_up
     with watching():
-        before = {number: signal.signal(number, stop) for number in SIGNALS}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield
             if (number := stop_asked()) is not None:
                 raise StoppedError(number)
         except dg.DagsterExecutionInterruptedError as interrupted:
             raise StoppedError(stop_asked() or signal.SIGTERM) from interrupted
+        except OSError as error:
+            if stop_asked() != signal.SIGHUP:
+                raise
+            raise StoppedError(signal.SIGHUP) from error  # a line of progress, to the terminal that is gone
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

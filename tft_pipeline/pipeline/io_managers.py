@@ -4,6 +4,7 @@ One folder an asset and partition, one sub-folder a version (`storage.artifacts`
 is parsed. An input over all folds is always a dict; absent folds are refused by name.
 """
 
+import os
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import polars as pl
 from tft_pipeline.domain.reports import FoldPlanReport, FoldSpec, Report
 from tft_pipeline.pipeline.report.page import HtmlPage
 from tft_pipeline.pipeline.tracking import attach_file
-from tft_pipeline.pipeline.transient import transient_faults_are_tried_again
+from tft_pipeline.pipeline.transient import transient_faults_are_tried_again, until_stored
 from tft_pipeline.storage.artifacts import CURRENT, Artifact, ArtifactMissingError, read_artifact, write_artifact
 from tft_pipeline.storage.fold_bundles import FoldBundle, read_fold_bundle, write_fold_bundle
 from tft_pipeline.storage.frames import FrameFile
@@ -35,16 +36,15 @@ class _ArtifactIOManager(dg.ConfigurableIOManager):
 
     @abstractmethod
     def _store(self, root: Path, value: Any) -> tuple[Artifact, dict[str, Any]]:
-        """Write one version of `value` below `root`; returns it with what to add to the asset's metadata."""
+        """Write one version of `value` below `root`; returns it with what to add to the asset's metadata. May be repeated."""
 
     @abstractmethod
     def _load(self, artifact: Artifact, kind: Any) -> Any:
         """Parse a verified version as the type the input is annotated with."""
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        """Write one version and describe it in the asset's metadata."""
-        with transient_faults_are_tried_again(context.step_context.previous_attempt_count, context.log):
-            self._write(context, obj)
+        """Write one version and describe it in the asset's metadata. A fault that passes costs no second computing."""
+        until_stored(lambda: self._write(context, obj), context.log)
 
     def _write(self, context: dg.OutputContext, obj: Any) -> None:
         # a run over one fold has a partition key for its unpartitioned assets too: ask the asset, not the run
@@ -105,12 +105,12 @@ class _ArtifactIOManager(dg.ConfigurableIOManager):
 
 
 class FrameIOManager(_ArtifactIOManager):
-    """polars frames as Parquet; one that was too large to hold comes as a file and is moved into place."""
+    """polars frames as Parquet; one that was too large to hold comes as a file and is linked into place."""
 
     def _store(self, root: Path, value: pl.DataFrame | FrameFile) -> tuple[Artifact, dict[str, Any]]:
         def fill(folder: Path) -> None:
             if isinstance(value, FrameFile):
-                value.path.replace(folder / FRAME_FILE)
+                os.link(value.path, folder / FRAME_FILE)  # not moved: another attempt needs it
             else:
                 value.write_parquet(folder / FRAME_FILE)
 

@@ -1,14 +1,15 @@
 """Runs whose process is gone are recorded as failed: a killed process cannot do it itself, and nobody else would.
 
 Dagster's run monitoring asks launchers, and its default one does not know whether a run's process lives. Locks, slots and
-children need no care here: the system frees the first two and ends the third. Not here: another try (`dagster.yaml`).
+children need no care here: the system frees the first two and ends the third. A machine judges its own processes; only what
+is nested in a finished run is recorded as ended by any. Not here: another try (`dagster.yaml`).
 """
 
 import socket
 
 import dagster as dg
 
-from tft_pipeline.pipeline.run_process import HOST, OF_RUN, PID, process_is_gone
+from tft_pipeline.pipeline.run_process import HOST, OF_RUN, PID, parent_has_ended, process_is_gone
 
 UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -21,18 +22,19 @@ SENSOR_SECONDS = 60
 
 
 def reap(instance: dg.DagsterInstance) -> list[str]:
-    """Record every unfinished run of this machine whose process is gone as failed; a line for each.
+    """Record every unfinished run of this machine whose process is gone as failed, and every one that is nested in a finished
+    run; a line for each.
 
-    A run of another machine is left alone, and so is one without tags that say which process executes it.
+    Any other run of another machine is left alone, and so is one without tags that say which process executes it.
     """
     told = []
-    for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED, tags={HOST: socket.gethostname()})):
-        if run.tags.get(OF_RUN) != run.run_id or not process_is_gone(run.tags):
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)):
+        what = _end(run, instance)
+        if what is None:
             continue
         now = instance.get_run_by_id(run.run_id)
         if now is None or now.is_finished:  # it ended between the two looks
             continue
-        what = f"process {run.tags[PID]} on {run.tags[HOST]}, which executed it, is gone"
         message = (
             f"{what}: killed, out of memory, or the machine was restarted. What it had finished is kept, and nothing "
             "half-written became current. Go on with `tft run EXPERIMENT --resume`, or materialise the same again"
@@ -52,7 +54,7 @@ def reaper() -> dg.SensorDefinition:
         name=SENSOR,
         minimum_interval_seconds=SENSOR_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Records runs of this machine whose process is gone as failed, so that they can be tried again.",
+        description="Records runs of this machine whose process is gone, and parts of ended runs, as failed.",
     )
     def reap_dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         told = reap(context.instance)
@@ -61,6 +63,15 @@ def reaper() -> dg.SensorDefinition:
         return dg.SkipReason("; ".join(told) or "every unfinished run of this machine has its process")
 
     return reap_dead_runs
+
+
+def _end(run: dg.DagsterRun, instance: dg.DagsterInstance) -> str | None:
+    """How a run ended that nobody recorded as ended; None if it goes on as far as can be told from here."""
+    if run.tags.get(OF_RUN) == run.run_id and run.tags[HOST] == socket.gethostname() and process_is_gone(run.tags):
+        return f"process {run.tags[PID]} on {run.tags[HOST]}, which executed it, is gone"
+    return (
+        "the run it was part of has ended, and its process is gone with it" if parent_has_ended(run, instance) else None
+    )
 
 
 def _assets(run: dg.DagsterRun) -> str:

@@ -1,5 +1,7 @@
 """What `tft status` says: which release is live, whether it is what was released, and how it stands. Only looks.
 
+What is live is what the link of this machine says, and needs no store. Where the store does not answer, the rest is told from
+what this machine holds, and a line says so.
 Not here: what was live at another time (`release_history`), going back (`releasing`).
 """
 
@@ -8,12 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from tft_pipeline.domain.deploy_gate import admitted, failed_gates, origin_of
-from tft_pipeline.domain.findings import ReleaseRecord
+from tft_pipeline.domain.findings import DriftRecord, ReleaseRecord
 from tft_pipeline.domain.latency import EAGER
 from tft_pipeline.domain.performance_targets import target_sentence
+from tft_pipeline.pipeline.asked_store import AskedStore, asked_store
+from tft_pipeline.pipeline.drift_facts import NIGHT, judged_days
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.releasing import live_targets, models_of
-from tft_pipeline.storage.artifacts import CURRENT, Artifact, ArtifactMissingError, IntegrityError, read_artifact
+from tft_pipeline.storage.artifacts import (
+    CURRENT,
+    Artifact,
+    ArtifactMissingError,
+    IntegrityError,
+    read_artifact,
+    read_version,
+)
 from tft_pipeline.storage.deployment_log import Deployment
 from tft_pipeline.storage.deployments import (
     CARD_FILE,
@@ -24,7 +35,6 @@ from tft_pipeline.storage.deployments import (
     live_since,
     once_live,
 )
-from tft_pipeline.storage.drift_reports import drift_folder
 from tft_pipeline.storage.experiments import owner_of
 from tft_pipeline.storage.layout import Layout, default_layout
 from tft_pipeline.storage.release_bundle import FORM_FILES
@@ -44,15 +54,16 @@ COMPILED = "compiled"
 
 
 def describe_status(named: str, *, unknown_is_news: bool = False, layout: Layout | None = None) -> dict[str, Any]:
-    """The live release and everything known of it; reads, and writes nothing.
+    """The live release and everything known of it; reads, and writes nothing but records that it fetches from the store.
 
     Args:
         named: experiment file, or the name of one that was run.
         unknown_is_news: a name that nothing was run under is answered in words rather than refused.
     Returns:
-        live, since, verdict, reasons, weights, fold, snapshot_id, data_range, latency, drift, releases, deployments and
-        performance_targets, in words; missing: what is not there yet; details: the same as values; failed: what is wrong with
-        the live version, empty where nothing is; a fixed name that is missing is in the row of the targets, and no part of it.
+        live (on this machine), since, verdict, reasons, weights, fold, snapshot_id, data_range, latency, drift, releases,
+        deployments and performance_targets, in words; store (absent without one): what is live there, or why that is not known;
+        missing: what is not there yet; details: the same as values; failed: what is wrong with the live version, empty where
+        nothing is; a fixed name that is missing is in the row of the targets, and no part of it.
     Raises:
         ConfigurationError: no such experiment.
     """
@@ -61,7 +72,7 @@ def describe_status(named: str, *, unknown_is_news: bool = False, layout: Layout
         why = f"nothing was trained under the name {named}: run `tft train`, or name another with --experiment"
         return {"experiment": named, "live": "nothing", "missing": [why], "failed": []}
     name, models = models_of(named, layout)
-    live, known, failed = linked_release(models), release_ids(models), []
+    live, failed, store = linked_release(models), [], asked_store(models)
     try:
         entries = deployments(models)
     except IntegrityError as error:
@@ -73,19 +84,21 @@ def describe_status(named: str, *, unknown_is_news: bool = False, layout: Layout
     failed = [*problems, *misled, *failed]
     since = live_since(entries)
     targets = live_targets(models, version)
-    releases = [_release(models, one, live) for one in known]
-    drift = _drift(layout, name, None if version is None else version.files[WEIGHTS_FILE])
+    releases = [_release(models, one, live) for one in release_ids(models)]
+    releases += [_only_stored(one) for one in sorted(store.versions - {row["id"] for row in releases})]
+    drift = _drift(layout, name, None if version is None else version.files[WEIGHTS_FILE], in_store=store.answers)
     return {
         "experiment": name,
         "live": live or "nothing",
         **({} if since is None or live is None else {"since": f"{since.at} ({_why(since)})"}),
+        **({"store": store.words} if store.words else {}),
         **_about(version, card),
         "drift": drift["words"],
-        "newest": _newest_release(layout, name, live),
+        "newest": _newest_release(layout, name, live, in_store=store.answers),
         "releases": [row["words"] for row in releases],
         "deployments": [_entry(entry) for entry in entries[-SHOWN_DEPLOYMENTS:]],
         "performance_targets": [target_sentence(row) for row in targets],
-        "missing": _missing(layout, name, live, len(known), drift),
+        "missing": _missing(layout, name, live, releases, drift, store),
         "details": {
             "live": live,
             "since": None if since is None or live is None else since.at,
@@ -148,43 +161,63 @@ def _latency(version: Artifact, card: dict[str, Any]) -> str:
     return f"{said}{lacking}; {beside}"
 
 
-def _drift(layout: Layout, name: str, live_weights: str | None) -> dict[str, Any]:
-    """The report of the newest day that drift was measured on, by the graph or by a night's watch."""
-    reports = sorted(drift_folder(layout, name).glob("drift_*.json"))
-    if not reports:
+def _drift(layout: Layout, name: str, live_weights: str | None, *, in_store: bool) -> dict[str, Any]:
+    """The record of the newest bars that drift was measured on, by the graph or by a night's watch.
+
+    Args:
+        in_store: the newest of all machines; else of this one.
+    """
+    roots = [layout.artifact(name, "drift_report")]
+    roots += [layout.artifact(name, NIGHT, str(day)) for day in judged_days(layout, name, in_store=in_store)[-1:]]
+    found: list[tuple[Path, DriftRecord]] = []
+    for root in roots:
+        try:
+            stored = read_artifact(root, in_store=in_store)
+            found.append((root, DriftRecord.model_validate_json(stored.path(REPORT_FILE).read_text())))
+        except ArtifactMissingError:
+            continue
+        except (IntegrityError, ValueError) as error:
+            return {"verdict": None, "words": f"{root} cannot be read ({error}): measure drift again"}
+    if not found:
         return {"verdict": None, "words": "not measured yet"}
-    try:
-        report = json.loads(reports[-1].read_text())
-        recent, verdict = report["recent"], str(report["verdict"])
-        of_live = report["weights_sha256"] == live_weights
-        words = (
-            f"{verdict.replace('_', ' ')}, {reports[-1].name} of {report['created_at']}: the last {recent['n_bars']} bars "
-            f"up to {recent['last']} against fold {report['fold']}"
-            + ("" if of_live or live_weights is None else ", of another model than the live one")
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return {"verdict": None, "words": f"{reports[-1]} cannot be read ({error!r}): measure drift again"}
-    about = {key: report.get(key) for key in ("created_at", "fold", "weights_sha256", "recent", "reasons")}
-    return {"verdict": verdict, "path": str(reports[-1]), "of_live_model": of_live, **about, "words": words}
+    # of the same bars a night's own record goes before a whole run's
+    root, record = max(enumerate(found), key=lambda one: (one[1][1].recent.get("last") or "", one[0]))[1]
+    of_live = record.weights_sha256 == live_weights
+    words = (
+        f"{record.verdict.replace('_', ' ')}, {root.relative_to(layout.experiment(name))}: the last "
+        f"{record.recent.get('n_bars')} bars up to {record.recent.get('last')} against fold {record.fold}"
+        + ("" if of_live or live_weights is None else ", of another model than the live one")
+    )
+    about = {key: getattr(record, key) for key in ("fold", "weights_sha256", "snapshot_id", "recent", "reasons")}
+    return {"verdict": record.verdict, "path": str(root), "of_live_model": of_live, **about, "words": words}
 
 
-def _missing(layout: Layout, name: str, live: str | None, n_versions: int, drift: dict[str, Any]) -> list[str]:
-    folds = layout.artifact(name, "production_fold")
+def _missing(
+    layout: Layout,
+    name: str,
+    live: str | None,
+    releases: list[dict[str, Any]],
+    drift: dict[str, Any],
+    store: AskedStore,
+) -> list[str]:
     said = []
-    if not any(folds.glob(f"*/{CURRENT}")):
-        said.append("nothing was trained yet: run `tft run` or `tft train`")
+    if not any(layout.artifact(name, "production_fold").glob(f"*/{CURRENT}")):
+        where = " on this machine" if store.words else ""
+        said.append(f"nothing was trained yet{where}: run `tft run` or `tft train`")
     if live is None:
-        waiting = f"{n_versions} version(s) wait, see `tft deploy`" if n_versions else "nothing is released"
-        said.append(f"no model is live: {waiting}")
+        waiting = f"{len(releases)} version(s) wait, see `tft deploy`" if releases else "nothing is released"
+        if store.live is not None:
+            waiting = f"{store.live} is live in the store, `tft pull` takes it"
+        said.append(f"no model is live{' on this machine' if store.words else ''}: {waiting}")
     if drift["verdict"] is None:
         said.append("no drift report")
     return said
 
 
-def _newest_release(layout: Layout, name: str, live: str | None) -> str:
-    """Whether the newest release is the live one, and why not."""
+def _newest_release(layout: Layout, name: str, live: str | None, *, in_store: bool) -> str:
+    """Whether the newest release is the live one, and why not; `in_store` as `_drift`."""
     try:
-        artifact = read_artifact(layout.artifact(name, "release"))
+        artifact = read_artifact(layout.artifact(name, "release"), in_store=in_store)
         record = ReleaseRecord.model_validate_json(artifact.path(REPORT_FILE).read_text())
     except ArtifactMissingError:
         return "nothing was released by a run yet"
@@ -198,14 +231,18 @@ def _newest_release(layout: Layout, name: str, live: str | None) -> str:
 
 
 def _release(models: Path, release_id: str, live: str | None) -> dict[str, Any]:
-    """One version as its card says, unverified: rolling back verifies."""
+    """One version of this machine as its card and gates say, every file verified."""
+    gates = "gates cannot be read"
     try:
-        card = json.loads((models / VERSIONS / release_id / CARD_FILE).read_text())
+        version = read_version(models / VERSIONS / release_id)
+        card = json.loads(version.path(CARD_FILE).read_text())
         verdict, created = str(card.get("verdict")), str(card.get("created_at"))
-    except (OSError, ValueError, AttributeError):
+        gates = _gates(version)
+    except IntegrityError as error:
+        verdict, created = f"damaged ({error})", "unknown"
+    except (ValueError, AttributeError):
         verdict, created = "card cannot be read", "unknown"
     mark = ", live" if release_id == live else ""
-    gates = _gates(models / VERSIONS / release_id / GATE_FILE)
     words = f"{release_id}: {verdict}, {gates}, made {created}{mark}"
     return {
         "id": release_id,
@@ -217,15 +254,21 @@ def _release(models: Path, release_id: str, live: str | None) -> dict[str, Any]:
     }
 
 
-def _gates(path: Path) -> str:
-    """What a version's gate file says, unverified: deploying verifies."""
+def _only_stored(release_id: str) -> dict[str, Any]:
+    """One version that this machine has not fetched."""
+    words = f"{release_id}: in the store, not on this machine; `tft pull --release` fetches it"
+    return {"id": release_id, "created_at": None, "verdict": None, "gates": None, "live": False, "words": words}
+
+
+def _gates(version: Artifact) -> str:
+    """What a verified version's gate file says."""
+    if GATE_FILE not in version.files:
+        return "no gates"
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(version.path(GATE_FILE).read_text())
         said = admitted(document)
         return f"gates {said or 'failed: ' + ', '.join(row['name'] for row in failed_gates(document))}"
-    except FileNotFoundError:
-        return "no gates"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return "gates cannot be read"
 
 

@@ -18,11 +18,12 @@ from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.named import graph_named
 from tft_pipeline.pipeline.registry import follow
 from tft_pipeline.storage.artifacts import Artifact, ArtifactMissingError, IntegrityError, read_artifact
-from tft_pipeline.storage.deployments import DeploymentLockedError, linked_release
+from tft_pipeline.storage.deployments import DeploymentLockedError, deployment_lock, linked_release
 from tft_pipeline.storage.environment import utc_now
 from tft_pipeline.storage.experiments import owner_of
 from tft_pipeline.storage.fold_bundles import read_fitted
 from tft_pipeline.storage.layout import Layout, default_layout
+from tft_pipeline.storage.published import PublishError
 from tft_pipeline.storage.release_bundle import SIGNATURE_FILE, read_release_bundle
 from tft_pipeline.storage.releases import (
     CARD_FILE,
@@ -31,10 +32,11 @@ from tft_pipeline.storage.releases import (
     TARGETS_FILE,
     RollbackRefusedError,
     deploy_problems,
-    released_version,
+    fetch_version,
 )
 from tft_pipeline.storage.rollback import find_release
 from tft_pipeline.storage.rollback import roll_back as switch_back
+from tft_pipeline.storage.standing import standing
 
 if TYPE_CHECKING:
     from tft_pipeline.model.fit import FittedFold
@@ -73,10 +75,14 @@ def go_back(name: str, layout: Layout, to: str, *, model: str, reason: str) -> d
     models = layout.models(name)
     before = linked_release(models)
     try:
-        target = find_release(models, to, now=utc_now())
-        if target == linked_release(models):
-            raise RollbackRefusedError(f"{to} is {target}, which is live already: there is nothing to roll back")
-        version = released_version(models, target)
+        with deployment_lock(models):
+            there = standing(models)
+            target = find_release(models, to, now=utc_now(), there=there)
+            if target == there.live:
+                raise RollbackRefusedError(
+                    f"{to} is {target}, which is live already{there.elsewhere()}: there is nothing to roll back"
+                )
+            version = fetch_version(models, target)
         position, asked = asked_once(version)
         done = switch_back(models, target, reason=reason, wanted=to)
     except RollbackRefusedError as error:
@@ -109,6 +115,8 @@ def unfinished(models: Path, before: str | None, error: Exception) -> dict[str, 
     live = linked_release(models)
     if live == before:
         return {"live": live, "failed": [f"{error}; {live or 'nothing'} is live as before"]}
+    if isinstance(error, PublishError):  # it says what is live where, and the log here knows it
+        return {"live": live, "failed": [str(error)]}
     said = f"{error}; the link was swapped all the same: {live} is live, which the next deployment writes down"
     return {"live": live, "failed": [said]}
 

@@ -15,11 +15,10 @@ from pydantic import ValidationError
 
 from tft_pipeline.domain.bars import BarsError
 from tft_pipeline.domain.experiment import ConfigurationError
-from tft_pipeline.domain.reports import FoldPlanReport
-from tft_pipeline.pipeline.driver import FOLDS, PATHS, STEPS
+from tft_pipeline.pipeline.deciding_records import other_shape, records_are_read, stored_plan
+from tft_pipeline.pipeline.driver import FOLDS, STEPS, steps_of
 from tft_pipeline.pipeline.factory import build_definitions
 from tft_pipeline.pipeline.graph import ExperimentGraph
-from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.runs import open_instance
 from tft_pipeline.pipeline.staleness import CODE_VERSION_TAG, SPEC_SUFFIX, Staleness
 from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError, read_artifact
@@ -93,30 +92,15 @@ def plan_run(path: Path, *, until: str | None = None) -> RerunPlan:
     Args:
         until: last step, as of `tft run`.
     Raises:
-        ConfigurationError: what `tft run` refuses: a file that does not validate, another file's name, an unknown step.
+        ConfigurationError: what `tft run` refuses: a file that does not validate, another file's name, an unknown step; a
+            ledger is damaged.
     """
     graph = ExperimentGraph(read_experiment(path), default_layout())
     names = steps_of(graph, until)
     _refuse_a_taken_name(graph)
     definitions = build_definitions([graph.file], graph.layout)
-    with _instance_to_read(graph.layout) as instance:
+    with _instance_to_read(graph.layout) as instance, records_are_read():
         return _plan(Staleness(graph, definitions, instance), names, until)
-
-
-def steps_of(graph: ExperimentGraph, until: str | None = None) -> tuple[str, ...]:
-    """The steps of a run of this experiment, in order.
-
-    Args:
-        until: the last one; None is all.
-    Raises:
-        ConfigurationError: it has no such step.
-    """
-    steps = tuple(name for name in STEPS if name not in PATHS or graph.experiment.research_paths is not None)
-    if until is None:
-        return steps
-    if until not in steps:
-        raise ConfigurationError(f"--until {until!r} is not an asset of {graph.name}; choose from {', '.join(steps)}")
-    return steps[: steps.index(until) + 1]
 
 
 @contextmanager
@@ -166,10 +150,11 @@ def _step(staleness: Staleness, name: str, moving: set[str]) -> PlannedStep:
     own = staleness.own_reason(name)
     if own is not None:
         return PlannedStep(name, RUNS, own)
+    shape = other_shape(staleness.graph, name)
     changed = staleness.changed_inputs(name)
     settled = [sentence for parent, sentence in changed.items() if _maker(parent) not in moving]
-    if settled:
-        return PlannedStep(name, RUNS, settled[0])
+    if settled or shape is not None:
+        return PlannedStep(name, RUNS, settled[0] if settled else shape)
     key = staleness.graph.key(name)
     parents = {parent.path[-1] for parent in staleness.definitions.resolve_asset_graph().get(key).parent_keys}
     upstream = tuple(one for one in STEPS if one in moving & parents)
@@ -179,7 +164,7 @@ def _step(staleness: Staleness, name: str, moving: set[str]) -> PlannedStep:
 def _folds(staleness: Staleness, name: str, moving: set[str]) -> PlannedStep:
     maker = f"{FOLDS[name]}_plan"
     try:
-        plan = _stored_plan(staleness.graph, maker)
+        plan = stored_plan(staleness.graph, maker)
     except (ArtifactMissingError, IntegrityError, ValidationError):  # never planned, or to be planned again
         return PlannedStep(name, MAY_RUN, f"which folds there are is known once {maker} has run", (maker,))
     unsettled = maker in moving
@@ -201,11 +186,6 @@ def _maker(parent: str) -> str:
     return parent.removesuffix(SPEC_SUFFIX) + "_plan" if parent.endswith(SPEC_SUFFIX) else parent
 
 
-def _stored_plan(graph: ExperimentGraph, maker: str) -> FoldPlanReport:
-    artifact = read_artifact(graph.layout.artifact(graph.name, maker))
-    return FoldPlanReport.model_validate_json(artifact.path(REPORT_FILE).read_text())
-
-
 def _sources(staleness: Staleness) -> tuple[str | None, bool]:
     """What is known of the files outside, and whether a new snapshot would hold what the stored one does.
 
@@ -224,11 +204,18 @@ def _sources(staleness: Staleness) -> tuple[str | None, bool]:
     if staleness.own_reason("snapshot") is not None:
         return None, False
     artifact = read_artifact(graph.layout.artifact(graph.name, "snapshot"))
-    manifest = json.loads(artifact.path(MANIFEST_FILE).read_text())
-    then = [manifest["source"], manifest["minute_source"], *manifest["tables"]]
-    if [None if one is None else one["sha256"] for one in then] != now:
+    try:
+        manifest = json.loads(artifact.path(MANIFEST_FILE).read_text())
+        sources = [manifest["source"], manifest["minute_source"], *manifest["tables"]]
+        then, snapshot_id = [None if one is None else one["sha256"] for one in sources], manifest["snapshot_id"]
+    except (IntegrityError, ValueError, LookupError, TypeError):
+        return (
+            "the snapshot's record is of another shape: whether the bars are the same is known once it has run",
+            False,
+        )
+    if then != now:
         return "the source's files are not those that the snapshot was made from: bars may have changed", False
-    if not _made_by_this_configuration(staleness, manifest["snapshot_id"]):
+    if not _made_by_this_configuration(staleness, snapshot_id):
         return "the source's files are as before; the snapshot was first taken under another configuration", False
     return "the source's files are those that the snapshot was made from: it will find the same bars", True
 

@@ -21,6 +21,9 @@ from dagster._core.executor.in_process import InProcessExecutor
 HOST, PID, STARTED = "tft/host", "tft/pid", "tft/started"
 OF_RUN = "tft/run"
 """The run these tags were made for: a run that is tried again inherits the tags of the one before."""
+PARENT_TAGS = ("dagster/parent_run_id", "dagster/root_run_id")
+NESTED = "tft/nested"
+"""On a run that another run computes within itself: its own id. Dagster names the parent of another try by the same tags."""
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 HIDDEN = "hidden"
 """In place of when a process began, where we may not know."""
@@ -32,6 +35,25 @@ def process_tags(run_id: str) -> dict[str, str]:
     """Tags for a run that this process executes."""
     pid = os.getpid()
     return {HOST: socket.gethostname(), PID: str(pid), STARTED: started(pid) or "", OF_RUN: run_id}
+
+
+def nested_tags(run_id: str, parent_run_id: str) -> dict[str, str]:
+    """Tags for a run that belongs to another, which ends with it."""
+    return {NESTED: run_id, **dict.fromkeys(PARENT_TAGS, parent_run_id)}
+
+
+def parent_of(run: dg.DagsterRun) -> str | None:
+    """The run that a nested run is part of; None for every other run, also for one that is another try."""
+    return run.tags[PARENT_TAGS[0]] if run.tags.get(NESTED) == run.run_id else None
+
+
+def parent_has_ended(run: dg.DagsterRun, instance: dg.DagsterInstance) -> bool:
+    """Whether a run is nested in one that is finished, or that was deleted: nobody computes it any more, on any machine."""
+    parent = parent_of(run)
+    if parent is None:
+        return False
+    found = instance.get_run_by_id(parent)
+    return found is None or found.is_finished
 
 
 def process_is_gone(tags: Mapping[str, str]) -> bool:

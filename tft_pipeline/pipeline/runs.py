@@ -12,11 +12,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from tft_pipeline.pipeline.run_process import process_tags
+from tft_pipeline.pipeline.run_process import nested_tags, process_tags
 from tft_pipeline.storage.atomic import replace_link
 from tft_pipeline.storage.layout import PROJECT_ROOT, Layout
 
-PARENT_TAGS = ("dagster/parent_run_id", "dagster/root_run_id")
 MAX_RETRIES = "dagster/max_retries"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -51,7 +50,7 @@ def materialise(
     run_id = str(uuid.uuid4())
     tags = {MAX_RETRIES: "0", **process_tags(run_id)}  # the caller goes on, not the daemon
     if parent_run_id is not None:
-        tags |= dict.fromkeys(PARENT_TAGS, parent_run_id)
+        tags |= nested_tags(run_id, parent_run_id)
     result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance,
         asset_selection=list(assets),

@@ -18,10 +18,12 @@ from tft_pipeline.storage.deployments import (
 )
 from tft_pipeline.storage.frozen import known_snapshots
 from tft_pipeline.storage.layout import Layout, default_layout
+from tft_pipeline.storage.looks import push_looks
 from tft_pipeline.storage.object_store import StoreError
 from tft_pipeline.storage.published import PublishError, StoredModels, models_key
 from tft_pipeline.storage.releases import make_fixed_names, release_ids, released_version
 from tft_pipeline.storage.stored_versions import stored_place
+from tft_pipeline.storage.trials import push_trials
 
 TROUBLE = (StoreError, PublishError, IntegrityError, DeploymentLockedError, FileExistsError, OSError)
 
@@ -34,7 +36,8 @@ def pull(named: str, *, into: Path | None = None, release: str | None = None) ->
         into: folder that becomes the `models` folder, instead of the experiment's below `TFT_HOME`.
         release: bring this version too, as a candidate or to go back to; what is live stays.
     Returns:
-        experiment, live (or fetched), was, files, bytes, path, deployed_at, who, why, store, failed.
+        experiment, live (or fetched), was, files, bytes, path, deployed_at, who, why, note (what became of
+        a damaged log here; absent where none was), store, failed.
     Raises:
         ConfigurationError: no store, no such name or release.
     """
@@ -68,6 +71,7 @@ def pull(named: str, *, into: Path | None = None, release: str | None = None) ->
         "files": len(version.files),
         "bytes": version.n_bytes,
         "path": str(version.folder),
+        **({"note": there.note} if there.note else {}),
         **({} if entry is None else {"deployed_at": entry.at, "who": entry.who, "why": entry.reason}),
         "failed": [],
     }
@@ -76,11 +80,11 @@ def pull(named: str, *, into: Path | None = None, release: str | None = None) ->
 def push(named: str) -> dict[str, Any]:
     """Put into the store what it lacks of an experiment: current versions it has no pointer to, releases, what is live.
 
-    Nothing that the store has is replaced. It is the way to begin with a store, and what follows a deployment that did not
-    reach it.
+    And looks and trials, of all experiments: their ledgers are one. Nothing that the store has is replaced. It is the way to
+    begin with a store or with another one, and what follows a deployment that did not reach it.
 
     Returns:
-        experiment, put (artifacts and releases), live, store, failed.
+        experiment, put (looks, trials, artifacts and releases), live, store, failed.
     Raises:
         ConfigurationError: no store, or nothing was run here under this name.
     """
@@ -95,6 +99,9 @@ def push(named: str) -> dict[str, Any]:
     done: list[str] = []
     said: dict[str, Any] = {"experiment": name, "put": done, "store": stored.store.where(f"experiments/{name}")}
     try:
+        for push_ledger, what in ((push_looks, layout.looks_ledger), (push_trials, layout.trials_ledger)):
+            if n := push_ledger(what):
+                done.append(f"{what.stem}: {n} lines")
         for root in sorted(link.parent for link in folder.rglob(CURRENT) if link.is_symlink()):
             place = stored_place(root)
             if root.is_relative_to(stored.models) or place is None or place.pointer() is not None:

@@ -15,13 +15,15 @@ from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.ledgers import ledgers_have_moved
 from tft_pipeline.pipeline.partitions import DATA_VERSION_TAG, published_version
 from tft_pipeline.pipeline.sections_read import sections_read
-from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError, read_artifact
+from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError, place_in_store, read_artifact
 
 CODE_VERSION_TAG = "dagster/code_version"
 INPUT_VERSION_TAG = "dagster/input_data_version/"
 INPUT_POINTER_TAG = "dagster/input_event_pointer/"
 """Newest event of an input, whichever fold's, when the step began, before it read any."""
 SPEC_SUFFIX = "_spec"
+VERSION = "version"
+"""Metadata of a materialisation: the stored version that it made (`pipeline.io_managers`)."""
 NAMED_FOLDS = 8
 """Folds that a sentence names at most."""
 
@@ -44,7 +46,7 @@ class Staleness:
         It is outdated when
             its code version (which holds its configuration) changed,
             a blocking check on it did not pass,
-            its stored files are gone or damaged,
+            its stored files are gone, damaged, or not those that the event log says were made,
             it is a verdict and the ledgers know other looks or trials than it does,
             or an input has another data version than the one it was made from.
         What reads from outside is always run: only reading tells whether the outside changed.
@@ -61,7 +63,7 @@ class Staleness:
         return (
             self._other_code((made.tags or {}).get(CODE_VERSION_TAG), key)
             or self._failed_check(key)
-            or self._lost_files(asset, partition)
+            or self._lost_files(made, asset, partition)
             or self._moved_ledgers(asset)
         )
 
@@ -110,15 +112,22 @@ class Staleness:
                 )
         return None
 
-    def _lost_files(self, asset: str, partition: str | None) -> str | None:
+    def _lost_files(self, made: dg.AssetMaterialization, asset: str, partition: str | None) -> str | None:
         root = self.graph.layout.artifact(self.graph.name, asset, partition)
         try:
-            read_artifact(root)
+            stored = read_artifact(root).version
         except ArtifactMissingError:
             return f"its files are gone: {root} holds no current version"
         except IntegrityError as error:
             return f"its files are damaged: {error}"
-        return None
+        recorded = made.metadata.get(VERSION)
+        logged = "none that it names" if recorded is None else str(recorded.value)
+        if stored == logged:
+            return None
+        # written by another event log, by hand, or by a run that was killed before it was recorded: nobody knows from what
+        place = place_in_store(root)
+        where = str(root) if place is None else f"the store ({place.store.where(place.key)})"
+        return f"its files are not those that were recorded: {where} holds version {stored}, this log made {logged}"
 
     def _moved_ledgers(self, asset: str) -> str | None:
         if asset != "oos_performance":

@@ -19,7 +19,7 @@ from typing import Any
 
 import dagster as dg
 
-from tft_pipeline.domain.timeline import current_usage, system_resources, timeline
+from tft_pipeline.domain.timeline import PHASES, current_usage, system_resources, timeline
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.storage.artifacts import CURRENT
 from tft_pipeline.storage.usage import read_usage, record_usage
@@ -100,7 +100,10 @@ class UsageMeter:
 
 
 def resource_tables(graph: ExperimentGraph, folds: dict[str, list[str]]) -> dict[str, Any]:
-    """The two tables, of what is current: `timeline`, `system`, and the capacities as `machine`.
+    """The two tables, of what this machine computed of what is current: `timeline`, `system`, and the capacities as `machine`.
+
+    Other machines keep their own rows: a phase that has no row here is left out, and one that has folds of other machines says
+    in its name how many were measured here.
 
     Args:
         folds: partitioned asset -> keys of its current folds.
@@ -110,6 +113,11 @@ def resource_tables(graph: ExperimentGraph, folds: dict[str, list[str]]) -> dict
         for row in current_usage(read_usage(graph.layout.usage(graph.name)), folds)
     ]
     phases = timeline(rows)
+    for asset, keys in folds.items():
+        measured = {row["partition"] for row in rows if row["asset"] == asset and row["ok"]}
+        own = next((phase for phase in phases if asset in dict(PHASES)[phase["phase"]]), None)
+        if own is not None and len(measured) < len(keys):
+            own["phase"] += f" ({len(measured)} of {len(keys)} folds, which this machine computed)"
     machine = machine_record(graph.layout.home)
     return {"timeline": phases, "system": system_resources(phases, machine), "machine": machine}
 

@@ -157,3 +157,5 @@ def append_line(path: Path, value: dict[str, Any]) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    if before == 0:
+        fsync_folder(path.parent)

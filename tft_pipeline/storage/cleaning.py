@@ -3,25 +3,28 @@
 A version stays when it is valid here or in the store, one of the newest of its artifact, less than a day old, or when a record
 that stays speaks of it: names it, or the SHA-256 of one of its files. Records are the JSON files of releases and candidates, of
 drift nights, and of every version that stays. Folds of the plan are left alone, all of them, and so is what no version is:
-training state, studies, journals, logs. A line in `removed.jsonl` says what goes before a byte of it goes. In the store the
-manifest goes first and here the folder is renamed first, so that nobody reads half a version; who is killed in between leaves
-objects without a manifest or a hidden folder, which count as left over. Not here: candidates (`retention`, `tft prune`), the
-lock that the caller holds, which folds are retired.
+training state, studies, journals, logs. Link and pointer are asked again right before a removal. A line in `removed.jsonl` says
+what goes before a byte of it goes. In the store the manifest goes first, and comes back where the pointer moved to it;
+here the folder is renamed first: nobody reads half a version. Who is killed in between leaves objects without a manifest or a
+hidden folder, which count as left over. Not here: candidates (`retention`, `tft prune`), the lock that the caller holds, which
+folds are retired.
 """
 
 import json
+import re
 import shutil
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tft_pipeline.storage.artifacts import IDENTIFIER, MANIFEST, linked_version, place_in_store
 from tft_pipeline.storage.atomic import STAGE_PREFIX, append_line, fsync_folder, sweep_stages
 from tft_pipeline.storage.deployments import VERSIONS, user_name
 from tft_pipeline.storage.environment import utc_now
+from tft_pipeline.storage.layout import default_layout
 
 if TYPE_CHECKING:
     from tft_pipeline.storage.stored_versions import StoredPlace
@@ -30,6 +33,9 @@ REMOVED_LOG = "removed.jsonl"
 ASIDE, DAMAGED = ".removed-", ".damaged-"
 LEAST_AGE = timedelta(days=1)
 """Younger versions are never removed: the run that made one may not have recorded it yet."""
+VALID_BY_NOW = "valid by now: it was written again meanwhile"
+HASHED = re.compile(r"[0-9a-f]{16}")
+"""Name of a version that its content gave."""
 NIGHTS, MODELS = "drift_night", "models"
 
 
@@ -100,11 +106,13 @@ def clean(
     versions = _versions(experiment, place, listed, planned)
     _judge(experiment, place, listed, versions, keep)
     gone = [one for one in versions if one.why is None]
-    found = _leftovers(experiment, place, listed, versions)
+    found = _leftovers(experiment, place, listed)
     n_bytes = sum(one.n_bytes * (one.here + one.stored) for one in gone)
     if not dry_run:
         for one in gone:
-            _remove(experiment, place, listed, one)
+            one.why = _remove(experiment, place, listed, one)
+        gone = [one for one in gone if one.why is None]
+        n_bytes = sum(one.n_bytes * (one.here + one.stored) for one in gone)
         if leftovers:
             n_bytes += _remove_leftovers(experiment, place, found)
     words = tuple((what, leftovers and not dry_run) for what, _, _ in found)
@@ -228,14 +236,25 @@ def _speaks_of(text: bytes, one: Version) -> bool:
     return one.name.encode() in text or any(digest.encode() in text for digest in one.files.values())
 
 
-def _remove(experiment: Path, place: "StoredPlace | None", listed: Mapping[str, Any], one: Version) -> None:
+def _remove(experiment: Path, place: "StoredPlace | None", listed: Mapping[str, Any], one: Version) -> str | None:
+    """Remove a version; why it stays after all, None where it is gone."""
+    if _valid(experiment, place, one):
+        return VALID_BY_NOW
     where = [name for name, there in (("here", one.here), ("store", one.stored)) if there]
     row = {"artifact": one.artifact, "version": one.name, "files": one.files, "bytes": one.n_bytes, "where": where}
     append_line(experiment / REMOVED_LOG, row | {"at": utc_now().isoformat(), "who": user_name()})
     if one.stored and place is not None:
-        prefix = f"{one.artifact}/{one.name}/"
-        keys = sorted(key for key in listed if key.startswith(prefix) and key != f"{prefix}{MANIFEST}")
-        for key in (f"{prefix}{MANIFEST}", *keys):  # without its manifest it is no version any more
+        prefix = f"{place.key}/{one.artifact}/{one.name}/"
+        manifest = place.store.get(f"{prefix}{MANIFEST}")
+        place.store.remove(f"{prefix}{MANIFEST}")  # first: without its manifest it is no version any more
+        if manifest is not None and _valid(
+            experiment, place, one
+        ):  # written again since: the other files are there still
+            place.store.put(f"{prefix}{MANIFEST}", manifest)
+            kept = {"artifact": one.artifact, "version": one.name, "kept": VALID_BY_NOW}
+            append_line(experiment / REMOVED_LOG, kept | {"at": utc_now().isoformat(), "who": user_name()})
+            return VALID_BY_NOW
+        for key in sorted(key for key in listed if f"{place.key}/{key}".startswith(prefix)):
             place.store.remove(f"{place.key}/{key}")
     if one.here:
         folder = experiment / one.artifact / one.name
@@ -243,15 +262,22 @@ def _remove(experiment: Path, place: "StoredPlace | None", listed: Mapping[str, 
         folder.rename(aside)
         fsync_folder(aside.parent)
         _delete(aside)
+    return None
+
+
+def _valid(experiment: Path, place: "StoredPlace | None", one: Version) -> bool:
+    """Whether the link here or the store's pointer names a version now."""
+    if linked_version(experiment / one.artifact) == one.name:
+        return True
+    pointer = None if place is None else _place_of(place, one.artifact).pointer()
+    return pointer is not None and pointer.version == one.name
 
 
 Leftover = tuple[str, Path | None, list[str]]
-"""Words, the folder here, the objects in the store."""
+"""Words, the folder here, keys of the objects in the store."""
 
 
-def _leftovers(
-    experiment: Path, place: "StoredPlace | None", listed: Mapping[str, Any], versions: list[Version]
-) -> list[Leftover]:
+def _leftovers(experiment: Path, place: "StoredPlace | None", listed: Mapping[str, Any]) -> list[Leftover]:
     found: list[Leftover] = []
     for prefix, what in (
         (DAMAGED, "set aside as damaged"),
@@ -261,16 +287,29 @@ def _leftovers(
         for path in sorted(experiment.rglob(f"{prefix}*")):
             if _plain(experiment, path) and path.is_dir() and not path.is_symlink():
                 found.append((f"{path.relative_to(experiment)}: {_size(path):,} bytes, {what}", path, []))
-    whole = {key.rsplit("/", 1)[0] for key in listed if key.endswith(f"/{MANIFEST}")}
-    artifacts = {one.artifact for one in versions}
+    return found + ([] if place is None else _torn(place, listed))
+
+
+def _torn(place: "StoredPlace", listed: Mapping[str, Any]) -> list[Leftover]:
+    """Objects of the experiment and of frozen snapshots that belong to no version: nothing of one for a day has a manifest."""
+    frozen = place_in_store(default_layout().frozen)
+    assert frozen is not None
+    objects = {f"{place.key}/{key}": about for key, about in listed.items()} | frozen.store.names(frozen.key)
+    whole = {key.rsplit("/", 1)[0] for key in objects if key.endswith(f"/{MANIFEST}")}
+    artifacts = {key.rsplit("/", 1)[0] for key in objects if key.endswith("/current.json")}
+    artifacts |= {frozen.key, f"{place.key}/{MODELS}/{VERSIONS}"}
     torn: dict[str, list[str]] = {}
-    for key in listed:
-        artifact = next((one for one in artifacts if key.startswith(f"{one}/")), None)
-        parts = [] if artifact is None else key.removeprefix(f"{artifact}/").split("/")
-        if len(parts) > 1 and f"{artifact}/{parts[0]}" not in whole:
-            torn.setdefault(f"{artifact}/{parts[0]}", []).append(key)
+    for key in objects:
+        folders = [str(one) for one in PurePosixPath(key).parents if str(one).startswith((f"{place.key}/", frozen.key))]
+        if whole.isdisjoint(folders) and not key.startswith(f"{place.key}/{MODELS}/log/"):
+            version = [
+                one for one in folders if one.rpartition("/")[0] in artifacts or HASHED.fullmatch(Path(one).name)
+            ]
+            if version:
+                torn.setdefault(version[0], []).append(key)
+    found: list[Leftover] = []
     for folder, keys in sorted(torn.items()):
-        moments = [_moment(listed[key]) for key in keys]
+        moments = [_moment(objects[key]) for key in keys]
         if all(moment is not None and utc_now() - moment > LEAST_AGE for moment in moments):
             found.append((f"{folder}: {len(keys)} objects in the store without a manifest", None, keys))
     return found
@@ -288,7 +327,7 @@ def _remove_leftovers(experiment: Path, place: "StoredPlace | None", found: list
                 _delete(path)
         for key in keys:
             assert place is not None
-            place.store.remove(f"{place.key}/{key}")
+            place.store.remove(key)
     return freed
 
 

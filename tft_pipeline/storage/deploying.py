@@ -20,8 +20,6 @@ from tft_pipeline.storage.deployments import (
     DEPLOY,
     RELEASE,
     deployment_lock,
-    deployments,
-    linked_release,
     live_since,
     live_weights,
     once_live,
@@ -36,13 +34,15 @@ from tft_pipeline.storage.releases import (
     WEIGHTS_FILE,
     Release,
     copy_verified,
-    follow_store,
+    fetch_version,
     held_words,
     make_current,
     release_ids,
     released_version,
     settle_version,
+    take_news,
 )
+from tft_pipeline.storage.standing import Standing, standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +70,7 @@ def deploy_release(
     automatic: bool = False,
     override: str | None = None,
     cards: CardWriter | None = None,
+    newest: bool = False,
 ) -> Release:
     """Make a version live. Every file is verified under the lock; nothing changes when anything says no.
 
@@ -78,13 +79,14 @@ def deploy_release(
         automatic: a run deploys, not a person: weights that somebody rolled back from are held, as the answer's `note` says.
         override: why it is live although gates failed; a person's. The version that goes live is then `<id>-override`.
         cards: writes the card of an overridden version; needed with an override.
+        newest: nobody named it: it is chosen again under the lock (`newest_candidate`), and must be chosen still.
     Returns:
         The version that is live, its entry of the log (None: held) and what the reader should know.
     Raises:
         ValueError: an override without `cards`.
         GateRefusedError: no gate.json, one about another version, or gates failed and there is no override. The comparison
             with the live model fails where another one is live by now.
-        DeployRefusedError: it is live already, or an override of gates that passed.
+        DeployRefusedError: it is live already, an override of gates that passed, or with `newest` not chosen any more.
         IntegrityError: a file is missing, unlisted or changed, or the log is damaged.
         RollbackRefusedError: no version of this name.
         DeploymentLockedError: another process is deploying.
@@ -94,7 +96,12 @@ def deploy_release(
     if override is not None and cards is None:
         raise ValueError("an override writes a new card: say how, with `cards`")
     with deployment_lock(models):
-        return _deployed(models, release_id, reason=reason, automatic=automatic, override=override, cards=cards)
+        now = standing(models)
+        if newest and (again := newest_candidate(now)) != release_id:
+            raise DeployRefusedError(
+                f"{release_id} was the newest candidate and {again} is by now; nothing was changed; name the one you mean"
+            )
+        return _deployed(now, release_id, reason=reason, automatic=automatic, override=override, cards=cards)
 
 
 def release_candidate(models: Path, *, release_id: str, fill: Callable[[Path], None], why_not: str = "") -> Release:
@@ -114,13 +121,13 @@ def release_candidate(models: Path, *, release_id: str, fill: Callable[[Path], N
         if why_not:
             return Release(version=version, deployment=None, note=why_not)
         try:
-            return _deployed(models, release_id, reason=AUTOMATIC, automatic=True)
+            return _deployed(standing(models), release_id, reason=AUTOMATIC, automatic=True)
         except GateRefusedError as error:
             return Release(version=version, deployment=None, note=f"a candidate: {'; '.join(error.reasons)}")
 
 
 def _deployed(
-    models: Path,
+    now: Standing,
     release_id: str,
     *,
     reason: str,
@@ -129,26 +136,25 @@ def _deployed(
     cards: CardWriter | None = None,
 ) -> Release:
     """`deploy_release` for who holds the lock."""
-    follow_store(models)
-    version = released_version(models, release_id)
-    entries = deployments(models)
-    if linked_release(models) == release_id:
+    version = fetch_version(now.models, release_id)
+    entries = now.entries()
+    if now.live == release_id:
         if automatic:
-            return Release(version=version, deployment=live_since(entries))
-        raise DeployRefusedError(f"{release_id} is live already: there is nothing to deploy")
+            return Release(version=version, deployment=live_since(entries), note=take_news(now))
+        raise DeployRefusedError(f"{release_id} is live already{now.elsewhere()}: there is nothing to deploy")
     weights, left = version.files[WEIGHTS_FILE], rolled_back_weights(entries)
     if automatic and weights in left:
         return Release(version=version, deployment=None, note=held_words(left[weights], release_id))
-    document = check_gates(models, version, overridden=override is not None)
+    document = check_gates(now, version, overridden=override is not None)
     if override is not None and cards is not None:
-        version = _overridden(models, version, document, override, cards, once_live(entries))
+        version = _overridden(now.models, version, document, override, cards, once_live(entries))
         document = own_gates(version)
     newest = max(left.values(), key=lambda entry: entry.sequence, default=None)
     ends = newest is not None and weights != live_weights(entries)
     ended = f"ends the rollback of {newest.at} ({newest.reason})" if newest and ends else ""
     why = "; ".join(filter(None, (reason or override, ended)))
-    done = make_current(models, version, RELEASE if automatic else DEPLOY, why, gates=admitted(document))
-    return Release(version=version, deployment=done, note=ended)
+    done = make_current(now, version, RELEASE if automatic else DEPLOY, why, gates=admitted(document))
+    return Release(version=version, deployment=done, note="; ".join(filter(None, (ended, done.note))))
 
 
 def candidate_ids(models: Path, entries: list[Deployment]) -> list[str]:
@@ -159,25 +165,33 @@ def candidate_ids(models: Path, entries: list[Deployment]) -> list[str]:
     return [name for name in release_ids(models) if name not in seen and origin_of(name) == name]
 
 
-def newest_candidate(models: Path) -> str:
+def newest_candidate(now: Standing) -> str:
     """The candidate that a person means who names none: newer than what is live, and not held after a rollback.
 
     Raises:
-        DeployRefusedError: none waits; the message says what there is.
+        DeployRefusedError: none waits; the message says what there is. Or one does, and another machine deployed since this
+            one looked: who named none did not know of that.
         IntegrityError: the log is damaged.
     """
-    entries, live = deployments(models), linked_release(models)
+    models, entries, live = now.models, now.entries(), now.live
     waiting = newer_candidates(candidate_ids(models, entries), live)
     left = rolled_back_weights(entries)
     for name in reversed(waiting):
         if released_version(models, name).files[WEIGHTS_FILE] not in left:
-            return name
+            if now.news is None:
+                return name
+            raise DeployRefusedError(
+                f"another machine deployed meanwhile: {live} is live{now.elsewhere()}; nothing was changed; {name} is the "
+                "newest candidate still: name it to deploy it all the same"
+            )
     listed = f"there are {', '.join(release_ids(models)) or 'no versions'}"
     if waiting:
         raise DeployRefusedError(
             f"{waiting[-1]} waits, but its weights were rolled back from: name it to deploy it all the same; {listed}"
         )
-    raise DeployRefusedError(f"no candidate is newer than {live or 'nothing'}, which is live; name one; {listed}")
+    raise DeployRefusedError(
+        f"no candidate is newer than {live or 'nothing'}, which is live{now.elsewhere()}; name one; {listed}"
+    )
 
 
 def newer_candidates(waiting: Sequence[str], live: str | None) -> list[str]:

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from tft_pipeline.storage.atomic import fsync_folder
 
 LOG_FILE = "deployments.jsonl"
 INTENT, DONE, ABANDONED = "intent", "done", "abandoned"
+WAY_BACK = "; restore the file, or `tft rollback` to the whole id of a release, which sets the log aside"
 _KEYS = {"source": "from", "target": "to"}
 _HASH = "sha256"
 _LATER = frozenset({"gates", "manifest_sha256"})
@@ -76,11 +78,36 @@ def read_log(models: Path) -> list[Deployment]:
         IntegrityError: a line that is no entry, or not the one that was written there.
     """
     log = models / LOG_FILE
-    if not log.is_file():
-        return []
-    found: dict[int, Deployment] = {}
-    previous = ""
-    for number, line in enumerate(whole_lines(log.read_bytes()).splitlines(), start=1):
+    return parse_log(log.read_bytes(), str(log)) if log.is_file() else []
+
+
+def parse_log(content: bytes, where: str, remedy: str = WAY_BACK) -> list[Deployment]:
+    """`read_log` of a log's bytes.
+
+    Args:
+        where: they were read, for messages. remedy: the end of a message.
+    """
+    try:
+        return list({entry.sequence: entry for _, entry in _chained(content, where)}.values())
+    except IntegrityError as error:
+        raise IntegrityError(f"{error}{remedy}") from error
+
+
+def intact_beginning(content: bytes) -> bytes:
+    """Of a log: the lines before the first that is damaged."""
+    intact = b""
+    try:
+        for line, _ in _chained(content, LOG_FILE):
+            intact += line
+    except IntegrityError:  # that is what is asked: how far it can be believed
+        pass
+    return intact
+
+
+def _chained(content: bytes, where: str) -> Iterator[tuple[bytes, Deployment]]:
+    """Each line with its entry, as long as they follow from each other."""
+    n_found, previous = 0, ""
+    for number, line in enumerate(whole_lines(content).splitlines(keepends=True), start=1):
         try:
             row = json.loads(line)
             stated = row.pop(_HASH)
@@ -89,17 +116,17 @@ def read_log(models: Path) -> list[Deployment]:
             entry = Deployment(**{name: row.pop(_KEYS.get(name, name)) for name in there})
             moment = entry.moment
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _damaged(log, number, f"not an entry of the log ({error})") from error
+            raise _damaged(where, number, f"not an entry of the log ({error})") from error
         if stated != expected:
-            raise _damaged(log, number, f"its hash is {stated}, its content and the lines before it give {expected}")
-        if row or moment.tzinfo is None or entry.sequence not in (len(found), len(found) + 1):
+            raise _damaged(where, number, f"its hash is {stated}, its content and the lines before it give {expected}")
+        if row or moment.tzinfo is None or entry.sequence not in (n_found, n_found + 1):
             raise _damaged(
-                log,
+                where,
                 number,
-                f"entry {entry.sequence} after {len(found)} with unknown keys {sorted(row)}: a foreign line",
+                f"entry {entry.sequence} after {n_found} with unknown keys {sorted(row)}: a foreign line",
             )
-        found[entry.sequence], previous = entry, stated
-    return list(found.values())
+        n_found, previous = entry.sequence, stated
+        yield line, entry
 
 
 def append_entry(models: Path, entry: Deployment) -> None:
@@ -165,8 +192,7 @@ def _hash(row: dict[str, Any], previous: str) -> str:
     return hashlib.sha256((previous + json.dumps(row, sort_keys=True)).encode()).hexdigest()
 
 
-def _damaged(log: Path, number: int, why: str) -> IntegrityError:
+def _damaged(where: str, number: int, why: str) -> IntegrityError:
     return IntegrityError(
-        f"{log}, line {number}: {why}: the log is damaged, so what was live when and what was rolled back from is not known; "
-        "restore the file, or `tft rollback` to the whole id of a release, which sets the log aside"
+        f"{where}, line {number}: {why}: the log is damaged, so what was live when and what was rolled back from is not known"
     )

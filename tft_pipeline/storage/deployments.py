@@ -220,6 +220,22 @@ def _settled(models: Path, entries: list[Deployment], *, under_way: bool) -> lis
         under_way: a deployment is being made: an intent whose link was not swapped yet is no abandoned one.
     """
     live = linked_release(models)
+    found = settled_by(entries, live, under_way=under_way)
+    if found and found[-1].state == INTENT:
+        return found
+    newest = live_since(found)
+    known = None if newest is None else newest.target
+    if live != known:
+        found.append(_unexplained(models, found, known, live))
+    return found
+
+
+def settled_by(entries: Sequence[Deployment], live: str | None, *, under_way: bool = False) -> list[Deployment]:
+    """Entries with the outcome of the last one's intent, as what is live proves it.
+
+    Args:
+        under_way: as `_settled`.
+    """
     found = list(entries)
     if found and found[-1].state == INTENT:
         last = found[-1]
@@ -230,10 +246,6 @@ def _settled(models: Path, entries: list[Deployment], *, under_way: bool) -> lis
         said = f"ended before it was written down: {words}"
         state = DONE if happened else ABANDONED
         found[-1] = replace(last, state=state, note="; ".join(filter(None, (last.note, said))))
-    newest = live_since(found)
-    known = None if newest is None else newest.target
-    if live != known:
-        found.append(_unexplained(models, found, known, live))
     return found
 
 

@@ -4,6 +4,7 @@ Anchors make text of a few lines stand for gigabytes, and a message that shows s
 stands for is counted while the file is read, before anything is built from it. Not here: what the values mean.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,8 @@ class _Bounded(yaml.SafeLoader):
         return len(node.value)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value]
-        twice = sorted({name for name in names if isinstance(name, str) and names.count(name) > 1})
+        stated = Counter(key.value for key, _ in node.value if isinstance(key.value, str))
+        twice = sorted(name for name, n in stated.items() if n > 1)
         if twice:
             raise _refusal(
                 f"{', '.join(twice)} stated twice, of which only one would count; remove one", node.start_mark

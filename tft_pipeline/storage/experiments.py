@@ -4,6 +4,7 @@ The author of the file is trusted; the file may still be a wrong one, so that no
 end in anything but one clear sentence (`experiment_yaml`).
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +13,12 @@ from pathlib import Path
 from tft_pipeline.domain.data_section import DataSection
 from tft_pipeline.domain.experiment import ConfigurationError, Experiment, parse_experiment
 from tft_pipeline.domain.visible_text import LONGEST_NAME, shown, unseen
+from tft_pipeline.storage.artifacts import place_in_store
+from tft_pipeline.storage.atomic import canonical_json
 from tft_pipeline.storage.experiment_yaml import decoded
 
-OWNER_FILE = "owner.txt"
+OWNER_FILE, OWNER_OBJECT = "owner.txt", "owner.json"
+"""Which file an experiment's folder belongs to, and which event log its place in the store belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,42 @@ def claim_name(folder: Path, file: Path) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / OWNER_FILE).write_text(f"{file}\n")
+
+
+def claim_in_store(folder: Path, event_log: str) -> None:
+    """Write into the store, once, which event log an experiment's results there belong to; another one is refused.
+
+    Only the log that recorded a result knows what it was made from, so two logs would take each other's results for their own.
+    Machines that share a log compute together, with a home that is empty or not, and whatever becomes of the experiment's
+    file. Nothing happens without a store.
+
+    Args:
+        folder: of the experiment, below `TFT_HOME`.
+        event_log: id of the log, the same for every machine that uses it.
+    Raises:
+        ConfigurationError: the results are those of another log; the message says how to join it or to take its place.
+        StoreError: the store does not answer.
+    """
+    place = place_in_store(folder)
+    if place is None:
+        return
+    key = f"{place.key}/{OWNER_OBJECT}"
+    content = canonical_json({"event_log": event_log}).encode()
+    if (there := place.store.get(key)) is None and not place.store.create(key, content):
+        there = place.store.get(key)  # another machine was first
+    if there is None:
+        return
+    try:
+        owner = json.loads(there)["event_log"]
+    except (ValueError, KeyError, TypeError):
+        owner = "one that cannot be read"
+    if owner != event_log:
+        raise ConfigurationError(
+            f"{place.store.where(place.key)} holds results that another event log recorded ({owner}; this machine's is "
+            f"{event_log}): which of them are current is known there alone, and running here would replace them. To compute "
+            "together, share one event log and TFT_LOCKS (docs/machines.md); for another experiment, give it another name or "
+            f"TFT_STORE; to go on with this log in place of a lost one, remove {place.store.where(key)}: all is computed again"
+        )
 
 
 def owner_of(folder: Path) -> Path | None:

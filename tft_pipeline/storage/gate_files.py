@@ -4,7 +4,6 @@ Not here: what a gate file must say (`domain.deploy_gate`), making a version liv
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 from tft_pipeline.domain.deploy_gate import (
@@ -16,8 +15,9 @@ from tft_pipeline.domain.deploy_gate import (
     judged_against_live,
 )
 from tft_pipeline.storage.artifacts import Artifact
-from tft_pipeline.storage.deployments import CARD_FILE, WEIGHTS_FILE, linked_release, manifest_hashes
+from tft_pipeline.storage.deployments import CARD_FILE, WEIGHTS_FILE
 from tft_pipeline.storage.releases import GATE_FILE
+from tft_pipeline.storage.standing import Standing
 
 
 class DeployRefusedError(ValueError):
@@ -36,18 +36,17 @@ class GateRefusedError(ValueError):
         self.reasons = reasons
 
 
-def check_gates(models: Path, version: Artifact, *, overridden: bool = False) -> dict[str, Any]:
+def check_gates(now: Standing, version: Artifact, *, overridden: bool = False) -> dict[str, Any]:
     """The gate file of a verified version, which lets it go live now: the challenger held against what is live.
 
     Args:
+        now: what is live.
         overridden: failed gates are overridden; a missing or foreign file never is.
     Raises:
         GateRefusedError: it does not.
         DeployRefusedError: an override, and nothing that needs one.
     """
-    live = linked_release(models)
-    live_hash = None if live is None else manifest_hashes(models, live).get(WEIGHTS_FILE)
-    document = judged_against_live(own_gates(version), live=live, live_weights=live_hash)
+    document = judged_against_live(own_gates(version), live=now.live, live_weights=now.weights())
     said = admitted(document)
     if overridden and said is not None:
         raise DeployRefusedError(f"{version.version}: {said}; there is nothing to override: deploy it without")

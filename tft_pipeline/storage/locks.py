@@ -49,8 +49,8 @@ class Held(Protocol):
 
 
 @contextmanager
-def run_lock(path: Path, *, shared: bool = False) -> Iterator[None]:
-    """Hold the lock of an experiment.
+def run_lock(path: Path, *, shared: bool = False) -> Iterator[Held]:
+    """Hold the lock of an experiment; who holds it for long asks now and then whether it still does.
 
     Args:
         path: `Layout.run_lock`.
@@ -65,7 +65,7 @@ def run_lock(path: Path, *, shared: bool = False) -> Iterator[None]:
                 f"another run works on this experiment ({_words(run_holder(path))}): both would compute the same assets; "
                 "wait for it, or end it and go on with --resume"
             )
-        yield
+        yield lock
 
 
 @contextmanager
@@ -125,8 +125,8 @@ class _OfFile:
             named = None
         if named is None or (named.st_ino, named.st_dev) != (mine.st_ino, mine.st_dev):
             raise LockLostError(
-                f"the lock's file {self._path} was removed while it was held: another run may be computing the same; nothing "
-                "was stored. Run it again, and leave the folder alone"
+                f"the lock's file {self._path} was removed while it was held: another run may be computing the same; what was "
+                "not stored before is not stored. Run it again, and leave the folder alone"
             )
 
 
@@ -138,8 +138,8 @@ class _OfServer:
         reason = self._session.lost()
         if reason:
             raise LockLostError(
-                f"the lock of {self._session.name} is lost ({reason}): another machine may be computing the same; nothing was "
-                "stored. Run it again when the server of TFT_LOCKS can be reached"
+                f"the lock of {self._session.name} is lost ({reason}): another machine may be computing the same; what was "
+                "not stored before is not stored. Run it again when the server of TFT_LOCKS can be reached"
             )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from tft_pipeline.storage.ledger_lines import add_line, read_lines
+from tft_pipeline.storage.ledger_lines import Kind, add_line, push_lines, read_lines
 from tft_pipeline.storage.scopes import Scope
 
 
@@ -29,7 +29,8 @@ def record_look(ledger: Path, look: dict[str, Any]) -> tuple[dict[str, Any], ...
         looks at the period.
     Raises:
         ValueError: the look lacks a value or holds a wrong one; the ledger holds a line that is not a look.
-        StoreError, IntegrityError: the store does not answer, or lost a line; the look is not written, so it must not be shown.
+        StoreError, IntegrityError: the store does not answer, or a line was lost or changed; the look is not
+            written, so it must not be shown.
     """
     ledger.parent.mkdir(parents=True, exist_ok=True)
     new = _Look.of(look)
@@ -46,9 +47,14 @@ def competing_looks(ledger: Path, scope: Scope) -> tuple[dict[str, Any], ...]:
 
     Raises:
         ValueError: the ledger holds a line that is not a look.
-        StoreError, IntegrityError: the store does not answer, or lost a line.
+        StoreError, IntegrityError: the store does not answer, or a line was lost or changed.
     """
     return _competing(_distinct(ledger), scope)
+
+
+def push_looks(ledger: Path) -> int:
+    """Put into the store the looks that it lacks (`push_lines`); how many were put."""
+    return push_lines(ledger, _LOOKS)
 
 
 @dataclass(frozen=True)
@@ -127,5 +133,8 @@ def _merge(distinct: list[_Distinct], look: _Look) -> bool:
     return True
 
 
+_LOOKS = Kind(_Look.of, "a look", "looks")
+
+
 def _read(ledger: Path) -> list[_Look]:
-    return read_lines(ledger, _Look.of, a_line="a look", lines="looks")
+    return read_lines(ledger, _LOOKS)

@@ -5,6 +5,7 @@ renamed (fsspec's own local write is neither). No credentials here: fsspec and t
 environment. Not here: what the objects mean (`stored_versions`, `shared_lines`, `published`).
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -25,11 +26,49 @@ _KEY = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
 _LOCK = ".put.lock"
 PRECONDITION = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
 """Codes of a conditional put that was refused because the object is there, or is another one."""
+REFUSED = {
+    "memory": "it ends with the process, and no other one sees it",
+    "http": "nothing can be written there",
+    "https": "nothing can be written there",
+}
+"""Protocols of fsspec that keep nothing."""
+PASSING_ERRNOS = frozenset(
+    {
+        errno.ETIMEDOUT,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.ENETDOWN,
+        errno.EBUSY,  # s3fs says so for 503 and SlowDown
+        errno.EREMOTEIO,  # and so for 500
+    }
+)
+PASSING_NAMES = frozenset(
+    {
+        "EndpointConnectionError",
+        "ConnectTimeoutError",
+        "ReadTimeoutError",
+        "ConnectionClosedError",
+        "ResponseStreamingError",
+        "ClientConnectionError",
+        "ClientPayloadError",
+    }
+)
+"""Classes of botocore and aiohttp, which are not imported for this: a server that is away, or hung up."""
 T = TypeVar("T")
 
 
 class StoreError(RuntimeError):
-    """The store did not answer, or refused; what it holds is not known."""
+    """The store did not answer, or refused; what it holds is not known.
+
+    Attributes:
+        may_pass: it could not be reached, gave no answer in time or was busy, so the same may work next time; not where it
+            refused this bucket, user or request.
+        put: whether an object that was being put is there is not known: the answer was lost.
+    """
+
+    def __init__(self, message: str, *, may_pass: bool = False, put: bool = False) -> None:
+        super().__init__(message)
+        self.may_pass, self.put = may_pass, put
 
 
 class MovedError(RuntimeError):
@@ -120,14 +159,24 @@ class ObjectStore:
         """Put bytes where the object still is what was read.
 
         On S3 by `If-Match`, on `file://` under a lock of the machine; elsewhere it is compared and then put, and a writer in
-        between is lost.
+        between is lost. Where the answer to a put was lost, the object is asked: it may be there all the same.
 
         Args:
             expected: bytes of the object as it was read; None: there was none.
         Raises:
             MovedError: it is another one by now; nothing was put.
-            StoreError: as `put_file`.
+            StoreError: as `put_file`; where it is not known whether it was put, `put` says so.
         """
+        try:
+            self._replaced(key, content, expected)
+        except MovedError:
+            if self.get(key) != content:  # else our own: the library asked again after a lost answer
+                raise
+        except StoreError as error:
+            if not error.put or not self._holds(key, content):
+                raise
+
+    def _replaced(self, key: str, content: bytes, expected: bytes | None) -> None:
         if expected is None:
             if not self.create(key, content):
                 raise MovedError(f"{self.where(key)} was made by another machine meanwhile")
@@ -169,6 +218,13 @@ class ObjectStore:
         mine, other = Path(self.root).resolve(), folder.resolve()
         return mine.is_relative_to(other) or other.is_relative_to(mine)
 
+    def _holds(self, key: str, content: bytes) -> bool:
+        """Whether an object is these bytes; False where nobody answers."""
+        try:
+            return self.get(key) == content
+        except StoreError:
+            return False
+
     @property
     def _local(self) -> bool:
         return "file" in _protocols(self.fs)
@@ -205,7 +261,9 @@ class ObjectStore:
         return StoreError(
             f"{self.where(key)}: the store did not {what} it ({said}): what it holds is not known, so nothing else is taken in "
             f"its place; see that the store answers and its credentials are set, and try again, or unset {VARIABLE} to work on "
-            "this machine alone"
+            "this machine alone",
+            may_pass=_passes(error),
+            put=what == "write",
         )
 
 
@@ -250,6 +308,10 @@ def _check(url: str) -> None:
             f"{VARIABLE} {url!r} is no URL of a store: write s3://bucket/prefix or file:///folder, without caches, queries and "
             "fragments"
         )
+    if parts.scheme in REFUSED:
+        raise ConfigurationError(
+            f"{VARIABLE} {url!r} is no store: {REFUSED[parts.scheme]}; write s3://bucket/prefix or file:///folder"
+        )
     if parts.scheme == "file" and (parts.netloc or len(parts.path) < 2):
         raise ConfigurationError(f"{VARIABLE} {url!r} is no folder: write file:///folder, three slashes")
 
@@ -275,6 +337,17 @@ def _linked(path: Path, content: bytes) -> None:
     finally:
         staged.unlink(missing_ok=True)
     fsync_folder(path.parent)
+
+
+def _passes(error: BaseException | None) -> bool:
+    """Whether an error, or one it was raised from, is of a server that is away or busy."""
+    while error is not None:
+        if isinstance(error, TimeoutError | ConnectionError) or getattr(error, "errno", None) in PASSING_ERRNOS:
+            return True
+        if PASSING_NAMES & {one.__name__ for one in type(error).__mro__}:
+            return True
+        error = error.__cause__
+    return False
 
 
 def _refusal(error: BaseException) -> str:

@@ -23,10 +23,21 @@ VARIABLE = "TFT_LOCKS"
 SCHEMES = ("postgresql://", "postgres://")
 CONNECT_SECONDS = 10
 MARK = "tft"
+IDLE_LIMIT_SINCE = 140000
+"""The version of PostgreSQL that began to end idle sessions where it is told to; before, the option does not exist."""
 HOST_LETTERS = 36
 """PostgreSQL cuts the name of an application at 63 bytes; mark, process and time take up to 25."""
 KEEP_ALIVE = {"keepalives": 1, "keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3}
 SERVER_KEEP_ALIVE = "-c tcp_keepalives_idle=20 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+REFUSALS = (
+    "authentication failed",
+    "no password supplied",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "permission denied",
+    "not permitted to log in",
+)
+"""What a server says to those whom it will refuse next time too."""
 OF_KEY = (
     "l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.classid::bigint = %(high)s AND l.objid::bigint = %(low)s "
     "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -34,7 +45,15 @@ OF_KEY = (
 
 
 class LockServerError(ConfigurationError):
-    """The server of `TFT_LOCKS` does not answer, or not to us. Nothing is computed without the lock."""
+    """The server of `TFT_LOCKS` does not answer, or not to us. Nothing is computed without the lock.
+
+    Attributes:
+        may_pass: it may answer next time; not where it refuses this user, password or database.
+    """
+
+    def __init__(self, message: str, *, may_pass: bool = True) -> None:
+        self.may_pass = may_pass
+        super().__init__(message)
 
 
 def lock_server() -> str | None:
@@ -149,6 +168,8 @@ def _connected(url: str) -> Iterator[Any]:
         raise _server_error(url, error) from None
     try:
         connection.autocommit = True  # no transaction stays open meanwhile
+        if connection.server_version >= IDLE_LIMIT_SINCE:  # a lock's session says nothing for as long as a fold trains
+            _asked(connection, url, "SELECT set_config('idle_session_timeout', '0', false)", {})
         yield connection
     finally:
         connection.close()
@@ -175,7 +196,8 @@ def _server_error(url: str, error: Exception) -> LockServerError:
         said = said.replace(parts["password"], "***")
     return LockServerError(
         f"{VARIABLE}: no lock from {parts['host']}/{parts['dbname']}: {said}; nothing is computed without it: start the "
-        f"server, correct {VARIABLE}, or unset it if no other machine works on these experiments"
+        f"server, correct {VARIABLE}, or unset it if no other machine works on these experiments",
+        may_pass=not any(word in str(error).lower() for word in REFUSALS),
     )
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tft_pipeline.storage.artifacts import (
     CURRENT,
@@ -41,9 +41,7 @@ from tft_pipeline.storage.deployments import (
     deploy,
     deployment_lock,
 )
-
-if TYPE_CHECKING:
-    from tft_pipeline.storage.published import StoredModels
+from tft_pipeline.storage.standing import Standing, standing, store_of
 
 TARGETS_FILE = "performance_targets.json"
 DECISION_FILE, FACTS_FILE = "decision.onnx", "decision.json"
@@ -137,9 +135,13 @@ def release_ids(models: Path) -> list[str]:
 def release_stamp(models: Path, now: datetime) -> str:
     """The time that a new id begins with, so that ids follow each other as they were made, whatever the clock did.
 
-    It is `now`, or one second after the newest id's where the clock is not past that.
+    It is `now`, or one second after the newest id's where the clock is not past that; the store's live one counts.
+
+    Raises:
+        PublishError, IntegrityError: as `live_in_store`.
     """
-    begun = [moment for name in release_ids(models) if (moment := _begun(name)) is not None]
+    known = {*release_ids(models), live_in_store(models) or ""}
+    begun = [moment for name in known if (moment := _begun(name)) is not None]
     return max([now.astimezone(UTC), *(moment + timedelta(seconds=1) for moment in begun)]).strftime(STAMP)
 
 
@@ -238,18 +240,23 @@ def _settle(staged: Artifact, target: Path) -> Artifact:
 
 
 def make_current(
-    models: Path, version: Artifact, action: str, reason: str, note: str = "", gates: str | None = None
+    now: Standing, version: Artifact, action: str, reason: str, note: str = "", gates: str | None = None
 ) -> Deployment:
     """Make the fixed names, swap the link to a verified version, write it to the log and tell the store where there is one.
 
-    The caller holds the lock, and asked the store what is live (`follow_store`).
+    Where the store has news they are taken just before: the log goes on where the store's ends.
+
+    Args:
+        now: how releases stand; the caller holds the lock since it looked.
 
     Raises:
         OSError: the disk is full or broken; or the store was not told of what is live here, which the message says.
     """
+    models = now.models
     sweep_stages(models / VERSIONS)
     card = json.loads(version.path(CARD_FILE).read_text())
     manifest = json.loads((version.folder / MANIFEST).read_text())
+    note = "; ".join(filter(None, (note, take_news(now))))
     make_fixed_names(models)
     done = deploy(
         models,
@@ -269,6 +276,16 @@ def make_current(
     return done
 
 
+def take_news(now: Standing) -> str:
+    """Make live here what another machine made live since; what became of a damaged log here, empty where none was.
+
+    Raises:
+        PublishError: the store does not answer. IntegrityError: an object is damaged. Nothing changed here.
+    """
+    store = store_of(now.models)
+    return "" if store is None or now.news is None else store.catch_up(now.news)
+
+
 def make_fixed_names(models: Path) -> None:
     """Let the fixed names lead through the one link, where they do not."""
     for fixed, name in FIXED_NAMES.items():
@@ -277,25 +294,28 @@ def make_fixed_names(models: Path) -> None:
             replace_link(link, target)
 
 
-def follow_store(models: Path) -> None:
-    """Take what other machines deployed, where there is a store; to be called under the lock, before anything is decided.
+def live_in_store(models: Path) -> str | None:
+    """The release that a deployment now would replace: the store's where it knows later deployments than this machine, else
+    where the link here leads; None without a store, or where nothing is live. The link stays as it is.
 
     Raises:
-        OSError: the store cannot be asked, or says something else than the log here.
-        IntegrityError: what it holds is damaged.
+        PublishError: the store cannot be asked, or this machine and another one deployed without each other.
+        IntegrityError: what the store holds is damaged.
+    """
+    return None if store_of(models) is None else standing(models).live
+
+
+def fetch_version(models: Path, release_id: str) -> Artifact:
+    """One version, verified: the one that is here, else the store's, brought here. Nothing that is live changes.
+
+    Raises:
+        RollbackRefusedError, IntegrityError: as `released_version`.
+        PublishError: the store does not answer.
     """
     store = store_of(models)
-    if store is not None and store.follow() is not None:
-        make_fixed_names(models)
-
-
-def store_of(models: Path) -> "StoredModels | None":
-    """Where releases lie in the store; None without one, and then nothing of it is imported."""
-    if not os.environ.get("TFT_STORE"):
-        return None
-    from tft_pipeline.storage.published import stored_models
-
-    return stored_models(models)
+    if store is not None and release_id not in release_ids(models):
+        store.bring(release_id)
+    return released_version(models, release_id)
 
 
 def held_words(rollback: Deployment, release_id: str) -> str:

@@ -34,7 +34,8 @@ from tft_pipeline.storage.deployments import (
     user_name,
 )
 from tft_pipeline.storage.environment import utc_now
-from tft_pipeline.storage.releases import follow_store, release_ids, released_version, store_of
+from tft_pipeline.storage.releases import release_ids, released_version
+from tft_pipeline.storage.standing import standing, store_of
 
 REMOVED_LOG = "removed.jsonl"
 ASIDE = ".removed-"
@@ -73,8 +74,6 @@ def prune(models: Path, *, keep: int, referenced: Collection[str] = (), dry_run:
     if keep < 0:
         raise ValueError(f"keep {keep} < 0: it is a number of candidates; 0 keeps none")
     with deployment_lock(models):
-        if not dry_run:
-            follow_store(models)  # another machine may have made live what waits here
         reasons = _why_kept(models, keep, referenced)
         removed = tuple(name for name, why in reasons.items() if why is None)
         kept = {name: why for name, why in reasons.items() if why is not None}
@@ -94,8 +93,10 @@ def prune(models: Path, *, keep: int, referenced: Collection[str] = (), dry_run:
 
 def _why_kept(models: Path, keep: int, referenced: Collection[str]) -> dict[str, str | None]:
     """Every version, oldest first, and why it stays; None: nothing keeps it."""
-    entries, known = deployments(models), release_ids(models)
-    live, named = linked_release(models), {name for one in entries for name in (one.source, one.target)}
+    there, known = standing(models), release_ids(models)  # another machine may have made live what waits here
+    here, entries = deployments(models), there.entries()
+    live = {linked_release(models), there.live}
+    named = {name for one in (*here, *entries) for name in (one.source, one.target)}
     aside = [(models / name).read_bytes() for name in logs_set_aside(models)]
     left = rolled_back_weights(entries)
     origins = {origin_of(name) for name in known if origin_of(name) != name}
@@ -103,7 +104,7 @@ def _why_kept(models: Path, keep: int, referenced: Collection[str]) -> dict[str,
     reasons: dict[str, str | None] = {}
     for name in known:
         why = None
-        if name == live:
+        if name in live:
             why = "live"
         elif name in named:
             why = "the log of deployments names it"

@@ -12,10 +12,9 @@ from tft_pipeline.storage.deployments import (
     FOUND,
     ROLLBACK,
     deployment_lock,
-    deployments,
-    linked_release,
     live_at,
     manifest_hashes,
+    once_live,
     replaced_by,
 )
 from tft_pipeline.storage.environment import utc_now
@@ -26,11 +25,11 @@ from tft_pipeline.storage.releases import (
     WEIGHTS_FILE,
     RollbackRefusedError,
     beginning_with,
-    follow_store,
+    fetch_version,
     make_current,
     release_ids,
-    released_version,
 )
+from tft_pipeline.storage.standing import Standing, standing, store_of
 
 PREVIOUS = "previous"
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -54,20 +53,21 @@ def roll_back(models: Path, release_id: str, *, reason: str, wanted: str | None 
         DeploymentLockedError: another process is deploying.
     """
     with deployment_lock(models):
-        follow_store(models)
-        now = utc_now()
-        again = release_id if wanted is None else find_release(models, wanted, now=now)
+        now, there = utc_now(), standing(models)
+        again = release_id if wanted is None else find_release(models, wanted, now=now, there=there)
         if again != release_id:
             raise RollbackRefusedError(
                 f"{wanted} meant {release_id} and means {again} now: another process deployed meanwhile; nothing was changed; "
                 "look at `tft status` and ask again"
             )
-        if linked_release(models) == release_id:
-            raise RollbackRefusedError(f"{release_id} is live already: there is nothing to roll back")
-        version = released_version(models, release_id)
+        if there.live == release_id:
+            raise RollbackRefusedError(
+                f"{release_id} is live already{there.elsewhere()}: there is nothing to roll back"
+            )
+        version = fetch_version(models, release_id)
         note = ""
         try:
-            entries = deployments(models)
+            entries = there.entries()
         except IntegrityError as error:
             gates = gates_of(version)
             if gates is None and GATE_FILE in version.files:
@@ -75,11 +75,11 @@ def roll_back(models: Path, release_id: str, *, reason: str, wanted: str | None 
             aside = set_log_aside(models, now).name
             note = f"{error}; it is {aside} now, and what it held back is not held any more"
         else:
-            gates = _gates_of_way_back(models, version, entries)
-        return make_current(models, version, ROLLBACK, reason, note, gates)
+            gates = _gates_of_way_back(there, version, entries)
+        return make_current(there, version, ROLLBACK, reason, note, gates)
 
 
-def _gates_of_way_back(models: Path, version: Artifact, entries: Sequence[Deployment]) -> str | None:
+def _gates_of_way_back(there: Standing, version: Artifact, entries: Sequence[Deployment]) -> str | None:
     """What the log is to say of its gates, where the version may be live again.
 
     Raises:
@@ -90,10 +90,10 @@ def _gates_of_way_back(models: Path, version: Artifact, entries: Sequence[Deploy
     earlier = [one for one in own if one.action != FOUND or not gated]
     if not earlier:
         try:
-            return admitted(check_gates(models, version))
+            return admitted(check_gates(there, version))
         except GateRefusedError as error:
             raise _no_way_back(version.version, f"its gates do not let it ({'; '.join(error.reasons)})") from error
-    last, now = earlier[-1], manifest_hashes(models, version.version)
+    last, now = earlier[-1], manifest_hashes(there.models, version.version)
     then = {WEIGHTS_FILE: last.weights_sha256, CARD_FILE: last.card_sha256}
     then = then if last.manifest_sha256 is None else {MANIFEST: last.manifest_sha256}
     other = [f"{name} is {now.get(name)}, it was {stated}" for name, stated in then.items() if now.get(name) != stated]
@@ -111,27 +111,39 @@ def _no_way_back(release_id: str, why: str) -> RollbackRefusedError:
     )
 
 
-def find_release(models: Path, wanted: str, *, now: datetime) -> str:
+def find_release(models: Path, wanted: str, *, now: datetime, there: Standing | None = None) -> str:
     """Full id of the release that a person means.
 
     Args:
         wanted: an id; a date, YYYY-MM-DD: the release that was live at its end (UTC), by the log; `previous`: the one that was
             live before the live one first became it; else a beginning that is longer than a date and that only one id has.
+        there: how releases stand; looked at unless given. With a store every release that its log names may be meant.
     Raises:
-        RollbackRefusedError: nothing fits, or several do; the message lists what there is.
+        RollbackRefusedError: nothing fits, or several do; the message lists what there is. Or `previous`, and another machine
+            deployed since this one looked: the message names the release.
         IntegrityError: the log is damaged; a whole id does without it.
     """
+    there = standing(models) if there is None else there
     known = release_ids(models)
-    if not known:
+    if not known and there.news is None:
         raise RollbackRefusedError(f"nothing was released below {models}: there is nothing to go back to")
     if wanted in known:
         return wanted
-    entries, listed = deployments(models), f"there are {', '.join(known)}"
+    entries = there.entries()
+    if store_of(models) is not None:
+        known = sorted({*known, *once_live(entries)})
+        if wanted in known:
+            return wanted
+    listed = f"there are {', '.join(known)}"
     if wanted == PREVIOUS:
-        live = linked_release(models)
-        found = replaced_by(entries, live)
+        found = replaced_by(entries, there.live)
         if found is None:
-            raise RollbackRefusedError(f"nothing was live before {live or 'now'}; {listed}")
+            raise RollbackRefusedError(f"nothing was live before {there.live or 'now'}; {listed}")
+        if there.news is not None:
+            raise RollbackRefusedError(
+                f"another machine deployed meanwhile: {there.live} is live{there.elsewhere()}; nothing was changed; the one "
+                f"before it is {found}: name it, or pull first; {listed}"
+            )
         return found
     if (asked := _day(wanted)) is not None:
         if asked > now.date():

@@ -1,23 +1,26 @@
 """How many processes of this machine compute at once, over all runs of a home: one slot each, a locked file.
 
-There are as many as `model.processes.n_workers` says at the moment of asking: cores, less where memory is short or
-`TFT_WORKERS` says so. The system drops a slot with its process, however it ends. Who comes first is served first.
+There are as many as cores; one is given while there is memory for a process more, and always where nobody computes.
+`TFT_WORKERS` limits how many one asker gets. The system drops a slot with its process, however it ends. Who looks first when
+one is free has it: those who wait look four times a second, in no order, so that one that is stopped holds nobody up.
 Dagster's own pools are not used for this: in 1.13 an in-process run that waits for a pool spins on a core and hears no
 signal, a pool is one number for all machines of an instance, and a killed run keeps its slot. Not here: which steps need one.
 """
 
 import fcntl
 import os
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
-from tft_pipeline.model.processes import n_workers
+import psutil
+
+from tft_pipeline.model.processes import BYTES_A_WORKER, n_workers
 
 LOOK_SECONDS = 0.25
-TURN = "turn.lock"
 
 
 @contextmanager
@@ -29,23 +32,21 @@ def computing(folder: Path, *, wanted: int = 1, waits: Callable[[str], None]) ->
 
     Args:
         folder: `Layout.slots`.
-        waits: told once, if nothing is free.
+        waits: told once, if nothing is free, who computes.
     Raises:
         ValueError: `TFT_WORKERS` is no whole number of at least 1.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
-        with (folder / TURN).open("a") as turn:
-            fcntl.flock(turn, fcntl.LOCK_EX)  # in order of arrival; a signal ends the wait
-            taken = _take(folder, wanted, held)
-            if not taken:
-                waits(
-                    f"waits for one of {n_workers()} slots: other steps of this machine compute; cores, free memory and "
-                    "TFT_WORKERS say how many there are"
-                )
-            while not taken:
-                time.sleep(LOOK_SECONDS)
-                taken = _take(folder, wanted, held)
+        taken, busy = _take(folder, wanted, held)
+        if not taken:
+            waits(
+                f"waits for one of {n_cores()} slots, or for memory ({BYTES_A_WORKER >> 30} GiB a process): "
+                f"{', '.join(f'process {pid}' for pid in busy)} of this machine compute"
+            )
+        while not taken:
+            time.sleep(LOOK_SECONDS * (0.5 + random.random()))  # two who look at one instant see each other's hands
+            taken, _ = _take(folder, wanted, held)
         yield taken
 
 
@@ -63,27 +64,37 @@ def at_most(workers: int) -> Iterator[None]:
             os.environ["TFT_WORKERS"] = before
 
 
-def _take(folder: Path, wanted: int, held: ExitStack) -> int:
-    """Lock free slots; only the one whose turn it is asks, so that the count stays true."""
+def _take(folder: Path, wanted: int, held: ExitStack) -> tuple[int, list[str]]:
+    """Lock free slots; how many, and which processes have the others; never too many: who looks holds what it sees."""
     free: list[IO[str]] = []
-    busy = 0
+    busy: list[str] = []
     for k in range(n_cores()):
-        slot = (folder / f"{k}.lock").open("a")
+        slot = (folder / f"{k}.lock").open("a+")
         try:
             fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            slot.seek(0)
+            busy.append(slot.read() or "unknown")
             slot.close()
-            busy += 1
         else:
             free.append(slot)
-    taken = max(0, min(wanted, n_workers() - busy, len(free)))
+    room = n_more() if busy else max(1, n_more())
+    taken = min(n_workers(wanted), room, len(free))
     for one in free[:taken]:
+        one.truncate(0)
+        one.write(str(os.getpid()))
+        one.flush()
         held.enter_context(one)
     for one in free[taken:]:
         one.close()
-    return taken
+    return taken, busy
 
 
 def n_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def n_more() -> int:
+    """Processes for which there is memory beside those that compute already: what these have taken is not available."""
+    return int(psutil.virtual_memory().available // BYTES_A_WORKER)

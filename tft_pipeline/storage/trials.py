@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tft_pipeline.storage.ledger_lines import add_line, read_lines
+from tft_pipeline.storage.ledger_lines import Kind, add_line, push_lines, read_lines
 from tft_pipeline.storage.scopes import Scope
 
 Trials = Mapping[str, float | None]
@@ -30,7 +30,7 @@ def record_trials(ledger: Path, entry: dict[str, Any]) -> None:
             that does not count because another one replaces it.
     Raises:
         ValueError: the entry lacks a value or holds a wrong one; the ledger holds a line that is not an entry.
-        StoreError, IntegrityError: the store does not answer, or lost a line; the entry is not written.
+        StoreError, IntegrityError: the store does not answer, or a line was lost or changed; the entry is not written.
     """
     _checked(entry)
     ledger.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +50,7 @@ def competing_trials(ledger: Path, scope: Scope) -> dict[str, dict[str, float | 
 
     Raises:
         ValueError: the ledger holds a line that is not an entry.
+        StoreError, IntegrityError: as `record_trials`.
     """
     entries = _read(ledger)
     seen = {key for entry in entries for key in entry.get("settled", {})}
@@ -70,11 +71,17 @@ def settled_names(ledger: Path, starts: Iterable[str]) -> set[str]:
 
     Raises:
         ValueError: the ledger holds a line that is not an entry.
+        StoreError, IntegrityError: as `record_trials`.
     """
     names: dict[str, str] = {}
     for entry in _read(ledger):
         names |= entry.get("settled", {})
     return {names[key] for key in starts if names.get(key)}
+
+
+def push_trials(ledger: Path) -> int:
+    """Put into the store the entries that it lacks (`push_lines`); how many were put."""
+    return push_lines(ledger, _TRIALS)
 
 
 def _same_study(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -96,5 +103,8 @@ def _checked(entry: Any) -> dict[str, Any]:
     return dict(entry)
 
 
+_TRIALS = Kind(_checked, "an entry of the ledger of trials", "trials")
+
+
 def _read(ledger: Path) -> list[dict[str, Any]]:
-    return read_lines(ledger, _checked, a_line="an entry of the ledger of trials", lines="trials")
+    return read_lines(ledger, _TRIALS)

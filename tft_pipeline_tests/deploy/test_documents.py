@@ -92,7 +92,8 @@ def test_dagster_takes_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert type(launcher).__name__ == "WatchedCeleryRunLauncher"
     assert launcher.celery.conf.worker_max_tasks_per_child == 1  # type: ignore[union-attr]
     assert launcher.celery.conf.worker_disable_prefetch is True  # type: ignore[union-attr]
-    assert ref.run_coordinator.get_run_queue_config().max_concurrent_runs == 6  # type: ignore[union-attr]
+    queue = ref.run_coordinator.get_run_queue_config()  # type: ignore[union-attr]
+    assert (queue.max_concurrent_runs, queue.tag_concurrency_limits) == (-1, [{"key": "tft/queued", "limit": 6}])
 
 
 def test_the_workspace_names_the_code_server(monkeypatch: pytest.MonkeyPatch) -> None:

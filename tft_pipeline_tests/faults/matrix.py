@@ -64,9 +64,9 @@ ROWS: dict[str, Row] = {
     ),
     "flipped_byte": Row(
         "A byte of a stored file changes",
-        "The file is refused by name before anything of it is parsed, and `--resume` computes it again; the files that carry "
-        "no hash are listed in the test, with what becomes of them",
-        "one byte is changed in every kind of file that a finished run leaves",
+        "A version, a ledger or a log of deployments is refused by name before anything is made of it, and `--resume` computes "
+        "a version again; files that carry no hash, databases among them, are listed in the test, with what becomes of them",
+        "one bit is changed in every kind of file with a hash that a finished run leaves in its home; in a ledger, each bit",
     ),
     "bad_manifest": Row(
         "A manifest is cut, invalid or does not match its folder",
@@ -151,8 +151,8 @@ ROWS: dict[str, Row] = {
     ),
     "stale_run": Row(
         "A run's process is gone and the record says it runs",
-        "The run is marked as failed and its place in the queue is freed",
-        "a run is recorded as started by a process that is no more",
+        "The run, and what was nested in it, is marked as failed, and its place in the queue is free",
+        "a run is recorded as started by a process that is no more; Dagster's queue is asked what it would launch",
     ),
     "transient_fault": Row(
         "A fault that passes",

@@ -8,25 +8,25 @@ The tests are read, not imported. The results are kept in docs/faults.json, so t
 
 import ast
 import json
-import platform
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from tft_pipeline_tests.faults.matrix import ROWS
+from tft_pipeline_tests.faults.required import CASES, VERSIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tft_pipeline_tests"
 PAGE = ROOT / "docs" / "faults.md"
 RESULTS = ROOT / "docs" / "faults.json"
 MARK = "pytest.mark.fault("
-VERSIONS = ("dagster", "torch", "polars", "optuna", "mlflow")
 BAD = ("failed", "error")
+WEIGHT = {"skipped": 0, "passed": 1, "failed": 2, "error": 3}
+"""Of several results of one case the one that weighs most counts."""
 
 Results = dict[str, Any]
 """date, versions, and tests: `file::name` -> outcome -> number of cases."""
@@ -98,30 +98,50 @@ def _written_out(path: Path, argument: ast.expr) -> str:
 
 
 def results_of(files: list[Path]) -> Results:
-    """Results of the marked tests from pytest's JUnit files; a case in a later file replaces one in an earlier.
+    """Results of the marked tests from pytest's JUnit files: date, versions and numbers of cases are those of the runs.
+
+    Of several results of one case a bad one counts, then one that passed: what failed once is not mended by running it again,
+    but by leaving its file out. The date is that of the oldest file.
 
     Raises:
-        ValueError: a marked test has no result in any of them.
+        ValueError: a marked test, or a case of one, has no result in any of them; or the runs had different versions, or were
+            of tests by name, so that how many cases there are is not known.
     """
-    cases: dict[tuple[str, str], tuple[str, str]] = {}
+    cases: dict[str, dict[str, str]] = {}
+    stated: dict[str, set[Any]] = {}
+    versions, dates, marked = set(), [], {one.key for one in marked_tests()}
     for file in files:
-        for case in ElementTree.parse(file).iter("testcase"):
+        root = ElementTree.parse(file)
+        dates += [datetime.fromisoformat(suite.attrib["timestamp"]).date() for suite in root.iter("testsuite")]
+        for case in root.iter("testcase"):
             place, name = case.get("classname", ""), case.get("name", "")
+            key = _key(place, name.partition("[")[0])
+            if key not in marked:
+                continue
+            said = {one.get("name"): json.loads(one.get("value", "null")) for one in case.iter("property")}
+            stated.setdefault(key, set()).add(said.get(CASES))
+            versions.add(json.dumps(said.get(VERSIONS)))
             kinds = {"failure": "failed", "error": "error", "skipped": "skipped"}
-            outcome = next((kinds[child.tag] for child in case if child.tag in kinds), "passed")
-            cases[place, name] = (_key(place, name.partition("[")[0]), outcome)
-    counts: dict[str, Counter[str]] = {}
-    for key, outcome in cases.values():
-        counts.setdefault(key, Counter())[outcome] += 1
-    absent = [one.key for one in marked_tests() if one.key not in counts]
-    if absent:
+            outcomes = [kinds[child.tag] for child in case if child.tag in kinds] or ["passed"]
+            known = cases.setdefault(key, {})
+            known[name] = max([*outcomes, known.get(name, "skipped")], key=WEIGHT.__getitem__)
+    if absent := sorted(marked - cases.keys()):
         raise ValueError(
             f"no result of {len(absent)} marked test(s): {', '.join(absent)}; run them, then make the page"
         )
+    if partial := sorted(key for key, numbers in stated.items() if numbers != {len(cases[key])}):
+        raise ValueError(
+            f"{len(partial)} marked test(s) did not run with all of their cases, or were chosen by name, so that nobody "
+            f"counted them: {', '.join(partial)}; run `make faults`, then make the page"
+        )
+    if len(versions) != 1 or "null" in versions:
+        raise ValueError(
+            f"the runs had different versions, or do not say which: {sorted(versions)}; run all with the same"
+        )
     return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
-        "tests": {one.key: dict(sorted(counts[one.key].items())) for one in marked_tests()},
+        "date": min(dates).isoformat(),
+        "versions": json.loads(versions.pop()),
+        "tests": {key: dict(sorted(Counter(cases[key].values()).items())) for key in sorted(marked)},
     }
 
 
@@ -143,7 +163,8 @@ def page(results: Results, marked: list[Marked]) -> str:
         "",
         "What goes wrong, what is promised then, how a test makes it go wrong, and whether the promise held.",
         "",
-        f"Results of {results['date']}: Linux, {versions}. CI runs all of these tests on every change.",
+        f"Results of {results['date']}: Linux, {versions}. CI runs all of these tests on every change; none of them may",
+        "skip there (`TFT_REQUIRE_FAULTS`), but for those that mount a file system, where nothing can be mounted.",
         "",
         "This page is made; do not edit it. The rows stand in",
         "[matrix.py](../tft_pipeline_tests/faults/matrix.py); a test names the rows it shows with",

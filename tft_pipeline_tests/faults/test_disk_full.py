@@ -1,6 +1,7 @@
 """A disk that is really full: a file system of some kilobytes in memory, which only root may mount.
 
-Without root each of these skips; `test_writes_killed` then still refuses the writes of a version by strace.
+Where nothing can be mounted each of these skips, the only tests of a fault that may do so with `TFT_REQUIRE_FAULTS`:
+`test_writes_killed` and `test_deploy_killed` refuse writes by strace, and those may not.
 """
 
 import errno
@@ -22,6 +23,7 @@ from tft_pipeline.storage.frozen import known_snapshots, write_frozen
 from tft_pipeline.storage.layout import Layout
 from tft_pipeline.storage.usage import KEYS, read_usage, record_usage
 from tft_pipeline_tests.faults.frozen_bars import bars
+from tft_pipeline_tests.faults.required import MOUNTS_NOTHING
 from tft_pipeline_tests.oracles.model_panels import random_panel, small_fit
 from tft_pipeline_tests.storage.test_fold_bundles import bundle
 
@@ -45,7 +47,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
             check=False,
         )
         if done.returncode != 0:
-            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+            pytest.skip(f"{MOUNTS_NOTHING}: {done.stderr.strip()}")
         mounted.append(place)
         return place
 

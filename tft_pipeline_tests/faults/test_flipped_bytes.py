@@ -1,11 +1,12 @@
-"""One changed bit in every kind of file that a finished run leaves: refused by name before anything is parsed.
+"""One changed bit in every kind of file that a finished run leaves in its home: refused by name before anything is parsed.
 
 The files that carry no hash are listed here, with what becomes of a changed bit in them.
 """
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -13,23 +14,40 @@ import pytest
 from tft_pipeline.pipeline.commands import materialise_asset
 from tft_pipeline.pipeline.tracking import mirror_waiting
 from tft_pipeline.storage.artifacts import MANIFEST, IntegrityError, read_version
+from tft_pipeline.storage.deploying import deploy_release
+from tft_pipeline.storage.deployment_log import LOG_FILE, read_log
 from tft_pipeline.storage.experiments import claim_name, owner_of
+from tft_pipeline.storage.frozen import write_frozen
+from tft_pipeline.storage.looks import competing_looks
+from tft_pipeline.storage.scopes import Scope
+from tft_pipeline.storage.trials import competing_trials
 from tft_pipeline.storage.usage import read_usage
-from tft_pipeline_tests.conftest import DOWNSTREAM, Workbench
+from tft_pipeline_tests.conftest import DOWNSTREAM, SYMBOLS, Workbench
+from tft_pipeline_tests.faults.frozen_bars import bars
+from tft_pipeline_tests.released import candidate
 
 pytestmark = pytest.mark.slow
 
+OWN = r"experiments/small/"
 NO_HASH = {
-    r"owner\.txt": "a path that leads nowhere is written anew; one that leads to another experiment file is refused",
-    r"usage\.jsonl": "a line that is no row is passed over or refused; no result is made of it",
-    r"progress\.jsonl|background/.*": "for people to read",
-    r"drift/drift_.*\.json|ensemble/ensemble\.json": "for people and other programs; the record itself is a version",
-    r"tracking/.*\.(mirrored|jsonl|torn|gone)": "what MLflow was told; the record itself is a version",
-    r"tuning/(study\.db.*|control_log\.jsonl|control\.json)": "Optuna's database, and a file that people write",
+    rf"{OWN}owner\.txt": "a path that leads nowhere is written anew; one that leads to another experiment file is refused",
+    rf"{OWN}usage\.jsonl": "a line that is no row is passed over or refused; no result is made of it",
+    rf"{OWN}(progress\.jsonl|background/.*)": "for people to read",
+    rf"{OWN}(drift/drift_.*|ensemble/ensemble)\.json": "for people and other programs; the record itself is a version",
+    rf"{OWN}tracking/.*\.(mirrored|jsonl|torn|gone)": "what MLflow was told; the record itself is a version",
+    rf"{OWN}tuning/(study\.db.*|control_log\.jsonl|control\.json)": "Optuna's database, and a file that people write",
+    rf"{OWN}(models/)?removed\.jsonl": "what was removed, for people to read; the lines carry no hash",
+    r"(dagster|mlflow)/.*": "databases and logs of Dagster and MLflow, with what checks those have; no figure comes from them, "
+    "but whether something is up to date does",
     r"(.*/)?[\w.]*\.?lock|.*\.lock": "holds no data",
-    r"models/(deployments|removed)\.jsonl": "each line carries the hash of the one before",
 }
-"""Pattern of a path below the experiment's folder -> what a changed bit in it does."""
+"""Pattern of a path below the home -> what a changed bit in it does."""
+CHAINED = {
+    rf"{OWN}models/deployments\.jsonl": "each line carries the hash of the one before",
+    r"(production_looks|research_trials)\.jsonl": "each line carries the hash of all before it",
+    r"(production_looks|research_trials)\.jsonl\.head": "number and hash of the ledger's lines",
+}
+"""Files that are no version and carry hashes all the same; each is changed below."""
 
 
 def flip(path: Path, share: float = 0.5) -> bytes:
@@ -43,7 +61,8 @@ def flip(path: Path, share: float = 0.5) -> bytes:
 
 
 def files(bench: Workbench) -> Iterator[Path]:
-    root = bench.layout.experiment("small")
+    """Every file of the home, but through links."""
+    root = bench.layout.home
     return (
         path
         for path in sorted(root.rglob("*"))
@@ -62,21 +81,28 @@ def version_of(path: Path) -> Path | None:
 
 @pytest.mark.fault("flipped_byte")
 def test_every_kind_of_file_carries_a_hash_or_is_listed_as_one_that_does_not(finished: Workbench) -> None:
-    root = finished.layout.experiment("small")
-    without = [path.relative_to(root).as_posix() for path in files(finished) if version_of(path) is None]
-    assert [name for name in without if not any(re.fullmatch(pattern, name) for pattern in NO_HASH)] == []
-    assert "usage.jsonl" in without
-    assert "tuning/study.db" in without
+    root = finished.layout.home
+    without = {path.relative_to(root).as_posix() for path in files(finished) if version_of(path) is None}
+    assert [name for name in without if not any(re.fullmatch(one, name) for one in (*NO_HASH, *CHAINED))] == []
+    assert without > {
+        "production_looks.jsonl",
+        "production_looks.jsonl.head",
+        "research_trials.jsonl",
+        "research_trials.jsonl.head",
+        "experiments/small/usage.jsonl",
+        "experiments/small/tuning/study.db",
+    }
 
 
 @pytest.mark.fault("flipped_byte")
 def test_a_changed_bit_of_any_kind_of_file_is_refused_by_name(finished: Workbench) -> None:
     root, kinds = finished.layout.experiment("small"), set()
+    write_frozen(finished.layout, bars(30), interval="1d", source={"name": "bars.parquet"})
     for path in files(finished):
         folder = version_of(path)
         if folder is None:
             continue
-        asset = path.relative_to(root).parts[0]
+        asset = path.relative_to(root).parts[0] if path.is_relative_to(root) else "snapshots"
         kind = (asset, path.relative_to(folder).as_posix())
         if kind in kinds:
             continue
@@ -90,7 +116,29 @@ def test_a_changed_bit_of_any_kind_of_file_is_refused_by_name(finished: Workbenc
             path.write_bytes(whole)
     suffixes = {Path(name).suffix for _, name in kinds}
     assert suffixes == {".parquet", ".json", ".safetensors", ".txt", ".onnx", ".html", ".md"}
-    assert {asset for asset, _ in kinds} >= {*DOWNSTREAM, "snapshot", "production_fold", "models"}
+    assert {asset for asset, _ in kinds} >= {*DOWNSTREAM, "snapshot", "snapshots", "production_fold", "models"}
+
+
+@pytest.mark.fault("flipped_byte")
+def test_a_changed_bit_of_a_ledger_or_of_the_log_of_deployments_is_refused_by_name(finished: Workbench) -> None:
+    layout = finished.layout
+    models = layout.models("small")
+    candidate(models, "made-up", "one")
+    deploy_release(models, "made-up", reason="to have a log")
+    scope = Scope(frozenset(SYMBOLS), "1d", date(2020, 1, 1), date(2022, 1, 1))
+    readers: dict[Path, Callable[[], object]] = {
+        layout.looks_ledger: lambda: competing_looks(layout.looks_ledger, scope),
+        layout.trials_ledger: lambda: competing_trials(layout.trials_ledger, scope),
+        models / LOG_FILE: lambda: read_log(models),
+    }
+    for path, read in readers.items():
+        assert read()
+        for share in (0.0, 0.13, 0.37, 0.5, 0.71, 0.99):
+            whole = flip(path, share)
+            with pytest.raises(IntegrityError, match=re.escape(path.name)):
+                read()
+            path.write_bytes(whole)
+        assert read()
 
 
 @pytest.mark.fault("flipped_byte")

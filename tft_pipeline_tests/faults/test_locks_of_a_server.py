@@ -3,6 +3,7 @@
 import io
 import os
 import socket
+import time
 from pathlib import Path
 
 import psycopg2
@@ -11,7 +12,14 @@ import pytest
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.pipeline.runs import materialise, open_instance
 from tft_pipeline.storage.layout import Layout
-from tft_pipeline.storage.locks import RunLockedError, WriterLockedError, run_holder, run_lock, writer_lock
+from tft_pipeline.storage.locks import (
+    LockLostError,
+    RunLockedError,
+    WriterLockedError,
+    run_holder,
+    run_lock,
+    writer_lock,
+)
 from tft_pipeline.storage.postgres_locks import LockServerError, lock_key
 from tft_pipeline_tests.faults.scripted_run import KEY, scripted_definitions
 from tft_pipeline_tests.faults.scripted_runs import ScriptedRun
@@ -50,6 +58,7 @@ def test_a_server_that_is_not_there_is_never_taken_for_a_free_lock(monkeypatch: 
                 pass
             assert "s3cret" not in str(refused.value)
             assert refused.value.__cause__ is None
+            assert refused.value.may_pass
 
 
 def test_a_key_is_of_64_bits_and_the_same_on_every_machine() -> None:
@@ -127,10 +136,30 @@ def test_a_connection_that_broke_stores_nothing(url: str, tmp_path: Path, monkey
         outcome = materialise(scripted_definitions(tmp_path), instance, [KEY], partition="a")
     assert not outcome.ok
     assert "the lock of small/thing@a is lost" in outcome.reason
-    assert "nothing was stored" in outcome.reason
+    assert "what was not stored before is not stored" in outcome.reason
     assert not Layout(tmp_path).artifact("small", "thing", "a").exists()
     with writer_lock(PLACE / "locks" / "thing@a.lock"):
         pass
+
+
+@pytest.mark.fault("two_writers")
+@pytest.mark.slow
+def test_a_server_that_ends_idle_sessions_leaves_locks_alone_and_one_that_was_restarted_does_not(url: str) -> None:
+    lock = PLACE / "run.lock"
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER ROLE CURRENT_USER SET idle_session_timeout = '200ms'")
+            with run_lock(lock) as held:
+                time.sleep(1.0)
+                held.check()
+                cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+                with pytest.raises(LockLostError, match="the lock of small is lost"):
+                    held.check()
+            cursor.execute("ALTER ROLE CURRENT_USER RESET idle_session_timeout")
+    finally:
+        connection.close()
 
 
 @pytest.mark.slow
@@ -140,6 +169,7 @@ def test_a_wrong_password_is_not_shown(url: str, monkeypatch: pytest.MonkeyPatch
         pass
     assert SECRET not in str(refused.value)
     assert "wr0ng" not in str(refused.value)
+    assert not refused.value.may_pass
     monkeypatch.setenv("TFT_LOCKS", url)
     with writer_lock(PLACE / "locks" / "thing.lock"), pytest.raises(WriterLockedError):
         writer_lock(PLACE / "locks" / "thing.lock").__enter__()

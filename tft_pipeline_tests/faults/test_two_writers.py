@@ -16,6 +16,7 @@ from tft_pipeline.pipeline.io_managers import FrameIOManager
 from tft_pipeline.pipeline.reaping import reap
 from tft_pipeline.pipeline.runs import QUIET, failure_of, materialise, open_instance
 from tft_pipeline.storage.artifacts import Artifact
+from tft_pipeline.storage.frames import write_frames
 from tft_pipeline.storage.layout import Layout
 from tft_pipeline.storage.locks import LockLostError, WriterLockedError, writer_lock
 from tft_pipeline_tests.faults.scripted_run import KEY, scripted_definitions
@@ -153,7 +154,9 @@ def test_a_fault_that_has_passed_leaves_no_trace(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.fault("transient_fault")
-def test_a_fault_while_storing_is_tried_again_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_while_storing_is_tried_again_without_computing_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tries = []
     store = Looks._store
 
@@ -165,8 +168,33 @@ def test_a_fault_while_storing_is_tried_again_too(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr("tft_pipeline.pipeline.transient.FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(Looks, "_store", fails_once)
-    assert _run(tmp_path, monkeypatch, lambda: None).success
-    assert len(tries) == 2
+    computed: list[int] = []
+    assert _run(tmp_path, monkeypatch, lambda: computed.append(1)).success
+    assert (len(tries), len(computed)) == (2, 1)
+    assert _stored(tmp_path, "a") is not None
+
+
+@pytest.mark.fault("transient_fault")
+def test_a_fault_of_storing_that_stays_is_told_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = []
+
+    def fails(_manager: Looks, _root: Path, _value: Any) -> tuple[Artifact, dict[str, Any]]:
+        tries.append(1)
+        raise ConnectionResetError("the store hung up")
+
+    monkeypatch.setattr("tft_pipeline.pipeline.transient.FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(Looks, "_store", fails)
+    computed: list[int] = []
+    result = _run(tmp_path, monkeypatch, lambda: computed.append(1))
+    assert failure_of(result, "")[1] == "ConnectionResetError: the store hung up"
+    assert (len(tries), len(computed)) == (4, 1)
+
+
+def test_a_frame_that_came_as_a_file_can_be_stored_again(tmp_path: Path) -> None:
+    value = write_frames(tmp_path / "made.parquet", [pl.DataFrame({"a": [1, 2]})])
+    manager = FrameIOManager(home=str(tmp_path))
+    versions = {manager._store(tmp_path / "small" / "features", value)[0].version for _ in range(2)}
+    assert len(versions) == 1
 
 
 def test_a_lock_whose_file_was_removed_stores_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

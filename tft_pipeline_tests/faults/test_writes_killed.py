@@ -125,6 +125,7 @@ def test_a_full_disk_at_any_write_of_a_version_is_an_error_and_the_old_one_stays
     assert seen["old"] > seen["new"]
 
 
+@pytest.mark.fault("kill_artifact")
 def test_before_the_first_version_a_killed_writer_leaves_none(tmp_path: Path) -> None:
     tried = points(SCRIPT, ["artifact", str(tmp_path / "counted")], tmp_path / "trace", MOVES)
     done = disturbed(SCRIPT, ["artifact", str(tmp_path / "new")], tried[0], "signal=SIGKILL")

@@ -70,7 +70,6 @@ def test_a_fit_that_goes_on_after_any_epoch_ends_in_the_bits_of_one_that_never_s
         assert f"goes on after epoch {epoch}" in caplog.text
         assert _same_fit(again, whole)
         assert rows == list(whole.history)
-        assert not path.exists()
 
 
 def test_a_fit_may_be_cut_off_again_and_again(panel: Panel, tmp_path: Path) -> None:
@@ -100,20 +99,13 @@ def test_a_fit_that_died_when_it_had_finished_trains_no_further(
     training = TRAINING.model_copy(update={"patience": patience, "learning_rate": 0.05})
     epochs = 40 if patience == 2 else 3
 
-    def die(self: Path, missing_ok: bool = False) -> None:
-        raise CutOffError
-
     path = tmp_path / "state"
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "unlink", die)
-        with pytest.raises(CutOffError):
-            small_fit(panel, epochs=epochs, training=training, checkpoint=path)
-    whole = small_fit(panel, epochs=epochs, training=training)
+    whole = small_fit(panel, epochs=epochs, training=training, checkpoint=path)  # and nobody stored it
+    monkeypatch.setattr("tft_pipeline.model.fit._trainer", None)
     rows: list[dict[str, Any]] = []
     again = small_fit(panel, epochs=epochs, training=training, checkpoint=path, on_epoch=rows.append)
     assert _same_fit(again, whole)
     assert rows == list(whole.history)
-    assert not path.exists()
 
 
 @pytest.mark.fault("corrupt_checkpoint")
@@ -136,7 +128,6 @@ def test_a_checkpoint_of_other_inputs_or_a_damaged_one_is_overwritten_with_a_war
     fitted = small_fit(**inputs, checkpoint=path)
     assert ("is damaged" if other == "damaged" else "belongs to other inputs") in caplog.text
     assert _same_fit(fitted, small_fit(**inputs))
-    assert not path.exists()
 
 
 CHILD = """
@@ -181,4 +172,4 @@ def test_a_fit_killed_in_the_middle_of_an_epoch_goes_on_to_the_same_bits(
         again = small_fit(panel, epochs=6, checkpoint=path)
     assert "goes on after epoch 2" in caplog.text
     assert _same_fit(again, small_fit(panel, epochs=6))
-    assert not list(path.parent.iterdir())
+    assert list(path.parent.iterdir()) == [path]

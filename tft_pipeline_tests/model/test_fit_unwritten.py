@@ -81,7 +81,7 @@ def test_a_disk_that_is_full_for_a_while_costs_those_states_only(
     assert kept[1] is None
     assert kept[2] is not None
     assert kept[3] == kept[2]
-    assert not list(path.parent.iterdir())
+    assert list(path.parent.iterdir()) == [path]
 
 
 @pytest.mark.fault("unwritable_checkpoint", "disk_full")
@@ -140,5 +140,4 @@ def test_a_state_that_can_neither_be_read_nor_replaced_costs_states_and_no_fit(
     fitted = small_fit(panel, epochs=4, checkpoint=tmp_path / "state", on_unwritten=told.append)
     assert same_bits(fitted, whole)
     assert "cannot be read" in caplog.text
-    assert [f"after epoch {k} could not be written" in one for k, one in enumerate(told[:4])] == [True] * 4
-    assert "could not be removed" in told[4]
+    assert [f"after epoch {k} could not be written" in one for k, one in enumerate(told)] == [True] * 4

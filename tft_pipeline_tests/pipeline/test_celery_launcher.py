@@ -14,6 +14,7 @@ pytest.importorskip("dagster_celery", reason="the extra `distributed` is not ins
 
 from tft_pipeline.pipeline import celery_launcher
 from tft_pipeline.pipeline.celery_launcher import WatchedCeleryRunLauncher
+from tft_pipeline.pipeline.run_process import nested_tags, process_tags
 
 TASK = "11111111-2222-3333-4444-555555555555"
 OTHER_TASK = "99999999-2222-3333-4444-555555555555"
@@ -118,6 +119,31 @@ def test_an_ended_task_is_what_the_result_store_says(state: str, status: WorkerS
     one = launcher(state, 0 if state == "SUCCESS" else RuntimeError("worker lost"), workers)
     assert health(one) is status
     assert workers.asked == []
+
+
+@pytest.mark.fault("stale_run")
+@pytest.mark.parametrize(
+    ("parent", "status"),
+    [(None, "RUNNING"), ("STARTED", "RUNNING"), ("FAILURE", "FAILED"), ("CANCELED", "FAILED")],
+    ids=["of tft", "its parent runs", "its parent failed", "its parent was stopped"],
+)
+def test_a_run_without_a_task_ends_with_the_run_it_is_part_of(parent: str | None, status: str) -> None:
+    @dg.job
+    def work() -> None:
+        """Nothing."""
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        one = launcher("STARTED", ON_ONE, Workers({}))
+        one.register_instance(instance)
+        run_id = "11111111-1111-1111-1111-111111111111"
+        tags = process_tags(run_id)
+        if parent is not None:
+            above = instance.create_run_for_job(work, status=dg.DagsterRunStatus(parent))
+            tags |= nested_tags(run_id, above.run_id)
+        run = instance.create_run_for_job(work, run_id=run_id, tags=tags, status=dg.DagsterRunStatus.STARTED)
+        assert one.check_run_worker_health(run).status.value == status
+        assert one.get_run_worker_debug_info(run) is None
+        assert not one.terminate(run_id)
 
 
 def test_dagster_loads_it_with_its_option_from_a_settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

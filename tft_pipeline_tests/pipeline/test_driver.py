@@ -123,6 +123,26 @@ def test_a_run_that_is_asked_to_stop_starts_no_further_step(
     assert run_holder(finished.layout.run_lock("small")) is None
 
 
+@pytest.mark.fault("two_writers")
+def test_a_run_whose_lock_is_lost_starts_nothing_more_and_says_how_to_go_on(
+    finished: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+
+    def step(_definitions: object, _instance: object, keys: list[dg.AssetKey], **_: object) -> RunOutcome:
+        started.append(keys[0].path[-1])
+        finished.layout.run_lock("small").unlink()
+        return RunOutcome("run", True, keys[0].to_user_string(), None, "", 0.0)
+
+    monkeypatch.setattr(driver, "materialise", step)
+    answer = finished.run()
+    assert started == ["snapshot"]
+    (failed,) = answer["failed"]
+    assert failed["asset"] == "small/feature_catalogue"
+    assert "not started: the lock's file" in failed["reason"]
+    assert answer["resume"] == f"tft run {finished.file} --resume"
+
+
 def test_a_run_that_goes_on_says_why_it_computes_each_step(
     finished: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

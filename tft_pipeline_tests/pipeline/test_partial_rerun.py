@@ -14,6 +14,17 @@ from tft_pipeline.storage.artifacts import sha256_file
 from tft_pipeline_tests.conftest import DOWNSTREAM, Workbench, random_bars, write_experiment
 
 FAILING = "f2021-03-12"
+KEPT_FOR_ITSELF = {
+    "drift",
+    "ensemble",
+    "tracking",
+    "progress.jsonl",
+    "usage.jsonl",
+    "run.lock",
+    "locks",
+    "training",
+    "owner.txt",
+}
 LOOKED_AT = ("snapshot", None)  # always run: only reading tells whether the outside changed
 
 
@@ -65,9 +76,7 @@ def test_a_failed_fold_is_reported_others_are_kept_and_its_repair_runs_it_and_it
     assert not {name for name, _ in counts} & DOWNSTREAM
     others = [fold for fold in bench.folds() if fold != FAILING]
     assert all(counts["production_fold", fold] == 1 for fold in others)
-    before = hashes(
-        bench, but={"drift", "ensemble", "tracking", "progress.jsonl", "usage.jsonl", "run.lock", "owner.txt"}
-    )
+    before = hashes(bench, but=KEPT_FOR_ITSELF)
 
     obstacle.unlink()
     commands = {
@@ -80,7 +89,7 @@ def test_a_failed_fold_is_reported_others_are_kept_and_its_repair_runs_it_and_it
     looked_at = {LOOKED_AT} if repair == "resume" else set()
     ran = {("production_fold", FAILING), *((name, None) for name in DOWNSTREAM)}
     assert _grown(counts, bench.materialisations()) == looked_at | ran
-    now = hashes(bench, but={"drift", "ensemble", "tracking", "progress.jsonl", "usage.jsonl", "run.lock", "owner.txt"})
+    now = hashes(bench, but=KEPT_FOR_ITSELF)
     assert {name: digest for name, digest in now.items() if name in before} == {
         name: digest for name, digest in before.items() if not name.endswith(FAILING)
     }
@@ -88,7 +97,9 @@ def test_a_failed_fold_is_reported_others_are_kept_and_its_repair_runs_it_and_it
 
 def test_re_materialising_one_fold_runs_exactly_it_and_its_downstream(finished: Workbench) -> None:
     counts, versions = finished.materialisations(), finished.versions()
-    kept = hashes(finished, but={*DOWNSTREAM, "models", "drift", "ensemble", "tracking", "usage.jsonl", "run.lock"})
+    kept = hashes(
+        finished, but={*DOWNSTREAM, "models", "drift", "ensemble", "tracking", "usage.jsonl", "run.lock", "locks"}
+    )
 
     result = materialise_asset(
         finished.file, "production_fold", partition=FAILING, downstream=True, report=finished.lines.append
@@ -99,7 +110,9 @@ def test_re_materialising_one_fold_runs_exactly_it_and_its_downstream(finished: 
     ran = {name for name, more in grown.items() if more}
     assert ran == {("production_fold", FAILING), *((name, None) for name in DOWNSTREAM)}
     assert all(grown[name] == 1 for name in ran)
-    after = hashes(finished, but={*DOWNSTREAM, "models", "drift", "ensemble", "tracking", "usage.jsonl", "run.lock"})
+    after = hashes(
+        finished, but={*DOWNSTREAM, "models", "drift", "ensemble", "tracking", "usage.jsonl", "run.lock", "locks"}
+    )
     assert {name: after[name] for name in kept if FAILING not in name} == {
         name: digest for name, digest in kept.items() if FAILING not in name
     }

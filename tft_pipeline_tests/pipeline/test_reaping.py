@@ -1,16 +1,33 @@
 """Runs whose process is gone are recorded as failed; others are left alone. What the daemon then tries again."""
 
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
+from typing import cast
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.run_coordinator import SubmitRunContext
+from dagster._core.workspace.context import BaseWorkspaceRequestContext
 from dagster._daemon.auto_run_reexecution.auto_run_reexecution import should_retry
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
 from tft_pipeline.pipeline.reaping import SENSOR, reap, reaper
-from tft_pipeline.pipeline.run_process import HOST, OF_RUN, PID, STARTED, process_is_gone, process_tags, started
+from tft_pipeline.pipeline.run_process import (
+    HOST,
+    OF_RUN,
+    PID,
+    STARTED,
+    nested_tags,
+    process_is_gone,
+    process_tags,
+    started,
+)
+from tft_pipeline.pipeline.run_queue import QUEUED
 from tft_pipeline.pipeline.runs import QUIET, materialise, open_instance
 from tft_pipeline.storage.layout import Layout
 
@@ -92,6 +109,72 @@ def test_every_other_run_is_left_alone(tags: dict[str, str], instance: dg.Dagste
     _unfinished(instance, tags)
     assert reap(instance) == []
     assert _status(instance) == "STARTED"
+
+
+@pytest.fixture
+def parent(instance: dg.DagsterInstance) -> Iterator[Callable[[str], str]]:
+    """A run on another machine that another one may be part of."""
+    made: list[str] = []
+
+    def make(status: str) -> str:
+        job = DEFINITIONS.resolve_implicit_global_asset_job_def()
+        made.append(instance.create_run_for_job(job, status=dg.DagsterRunStatus(status)).run_id)
+        return made[-1]
+
+    yield make
+    for run_id in made:
+        instance.delete_run(run_id)
+
+
+@pytest.mark.parametrize(("status", "after"), [("FAILURE", "FAILURE"), ("SUCCESS", "FAILURE"), ("STARTED", "STARTED")])
+def test_a_run_on_another_machine_ends_with_the_run_it_is_part_of(
+    status: str, after: str, instance: dg.DagsterInstance, parent: Callable[[str], str]
+) -> None:
+    _unfinished(instance, process_tags(RUN) | {HOST: "another-machine"} | nested_tags(RUN, parent(status)))
+    assert len(reap(instance)) == (after == "FAILURE")
+    assert _status(instance) == after
+
+
+def test_another_try_of_a_failed_run_is_no_part_of_it(
+    instance: dg.DagsterInstance, parent: Callable[[str], str]
+) -> None:
+    inherited = nested_tags("the run before, whose tags were inherited", parent("FAILURE"))
+    _unfinished(instance, process_tags(RUN) | {HOST: "another-machine"} | inherited)
+    assert reap(instance) == []
+
+
+@pytest.mark.parametrize(
+    ("under_way", "launched"),
+    [("nested", True), ("queued", False), ("dead", True)],
+    ids=["runs that the queue did not launch", "runs that it did", "dead ones that were reaped"],
+)
+def test_the_queue_counts_the_living_runs_that_it_launched(
+    under_way: str, launched: bool, instance: dg.DagsterInstance
+) -> None:
+    job = DEFINITIONS.resolve_implicit_global_asset_job_def()
+    before = [
+        instance.create_run_for_job(job, run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED) for _ in range(2)
+    ]
+    for one in before:
+        tags = process_tags(one.run_id) if under_way != "dead" else _ended() | {OF_RUN: one.run_id}
+        instance.add_run_tags(one.run_id, tags | ({} if under_way == "nested" else {QUEUED: "yes"}))
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "all"), "all")
+    asked = instance.create_run_for_job(job, run_id=RUN, remote_job_origin=origin)
+    try:
+        coordinator = instance.run_coordinator
+        assert coordinator is not None
+        coordinator.submit_run(SubmitRunContext(asked, cast(BaseWorkspaceRequestContext, None)))
+        waiting = instance.get_run_by_id(RUN)
+        assert waiting is not None
+        assert (waiting.status, waiting.tags[QUEUED]) == (dg.DagsterRunStatus.QUEUED, "yes")
+        reap(instance)
+        daemon = QueuedRunCoordinatorDaemon(interval_seconds=5)
+        daemon._logger = logging.getLogger(__name__)
+        found = daemon._get_runs_to_dequeue(instance, instance.get_concurrency_config(), fixed_iteration_time=None)
+        assert [run.run_id for run in found] == ([RUN] if launched else [])
+    finally:
+        for run in before:
+            instance.delete_run(run.run_id)
 
 
 def test_a_process_that_has_the_number_of_a_dead_one_is_not_taken_for_it(instance: dg.DagsterInstance) -> None:

@@ -81,5 +81,5 @@ def test_a_version_that_was_removed_meanwhile_is_no_uncaught_error(models, monke
     def gone(*_: object) -> None:
         raise deploying.DeployRefusedError("somebody removed it")
 
-    monkeypatch.setattr(deploying, "released_version", gone)
+    monkeypatch.setattr(deploying, "fetch_version", gone)
     assert "not deployed because somebody removed it" in failure(models)

@@ -209,7 +209,7 @@ def test_a_symbol_that_breaks_a_line_is_no_configuration(home: Path, tmp_path: P
     bars = normalise_bars(minutes(3), timezone=None, symbols=None, start=None, end=None, min_bars=1)
     bars = bars.with_columns(pl.col("symbol").replace("BBB", GATE_OFF)).sort("symbol", "timestamp")
     snapshot = write_frozen(Layout(home), bars, interval="1m", source={"name": "made up"})[1].snapshot_id
-    template = write_template(tmp_path).rename(tmp_path / "a\nseed: 9\n#.yaml")
+    template = write_template(tmp_path)
     trained(snapshot, template)
     made = yaml.safe_load(only_written[0].read_text())
     assert GATE_OFF in made["data"]["symbols"]

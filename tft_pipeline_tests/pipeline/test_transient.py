@@ -1,18 +1,23 @@
 """What is tried again, and what fails at once: the list, and what Dagster makes of it."""
 
 import errno
+import socket
 import sqlite3
+from typing import Any
 
+import aiohttp
 import botocore.exceptions
 import dagster as dg
 import psycopg2
 import pytest
 import sqlalchemy.exc
+from s3fs.errors import translate_boto_error
 
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.pipeline import transient
 from tft_pipeline.pipeline.transient import transient_fault
 from tft_pipeline.storage.artifacts import IntegrityError
+from tft_pipeline.storage.object_store import StoreError
 from tft_pipeline.storage.postgres_locks import LockServerError
 
 LOCKED = sqlite3.OperationalError("database is locked")
@@ -22,6 +27,12 @@ REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "refused")
 def _from(error: Exception, cause: BaseException) -> Exception:
     error.__cause__ = cause
     return error
+
+
+def _of_s3(status: int) -> Exception:
+    """As s3fs gives it on."""
+    response: Any = {"Error": {"Code": str(status)}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return translate_boto_error(botocore.exceptions.ClientError(response, "PutObject"))
 
 
 PASSES: list[Exception] = [
@@ -37,6 +48,15 @@ PASSES: list[Exception] = [
     psycopg2.OperationalError("connection to server failed: Connection refused"),
     _from(RuntimeError("the store did not answer"), REFUSED),
     LockServerError("no lock"),
+    StoreError("no answer", may_pass=True),
+    socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
+    aiohttp.ClientOSError(errno.ECONNRESET, "reset"),
+    botocore.exceptions.HTTPClientError(error="cut off"),
+    botocore.exceptions.ProxyConnectionError(proxy_url="http://127.0.0.1", error="refused"),
+    botocore.exceptions.IncompleteReadError(actual_bytes=1, expected_bytes=2),
+    *[_of_s3(status) for status in (500, 502, 503, 504)],
+    psycopg2.OperationalError("SSL connection has been closed unexpectedly"),
+    psycopg2.InterfaceError("connection already closed"),
 ]
 STAYS: list[BaseException] = [
     sqlite3.OperationalError("no such table: runs"),
@@ -44,6 +64,12 @@ STAYS: list[BaseException] = [
     ValueError("bad bars"),
     _from(ValueError("bad bars"), REFUSED),
     ConfigurationError("no such key"),
+    StoreError("no such bucket"),
+    LockServerError("password authentication failed", may_pass=False),
+    socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+    botocore.exceptions.SSLError(endpoint_url="https://127.0.0.1", error="expired"),
+    _of_s3(403),
+    _of_s3(507),
     FloatingPointError("loss is nan"),
     MemoryError(),
     _from(IntegrityError("not the bytes"), TimeoutError()),

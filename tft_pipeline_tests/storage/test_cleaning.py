@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from tft_pipeline.domain.experiment import ConfigurationError
+from tft_pipeline.pipeline.cleaning import clean as clean_experiment
+from tft_pipeline.storage import cleaning
 from tft_pipeline.storage.artifacts import Artifact, ArtifactMissingError, read_artifact, write_artifact
 from tft_pipeline.storage.cleaning import Cleaned, clean
-from tft_pipeline.storage.object_store import open_store
-from tft_pipeline.storage.stored_versions import stored_place
+from tft_pipeline.storage.deploying import deploy_release
+from tft_pipeline.storage.experiments import OWNER_FILE
+from tft_pipeline.storage.object_store import ObjectStore, open_store
+from tft_pipeline.storage.stored_versions import Pointer, manifest_sha256, stored_place
 from tft_pipeline_tests.object_stores import use_store, writer
 from tft_pipeline_tests.released import candidate
 
@@ -157,17 +162,85 @@ def test_a_version_in_the_store_alone_is_judged_and_removed_there(tmp_path, monk
     assert made[1].folder.is_dir()  # the other machine cleans its own copy
 
 
-def test_an_upload_that_was_killed_is_left_over_in_the_store(tmp_path, monkeypatch):
+def test_uploads_that_were_killed_are_left_over_in_the_store_wherever_they_lie(tmp_path, monkeypatch):
     use_store(monkeypatch, "file", tmp_path)
     experiment = tmp_path / "home" / "experiments" / "small"
     version(experiment, "features", "v", 9)
+    version(experiment, "production_fold/f1", "f", 9)
+    candidate(experiment / "models", "r1", "one")
+    deploy_release(experiment / "models", "r1", reason="first")
     store = open_store()
     assert store is not None
-    store.put("experiments/small/features/torn/data.bin", b"1")
-    assert cleaned(experiment).leftovers == ()  # it may be under way
+    whole = set(store.names("experiments"))
+    torn = {
+        "experiments/small/features/torn",
+        "experiments/small/never_finished/0123456789abcdef",
+        "experiments/small/production_fold/f1/0123456789abcdef",
+        "experiments/small/production_fold/f9/0123456789abcdef",
+        "experiments/small/models/versions/r2",
+        "snapshots/2020-01-01T00-00-00Z-0123456789ab",
+    }
+    for folder in torn:
+        store.put(f"{folder}/deep/data.bin", b"1")
+    assert cleaned(experiment).leftovers == ()  # they may be under way
     age(experiment, 2)
-    assert len(cleaned(experiment, leftovers=True).leftovers) == 1
-    assert store.get("experiments/small/features/torn/data.bin") is None
+    found = cleaned(experiment, leftovers=True).leftovers
+    assert {words.split(":")[0] for words, _ in found} == torn
+    assert set(store.names("experiments")) == whole
+    assert store.names("snapshots") == {}
+
+
+@pytest.mark.fault("store_writers")
+@pytest.mark.parametrize("when", ["before", "after the manifest went"])
+def test_a_version_that_another_machine_makes_valid_again_meanwhile_stays(tmp_path, monkeypatch, when):
+    use_store(monkeypatch, "file", tmp_path)
+    experiment = tmp_path / "home" / "experiments" / "small"
+    made = [version(experiment, "features", f"v{k}", 20 - k) for k in range(3)]
+    there = stored_place(experiment / "features")
+    assert there is not None
+    again = Pointer(made[0].version, manifest_sha256(made[0].folder)).content()
+    if when == "before":
+        judged = cleaning._judge
+
+        def late(*args) -> None:
+            judged(*args)
+            there.store.put(f"{there.key}/current.json", again)
+
+        monkeypatch.setattr(cleaning, "_judge", late)
+    else:
+        remove = ObjectStore.remove
+
+        def moved(self: ObjectStore, key: str) -> None:
+            remove(self, key)
+            if key.endswith(f"{made[0].version}/manifest.json"):
+                self.put(f"{there.key}/current.json", again)
+
+        monkeypatch.setattr(ObjectStore, "remove", moved)
+    done = cleaned(experiment)
+    assert names(done) == {("features", made[1].version)}
+    assert {one.name: one.why for one in done.kept}[made[0].version] == cleaning.VALID_BY_NOW
+    said = [json.loads(line) for line in (experiment / "removed.jsonl").read_text().splitlines()]
+    lines = [(row["version"], "kept" in row) for row in said if row["version"] == made[0].version]
+    assert lines == ([] if when == "before" else [(made[0].version, False), (made[0].version, True)])
+    for home in ("home", "other"):
+        monkeypatch.setenv("TFT_HOME", str(tmp_path / home))
+        assert read_artifact(tmp_path / home / "experiments" / "small" / "features").version == made[0].version
+
+
+def test_a_store_is_cleaned_under_a_lock_that_reaches_other_machines_or_when_somebody_says_there_are_none(
+    tmp_path, monkeypatch
+):
+    use_store(monkeypatch, "file", tmp_path)
+    monkeypatch.delenv("TFT_LOCKS", raising=False)
+    claimed = tmp_path / "home" / "experiments" / "small"
+    version(claimed, "features", "v", 9)
+    (claimed / OWNER_FILE).write_text("small.yaml")
+    with pytest.raises(ConfigurationError, match=r"TFT_LOCKS is not.*nothing was removed.*--alone"):
+        clean_experiment("small")
+    assert clean_experiment("small", dry_run=True)["failed"] == []
+    assert clean_experiment("small", alone=True)["failed"] == []
+    monkeypatch.delenv("TFT_STORE")
+    assert clean_experiment("small")["failed"] == []
 
 
 def test_nothing_is_removed_below_one_and_an_empty_experiment_is_no_error(experiment):

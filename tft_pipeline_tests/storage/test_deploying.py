@@ -23,6 +23,7 @@ from tft_pipeline.storage.deployments import (
 from tft_pipeline.storage.gate_files import DeployRefusedError, GateRefusedError
 from tft_pipeline.storage.releases import GATE_FILE, RollbackRefusedError, deploy_problems, release_ids, write_version
 from tft_pipeline.storage.rollback import roll_back
+from tft_pipeline.storage.standing import standing
 from tft_pipeline_tests.released import CARDS, bundle, candidate, files_of, gate_file, released, write_candidate
 
 
@@ -209,7 +210,7 @@ def test_a_run_is_held_from_weights_that_somebody_went_back_from_and_a_person_is
     assert held.note.endswith("deploy r3")
     assert linked_release(models) == "r1"
     with pytest.raises(DeployRefusedError, match="r3 waits, but its weights were rolled back from: name it"):
-        newest_candidate(models)
+        newest_candidate(standing(models))
     assert deploy(models, "r3").deployment is not None
     assert linked_release(models) == "r3"
 
@@ -228,32 +229,32 @@ def test_a_persons_deployment_of_other_weights_ends_a_rollback_and_says_so(model
 
 def test_the_newest_candidate_is_newer_than_what_is_live_and_never_was(models):
     with pytest.raises(DeployRefusedError, match="no candidate is newer than r1"):
-        newest_candidate(models)
+        newest_candidate(standing(models))
     candidate(models, "r0", "older")
     with pytest.raises(
         DeployRefusedError, match="no candidate is newer than r1, which is live; name one; there are r0, r1"
     ):
-        newest_candidate(models)
+        newest_candidate(standing(models))
     candidate(models, "r2", "two", failed=["sharpe_lower_bound"])
     candidate(models, "r3", "three")
-    assert newest_candidate(models) == "r3"
+    assert newest_candidate(standing(models)) == "r3"
     deploy(models, "r3")
     roll_back(models, "r1", reason="")
-    assert newest_candidate(models) == "r2", "r3 was live"
+    assert newest_candidate(standing(models)) == "r2", "r3 was live"
     deploy(models, "r2", override="needed")
     roll_back(models, "r1", reason="")
     assert candidate_ids(models, deployments(models)) == ["r0"], "r2 was live as its override"
     with pytest.raises(DeployRefusedError):
-        newest_candidate(models)
+        newest_candidate(standing(models))
 
 
 def test_before_anything_is_live_any_candidate_may_be(tmp_path):
     models = tmp_path / "models"
     with pytest.raises(DeployRefusedError, match="no candidate is newer than nothing"):
-        newest_candidate(models)
+        newest_candidate(standing(models))
     candidate(models, "r1", "one")
     assert linked_release(models) is None
-    assert newest_candidate(models) == "r1"
+    assert newest_candidate(standing(models)) == "r1"
     made = deploy(models, "r1")
     assert made.deployment is not None
     assert made.deployment.source is None

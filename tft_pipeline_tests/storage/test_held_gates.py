@@ -25,6 +25,7 @@ from tft_pipeline.storage.releases import (
     write_version,
 )
 from tft_pipeline.storage.rollback import roll_back
+from tft_pipeline.storage.standing import standing
 from tft_pipeline_tests.released import CARDS, bundle, candidate, files_of, released, write_candidate
 
 
@@ -208,7 +209,7 @@ def test_an_override_that_failed_half_way_is_nobodys_candidate_and_is_live_by_it
     broken_override(models, monkeypatch)
     assert release_ids(models) == ["r1", "r2", "r2-override"]
     assert candidate_ids(models, deployments(models)) == ["r2"]
-    assert newest_candidate(models) == "r2"
+    assert newest_candidate(standing(models)) == "r2"
     assert deploy(models, "r2-override") == "r2-override"
 
 
@@ -265,7 +266,7 @@ def test_ids_follow_each_other_whatever_the_clock_does(models):
         "2026-01-01T00-00-01Z",
     ]
     deploy(models, same)
-    assert newest_candidate(models) == back, "made after what is live, when the clock had gone back"
+    assert newest_candidate(standing(models)) == back, "made after what is live, when the clock had gone back"
     assert made(datetime(2027, 2, 3, tzinfo=UTC)).startswith("2027-02-03T00-00-00Z")
 
 
@@ -296,4 +297,4 @@ def test_with_a_damaged_log_the_way_back_asks_the_gates_as_they_were_judged(mode
 def test_what_is_live_is_not_deployed_again_and_none_waits_is_said(tmp_path):
     released(tmp_path / "models", "r1", "one")
     with pytest.raises(DeployRefusedError, match="no candidate is newer than r1"):
-        newest_candidate(tmp_path / "models")
+        newest_candidate(standing(tmp_path / "models"))

@@ -1,6 +1,7 @@
 """Ledgers that several machines share: one order, nothing lost, nothing counted twice."""
 
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import pytest
 
 from tft_pipeline.storage.artifacts import IntegrityError
 from tft_pipeline.storage.layout import Layout
-from tft_pipeline.storage.ledger_lines import add_line, read_lines
-from tft_pipeline.storage.looks import competing_looks, record_look
+from tft_pipeline.storage.ledger_lines import Kind, add_line, read_lines
+from tft_pipeline.storage.looks import competing_looks, push_looks, record_look
 from tft_pipeline.storage.object_store import StoreError, open_store
 from tft_pipeline.storage.scopes import Scope
+from tft_pipeline.storage.stored_versions import DamagedCopyWarning
 from tft_pipeline.storage.trials import competing_trials, record_trials
 from tft_pipeline_tests.object_stores import KINDS, STORES, requests_fail, use_store
 
@@ -28,11 +30,11 @@ def machine(folder: Path, patch: pytest.MonkeyPatch, name: str) -> Path:
     return Layout(folder / name).looks_ledger
 
 
-def numbers(ledger: Path) -> list[int]:
-    def number(line: dict) -> int:
-        return int(line["n"])
+NUMBERS: Kind[int] = Kind(lambda line: int(line["n"]), "a line", "lines")
 
-    return read_lines(ledger, number, a_line="a line", lines="lines")
+
+def numbers(ledger: Path) -> list[int]:
+    return read_lines(ledger, NUMBERS)
 
 
 @pytest.fixture(params=KINDS)
@@ -89,13 +91,13 @@ def test_lines_from_before_there_was_a_store_join_it_once(shared, tmp_path, monk
 def test_writers_at_once_lose_no_line_and_agree_on_the_order(tmp_path, monkeypatch):
     use_store(monkeypatch, "file", tmp_path)
     # threads share TFT_HOME; each writes to a ledger of the home, and the folder's lock orders them: machines are made by hand
-    from tft_pipeline.storage.ledger_lines import _SharedLines
+    from tft_pipeline.storage.shared_lines import SharedLines
 
     store = open_store()
     assert store is not None
 
     def write(name: str) -> None:
-        lines = _SharedLines(store, "production_looks", tmp_path / name)
+        lines = SharedLines(store, "production_looks", tmp_path / name)
         for k in range(12):
             lines.take()
             lines.add({"n": f"{name}{k}"})
@@ -106,7 +108,7 @@ def test_writers_at_once_lose_no_line_and_agree_on_the_order(tmp_path, monkeypat
     for thread in threads:
         thread.join(120)
     seen = [
-        [line["n"] for _, line in _SharedLines(store, "production_looks", tmp_path / name).take()] for name in "abcd"
+        [line["n"] for _, line in SharedLines(store, "production_looks", tmp_path / name).take()] for name in "abcd"
     ]
     assert seen[0] == seen[1] == seen[2] == seen[3]
     assert sorted(seen[0]) == sorted(f"{name}{k}" for name in "abc" for k in range(12))
@@ -132,10 +134,128 @@ def test_a_lost_or_changed_line_is_an_error_and_never_one_look_fewer(shared, tmp
         with pytest.raises(IntegrityError, match=r"00000003\.json is a copy of it"):
             competing_looks(machine(tmp_path, monkeypatch, "a"), SCOPE)
         return
+    with pytest.raises(IntegrityError, match=key):  # a machine that has copies of all sees it too
+        competing_looks(machine(tmp_path, monkeypatch, "a"), SCOPE)
     with pytest.raises(IntegrityError, match=key):
         competing_looks(machine(tmp_path, monkeypatch, "fresh"), SCOPE)
     store.put(key, sound)
     assert len(competing_looks(machine(tmp_path, monkeypatch, "fresh"), SCOPE)) == 3
+
+
+@pytest.mark.fault("store_torn")
+def test_the_number_of_a_lost_line_that_another_machine_took_is_not_passed_over(shared, tmp_path, monkeypatch):
+    for k in range(1, 4):
+        record_look(machine(tmp_path, monkeypatch, "a"), look(k))
+    store = open_store()
+    assert store is not None
+    store.remove("production_looks/00000003.json")
+    record_look(machine(tmp_path, monkeypatch, "c"), look(9))
+    with pytest.raises(IntegrityError, match=r"00000003\.json is another line than its copy .*`tft push`"):
+        record_look(machine(tmp_path, monkeypatch, "a"), look(4))
+    assert push_looks(machine(tmp_path, monkeypatch, "a")) == 1
+    assert [row["at"][-1] for row in competing_looks(machine(tmp_path, monkeypatch, "c"), SCOPE)] == list("1293")
+    assert len(competing_looks(machine(tmp_path, monkeypatch, "a"), SCOPE)) == 4
+
+
+@pytest.mark.parametrize("other", ["empty", "with lines", "lost one", "nothing of it here"])
+def test_pushing_puts_this_machines_lines_into_another_store_and_loses_none(shared, tmp_path, monkeypatch, other):
+    ledger = machine(tmp_path, monkeypatch, "a")
+    for k in range(1, 4):
+        record_look(ledger, look(k))
+    store, expected, n = open_store(), list("123"), 3
+    assert store is not None
+    if other == "lost one":
+        store.remove("production_looks/00000002.json")
+        n = 1
+    elif other == "nothing of it here":
+        ledger, n = machine(tmp_path, monkeypatch, "b"), 0
+    else:
+        monkeypatch.setenv("TFT_STORE", f"{os.environ['TFT_STORE']}-other")
+        if other == "with lines":
+            record_look(machine(tmp_path, monkeypatch, "b"), look(7))
+            expected = list("7123")
+            machine(tmp_path, monkeypatch, "a")
+    if n:
+        with pytest.raises(IntegrityError, match="`tft push`"):
+            competing_looks(ledger, SCOPE)
+    assert push_looks(ledger) == n
+    assert push_looks(ledger) == 0
+    for name in ("a", "fresh"):
+        seen = competing_looks(machine(tmp_path, monkeypatch, name), SCOPE)
+        assert [row["at"][-1] for row in seen] == expected
+
+
+@pytest.mark.fault("flipped_byte")
+@pytest.mark.parametrize("damage", ["changed", "cut", "half", "gone", "no head"])
+def test_a_damaged_file_gives_the_store_nothing_and_is_made_again_from_it(tmp_path, monkeypatch, damage):
+    use_store(monkeypatch, "file", tmp_path)
+    ledger = machine(tmp_path, monkeypatch, "a")
+    for k in range(1, 4):
+        record_look(ledger, look(k))
+    sound, head = ledger.read_bytes(), ledger.with_name(f"{ledger.name}.head")
+    if damage in ("changed", "no head"):
+        ledger.write_bytes(sound.replace(b"hash2", b"hush2"))
+    elif damage == "cut":
+        ledger.write_bytes(sound[: sound.index(b"\n") + 1])
+    elif damage == "half":
+        ledger.write_bytes(sound + b'{"symbols": ["A')
+    else:
+        ledger.unlink()
+    if damage == "no head":
+        head.unlink()
+        with pytest.raises(IntegrityError, match=r"jsonl:2 is not the line .* it is not made again"):
+            competing_looks(ledger, SCOPE)
+    elif damage == "half":  # nobody was told that it was written
+        assert len(competing_looks(ledger, SCOPE)) == 3
+    else:
+        with pytest.warns(DamagedCopyWarning, match="set aside as .* and made again"):
+            assert len(competing_looks(ledger, SCOPE)) == 3
+        assert ledger.read_bytes() == sound
+        assert len(competing_looks(ledger, SCOPE)) == 3
+        assert len(list(ledger.parent.glob("production_looks.jsonl.damaged-*"))) == (damage != "gone")
+    assert len(competing_looks(machine(tmp_path, monkeypatch, "fresh"), SCOPE)) == 3
+
+
+@pytest.mark.fault("flipped_byte")
+def test_a_damaged_file_with_lines_that_the_store_lacks_is_refused(tmp_path, monkeypatch):
+    use_store(monkeypatch, "file", tmp_path)
+    ledger = machine(tmp_path, monkeypatch, "a")
+    record_look(ledger, look(1))
+    with monkeypatch.context() as alone:
+        alone.delenv("TFT_STORE")
+        record_look(ledger, look(2))
+    record_look(machine(tmp_path, monkeypatch, "b"), look(3))
+    sound = ledger.read_bytes()
+    ledger.write_bytes(sound.replace(b"hash2", b"hush2"))
+    machine(tmp_path, monkeypatch, "a")
+    with pytest.raises(IntegrityError, match="which may lack some of its lines"):
+        competing_looks(ledger, SCOPE)
+    ledger.write_bytes(sound)
+    assert len(competing_looks(ledger, SCOPE)) == 3
+
+
+def test_lines_without_hashes_are_known_by_the_head_once_the_store_has_them(tmp_path, monkeypatch):
+    use_store(monkeypatch, "file", tmp_path)
+    ledger = machine(tmp_path, monkeypatch, "a")
+    ledger.parent.mkdir()
+    ledger.write_text("".join(json.dumps(look(k)) + "\n" for k in (1, 2, 3)))
+    assert len(competing_looks(ledger, SCOPE)) == 3
+    ledger.write_text(ledger.read_text().replace("hash2", "hush2"))
+    with pytest.warns(DamagedCopyWarning):
+        assert len(competing_looks(ledger, SCOPE)) == 3
+
+
+def test_on_s3_reading_again_asks_for_the_listing_the_last_line_and_the_one_after_it(tmp_path, monkeypatch):
+    use_store(monkeypatch, "s3", tmp_path)
+    ledger = machine(tmp_path, monkeypatch, "a")
+    for k in range(1, 6):
+        record_look(ledger, look(k))
+    seen: list[str] = []
+    with requests_fail(first=99, seen=seen):
+        competing_looks(ledger, SCOPE)
+    gets = [line for line in seen if line.startswith("get_object")]
+    assert [line[-7:] for line in gets] == ["05.json", "06.json"]
+    assert len(seen) == 3
 
 
 def test_a_damaged_copy_here_is_read_from_the_store(shared, tmp_path, monkeypatch):

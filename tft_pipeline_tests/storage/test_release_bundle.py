@@ -102,8 +102,8 @@ def test_a_link_that_moves_while_a_bundle_is_read_mixes_nothing(
     os.symlink("r1", models / "versions" / "current")
     verify = release_bundle.read_artifact
 
-    def verify_and_swap(root: Path) -> object:
-        found = verify(root)
+    def verify_and_swap(root: Path, *, in_store: bool) -> object:
+        found = verify(root, in_store=in_store)
         (root / "current").unlink()
         os.symlink("r2", root / "current")
         return found

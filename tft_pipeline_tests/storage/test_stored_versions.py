@@ -1,11 +1,13 @@
 """The contract of versions, held by no store, a folder and an S3 server alike; and what only a store has."""
 
+import errno
 import json
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.storage.artifacts import (
@@ -276,6 +278,8 @@ def test_a_folder_outside_the_home_is_refused_before_anything_is_written(stored,
         ("s3://bucket/x?versionId=1", "no URL"),
         ("file://relative/folder", "three slashes"),
         ("nonsense://bucket", "cannot be used"),
+        ("memory://bucket", "ends with the process"),
+        ("http://host/bucket", "nothing can be written"),
         (f"s3://key:{SECRET}@bucket", "may hold credentials"),
     ],
 )
@@ -304,12 +308,36 @@ def test_no_credentials_in_messages_objects_or_manifests(on_s3, tmp_path):
     assert not any(SECRET.encode() in text for text in texts)
 
 
+def plain_store(name: str) -> ObjectStore:
+    return ObjectStore(url=f"memory://{name}", fs=MemoryFileSystem(), root=f"/{name}")
+
+
+@pytest.mark.parametrize(
+    ("cause", "may_pass"),
+    [
+        (TimeoutError("no answer"), True),
+        (ConnectionRefusedError("nobody there"), True),
+        (OSError(errno.EBUSY, "SlowDown"), True),
+        (PermissionError("Access Denied"), False),
+        (OSError(errno.ENOSPC, "full"), False),
+        (ValueError("bad request"), False),
+    ],
+)
+def test_an_error_of_the_store_says_whether_it_may_pass(tmp_path, cause, may_pass):
+    def ask(path: str) -> bytes:
+        raise cause
+
+    with pytest.raises(StoreError) as caught:
+        plain_store(tmp_path.name)._asked("read", "a/b", ask)
+    assert caught.value.may_pass is may_pass
+
+
+@pytest.mark.fault("store_writers")
 @pytest.mark.parametrize("kind", ["file", "s3", "memory"])
 def test_one_of_two_who_create_wins_and_who_replaces_what_has_moved_is_told(kind, tmp_path, monkeypatch):
     use_store(monkeypatch, "none" if kind == "memory" else kind, tmp_path)
-    if kind == "memory":
-        monkeypatch.setenv("TFT_STORE", f"memory://{tmp_path.name}")
-    one = store()
+    # a protocol of which nothing is known but what fsspec promises; as a store it is refused
+    one = plain_store(tmp_path.name) if kind == "memory" else store()
     assert one.get("a/b") is None
     assert one.create("a/b", b"1")
     assert not one.create("a/b", b"2")
@@ -325,6 +353,7 @@ def test_one_of_two_who_create_wins_and_who_replaces_what_has_moved_is_told(kind
     assert one.get("a/b") is None
 
 
+@pytest.mark.fault("store_writers")
 def test_s3_itself_refuses_a_pointer_that_moved_between_look_and_put(on_s3, monkeypatch):
     one = store()
     one.put("a/b", b"1")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tft_pipeline.storage.artifacts import IntegrityError
 from tft_pipeline.storage.scopes import Scope
 from tft_pipeline.storage.trials import competing_trials, record_trials, settled_names
 
@@ -110,8 +111,16 @@ def test_an_entry_that_could_not_be_counted_is_refused_before_it_is_written(ledg
 
 
 def test_a_damaged_line_is_named(ledger):
-    record_trials(ledger, entry("1", "p"))
-    with ledger.open("a") as stream:
-        stream.write(json.dumps({"study": "b"}) + "\n")
+    ledger.parent.mkdir()
+    ledger.write_text("".join(json.dumps(row) + "\n" for row in (entry("1", "p"), {"study": "b"})))
     with pytest.raises(ValueError, match=r"trials\.jsonl:2 is not an entry .* restore the ledger"):
+        competing_trials(ledger, SCOPE)
+
+
+@pytest.mark.fault("flipped_byte")
+def test_a_changed_letter_in_an_entry_is_refused_and_never_one_trial_fewer(ledger):
+    for name in "pqr":
+        record_trials(ledger, entry(name, name))
+    ledger.write_text(ledger.read_text().replace('"study": "q"', '"study": "x"'))
+    with pytest.raises(IntegrityError, match=r"trials\.jsonl:2 is not the line that was written there"):
         competing_trials(ledger, SCOPE)

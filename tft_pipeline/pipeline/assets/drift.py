@@ -17,7 +17,7 @@ from tft_pipeline.pipeline.assets.evaluation import all_production_folds
 from tft_pipeline.pipeline.automation import on_all_folds
 from tft_pipeline.pipeline.drift_bars import NothingToCompareError, recent_bars
 from tft_pipeline.pipeline.drift_evaluation import evaluate_drift
-from tft_pipeline.pipeline.drift_facts import NIGHT, bars_are_dated, first_test_day
+from tft_pipeline.pipeline.drift_facts import NIGHT, bars_are_dated, first_test_day, judged_days, night_record
 from tft_pipeline.pipeline.drift_plots import drift_pictures
 from tft_pipeline.pipeline.drift_said import SCORED
 from tft_pipeline.pipeline.drift_watch import refuse_a_second_run
@@ -28,7 +28,7 @@ from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.panels import panel_of
 from tft_pipeline.pipeline.partitions import planned_folds
 from tft_pipeline.pipeline.plots import bar_picture
-from tft_pipeline.storage.artifacts import CURRENT
+from tft_pipeline.storage.artifacts import read_artifact
 from tft_pipeline.storage.drift_reports import drift_folder, report_name, report_of, write_report
 from tft_pipeline.storage.environment import utc_now
 from tft_pipeline.storage.fold_bundles import FoldBundle
@@ -122,11 +122,11 @@ def _evaluated(
     spec = plan.specs[place]
     bundle = used[spec.key]
     panel = panel_of(features, targets, catalogue, bundle.fitted.scaler.names)
-    snapshot = graph.layout.artifact(graph.name, "snapshot") / CURRENT
+    snapshot = read_artifact(graph.layout.artifact(graph.name, "snapshot"))
     try:
         bars = recent_bars(panel, spec, settings.recent_bars, until=until, dated=bars_are_dated(graph))
         scored = pl.concat([fold.predictions.select(SCORED) for fold in used.values()])
-        return evaluate_drift(panel, bundle, scored, settings, bars, snapshot_id=snapshot.resolve().name)
+        return evaluate_drift(panel, bundle, scored, settings, bars, snapshot_id=snapshot.version)
     except NothingToCompareError as error:
         raise dg.Failure(f"drift: {error}", allow_retries=False) from error
 
@@ -134,15 +134,18 @@ def _evaluated(
 def _told(
     graph: ExperimentGraph, context: dg.AssetExecutionContext, record: DriftRecord, *, night: date | None
 ) -> dg.Output[DriftRecord]:
-    """The record as an output, and as a report in the experiment's folder; there a night's stays before a whole run's."""
+    """The record as an output, and as a report in the experiment's folder; there a night's stays before a whole run's,
+    whichever machine judged it."""
     now = utc_now()
     name = report_name(record, otherwise=now.date(), dated=bars_are_dated(graph))
     path = drift_folder(graph.layout, graph.name) / name
-    day = path.stem.removeprefix("drift_")
-    if night is None and (graph.layout.artifact(graph.name, NIGHT, day) / CURRENT).is_symlink():
+    day = date.fromisoformat(path.stem.removeprefix("drift_"))
+    of_a_night = night is None and day in judged_days(graph.layout, graph.name)
+    if of_a_night and path.is_file():
         context.log.info(f"{path} is the report of drift_night of {day} and stays")
     else:
-        write_report(path, report_of(record, experiment=graph.name, created_at=now))
+        reported = night_record(graph.layout, graph.name, day) if of_a_night else record
+        write_report(path, report_of(reported, experiment=graph.name, created_at=now))
     context.log.info(f"drift {record.verdict}: {'; '.join(record.reasons)}")
     shown = {str(row["feature"]): float(row["psi"] or 0.0) for row in record.rows}
     largest = dict(sorted(shown.items(), key=lambda item: -item[1])[:MOST_BARS])

@@ -1,5 +1,6 @@
 """Where and by what a card was made, and the facts of the folds it speaks of. Not here: the card (`domain.model_card`)."""
 
+import json
 import os
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -14,15 +15,15 @@ from tft_pipeline.domain.bar_bootstrap import dense_bars
 from tft_pipeline.domain.card_train import MadeWith
 from tft_pipeline.domain.direction_intervals import direction_intervals
 from tft_pipeline.pipeline.assets.blend import fold_probabilities
+from tft_pipeline.pipeline.champion import live_version
 from tft_pipeline.pipeline.drift_facts import NIGHT, night_job_name
 from tft_pipeline.pipeline.graph import PRODUCTION, ExperimentGraph
 from tft_pipeline.pipeline.tracking import URI_VARIABLE
 from tft_pipeline.pipeline.usage import resource_tables
-from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError
-from tft_pipeline.storage.deployments import linked_release
+from tft_pipeline.storage.artifacts import IntegrityError
+from tft_pipeline.storage.deployments import CARD_FILE
 from tft_pipeline.storage.environment import environment_record
 from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
-from tft_pipeline.storage.releases import current_release
 
 NETWORK = "tft"
 """Source of the blend that the released network is."""
@@ -131,12 +132,11 @@ def scored_intervals(folds: Mapping[str, FoldBundle], *, horizon: int, seed: int
 
 
 def live_card(models: Path) -> dict[str, Any] | None:
-    """Card of the live version; None where nothing is live, empty where it cannot be trusted: a damaged version must not keep
-    the next one from being written.
+    """Card of the live version, here or in the store; None where nothing is live, empty where it cannot be trusted:
+    a damaged version must not keep the next one from being written.
     """
-    if linked_release(models) is None:
-        return None
     try:
-        return current_release(models)[1]
-    except (ArtifactMissingError, IntegrityError, ValueError):
+        version = live_version(models)
+        return None if version is None else json.loads(version.path(CARD_FILE).read_text())
+    except (IntegrityError, ValueError, OSError):
         return {}
