@@ -296,7 +296,7 @@ def main() -> int:
     parser.add_argument(
         "--workers", type=int, default=2, help="worker processes of the graph, and the most of `workers`"
     )
-    parser.add_argument("--worker-folds", type=int, default=12)
+    parser.add_argument("--worker-folds", type=int, default=8)
     parser.add_argument("--worker-epochs", type=int, default=60)
     parser.add_argument("--repeats", type=int, default=3, help="fresh processes of `load` and `fresh`")
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS, help="`fresh` needs `graph`")

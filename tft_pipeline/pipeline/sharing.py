@@ -101,7 +101,7 @@ def push(named: str) -> dict[str, Any]:
     try:
         for push_ledger, what in ((push_looks, layout.looks_ledger), (push_trials, layout.trials_ledger)):
             if n := push_ledger(what):
-                done.append(f"{what.stem}: {n} lines")
+                done.append(f"lines of {what.stem}: {n}")
         for root in sorted(link.parent for link in folder.rglob(CURRENT) if link.is_symlink()):
             place = stored_place(root)
             if root.is_relative_to(stored.models) or place is None or place.pointer() is not None:

@@ -247,9 +247,8 @@ def _remove(experiment: Path, place: "StoredPlace | None", listed: Mapping[str, 
         prefix = f"{place.key}/{one.artifact}/{one.name}/"
         manifest = place.store.get(f"{prefix}{MANIFEST}")
         place.store.remove(f"{prefix}{MANIFEST}")  # first: without its manifest it is no version any more
-        if manifest is not None and _valid(
-            experiment, place, one
-        ):  # written again since: the other files are there still
+        if manifest is not None and _valid(experiment, place, one):
+            # written again since; the other files are there still
             place.store.put(f"{prefix}{MANIFEST}", manifest)
             kept = {"artifact": one.artifact, "version": one.name, "kept": VALID_BY_NOW}
             append_line(experiment / REMOVED_LOG, kept | {"at": utc_now().isoformat(), "who": user_name()})

@@ -5,8 +5,11 @@ import os
 import pickle
 import signal
 import time
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +18,24 @@ import pytest
 from dagster._utils.interrupts import capture_interrupts
 
 from tft_pipeline.pipeline import driver
-from tft_pipeline.pipeline.driver import Driver
+from tft_pipeline.pipeline.driver import Driver, PipelineFailedError
 from tft_pipeline.pipeline.interrupts import StoppedError, stopping_on_signals
+from tft_pipeline.pipeline.run_process import STARTED, process_tags
 from tft_pipeline.pipeline.runs import RunOutcome
 from tft_pipeline.storage.locks import run_holder
 from tft_pipeline_tests.conftest import Workbench
 
 SLEEP_SECONDS = 30.0
+INTERRUPTED = "dagster._core.errors.DagsterExecutionInterruptedError"
 
 
 def outcome(key: list[str], partition: str, _parent: str | None) -> RunOutcome:
-    """Of a fold that takes no time; one that is named by a path takes long and leaves a note there; `z` kills its process."""
+    """Of a fold that takes no time; one that is named by a path takes long and leaves a note there; `z` kills its process, and
+    `y` ends as one whose process alone got SIGTERM."""
     if partition == "z":
         os.kill(os.getpid(), signal.SIGKILL)
+    if partition == "y":
+        return RunOutcome("run", False, "/".join(key), partition, INTERRUPTED, 0.0)
     if partition.startswith("/"):
         time.sleep(SLEEP_SECONDS)
         Path(partition).touch()
@@ -86,15 +94,57 @@ def test_the_death_of_a_worker_fails_its_fold_alone_and_another_worker_takes_its
     monkeypatch.setattr(driver, "n_workers", lambda _: 2)
     monkeypatch.setattr(driver, "_run_fold", outcome)
     monkeypatch.setattr(driver, "_load_worker", set_up)
+    key = dg.AssetKey(["small", "production_fold"])
     with finished.instance() as instance:
+        runs = {partition: run_of_a_dead_process(instance, key, partition) for partition in ("a", "z")}
         run = Driver(graph=finished.graph, definitions=finished.definitions, instance=instance, report=said.append)
-        outcomes = run._in_processes(dg.AssetKey(["small", "production_fold"]), ["a", "b", "c", "z"])
-    assert sorted((one.partition, one.ok) for one in outcomes) == [("a", True), ("b", True), ("c", True), ("z", False)]
-    (line,) = (line for line in said if "FAILED" in line)
-    assert "[z]" in line
-    assert "its worker process died" in line
+        outcomes = run._in_processes(key, ["a", "b", "y", "z"])
+    assert sorted((one.partition, one.ok) for one in outcomes) == [("a", True), ("b", True), ("y", False), ("z", False)]
+    assert {one.run_id for one in outcomes if one.partition == "z"} == {runs["z"]}
+    died, asked = sorted((line for line in said if "FAILED" in line), reverse=True)
+    assert "[z]" in died
+    assert "its worker process died" in died
+    assert "its worker process alone was asked to stop (SIGTERM)" in asked
+    assert "Interrupted" not in asked
     assert "(4/4)" in said[-1]
     assert not multiprocessing.active_children()
+
+
+def run_of_a_dead_process(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str) -> str:
+    """A run of a fold that a killed process has left open."""
+    run_id = str(uuid.uuid4())
+    tags = process_tags(run_id) | {STARTED: "1@another", "dagster/partition": partition}
+    run = dg.DagsterRun("job", run_id, status=dg.DagsterRunStatus.STARTED, tags=tags, asset_selection={key})
+    return instance.add_run(run).run_id
+
+
+class DiesIdle(ThreadPoolExecutor):
+    """A pool whose worker dies behind its first task, while it has nothing to do."""
+
+    tasks = 0
+
+    def submit(self, *arguments: Any) -> Any:  # type: ignore[override]
+        self.tasks += 1
+        if self.tasks > 1:
+            raise BrokenProcessPool
+        return super().submit(*arguments)
+
+
+@pytest.mark.fault("kill_fold_worker")
+def test_a_worker_that_dies_between_two_folds_is_replaced(finished: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "n_workers", lambda _: 2)
+    monkeypatch.setattr(driver, "process_pool", lambda *_: DiesIdle(1))
+    monkeypatch.setattr(driver, "_run_fold", outcome)
+    with finished.instance() as instance:
+        run = Driver(graph=finished.graph, definitions=finished.definitions, instance=instance, report=str)
+        outcomes = run._in_processes(dg.AssetKey(["small", "production_fold"]), ["a", "b", "c", "d"])
+    assert sorted((one.partition, one.ok) for one in outcomes) == [(name, True) for name in "abcd"]
+
+
+def test_a_failure_names_its_run_where_it_had_one() -> None:
+    begun = RunOutcome("0123456789", False, "small/production_fold", "f1", "it broke", 0.0)
+    lines = str(PipelineFailedError([begun, replace(begun, run_id="")], "go on")).splitlines()
+    assert lines[:2] == ["small/production_fold [f1]: it broke (run 01234567)", "small/production_fold [f1]: it broke"]
 
 
 @pytest.mark.parametrize("interrupted_in", ["a step", "a moment that Dagster forgets"])

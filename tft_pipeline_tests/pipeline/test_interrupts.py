@@ -15,6 +15,7 @@ from dagster._core.errors import raise_execution_interrupts
 from dagster._utils.interrupts import capture_interrupts
 
 from tft_pipeline.pipeline.interrupts import (
+    SIGNALS,
     StoppedError,
     close_runs,
     refuse_if_stopped,
@@ -29,9 +30,9 @@ pytestmark = pytest.mark.fault("sigterm")
 
 @pytest.fixture(autouse=True)
 def _handlers_are_put_back() -> Iterator[None]:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(number) for number in SIGNALS]
     yield
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
 def stopped(work: Callable[[], None]) -> StoppedError:
@@ -41,7 +42,7 @@ def stopped(work: Callable[[], None]) -> StoppedError:
     return caught.value
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_stops_at_once_with_the_exit_code_of_the_signal(number: int, code: int) -> None:
     reached = []
 
@@ -52,6 +53,44 @@ def test_a_signal_stops_at_once_with_the_exit_code_of_the_signal(number: int, co
     error = stopped(work)
     assert (reached, error.exit_code) == ([], code)
     assert str(error) == f"stopped by {signal.Signals(number).name}"
+
+
+def test_a_hang_up_within_a_step_is_the_interrupt_that_dagster_knows() -> None:
+    caught = []
+
+    def work() -> None:
+        with raise_execution_interrupts():
+            try:
+                os.kill(os.getpid(), signal.SIGHUP)
+            except BaseException as error:
+                caught.append(type(error))
+                raise
+
+    assert stopped(work).exit_code == 129
+    assert caught == [dg.DagsterExecutionInterruptedError]
+
+
+def test_a_hang_up_that_is_ignored_from_the_start_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopping_on_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop_asked() is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_only_a_terminal_that_hung_up_takes_no_more_words(number: int) -> None:
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            raise OSError("no terminal")
+
+    with pytest.raises(StoppedError if number == signal.SIGHUP else OSError), stopping_on_signals():
+        work()
 
 
 def test_a_signal_that_falls_where_dagster_forgets_it_stops_when_somebody_asks() -> None:
@@ -147,7 +186,7 @@ def test_runs_of_this_process_and_of_dead_ones_are_closed_and_no_others(tmp_path
         runs = {}
         for name, of in tags.items():
             run = instance.create_run_for_job(job, tags=of, status=dg.DagsterRunStatus.STARTED)
-            instance.add_run_tags(run.run_id, {OF_RUN: run.run_id})
+            instance.add_run_tags(run.run_id, of and {OF_RUN: run.run_id})
             runs[name] = run.run_id
         closed = close_runs(instance, "asked to stop", spare=runs["of this process, and goes on"])
         failed = {

@@ -394,7 +394,7 @@ def test_status_says_what_is_live_since_when_and_how_it_stands(two) -> None:
     weights = read_artifact(bench.layout.artifact("small", "production_fold", bench.folds()[-1])).files
     assert said["weights"].endswith(weights["weights.safetensors"])
     assert f"{card['latency_ms']['p95']:.1f} ms" in said["latency"]
-    assert said["drift"].startswith("insufficient data, drift_")
+    assert said["drift"].startswith("insufficient data, drift_report: the last 10 bars up to ")
     assert "another model" not in said["drift"]
     assert said["newest"] == f"the newest release is live by an override, as {first}"
     assert [row.split(":")[0] for row in said["releases"]] == [first.removesuffix("-override"), first, second]
@@ -461,10 +461,10 @@ def test_status_says_when_the_last_drift_report_is_of_another_model_or_unreadabl
     bench, first, _ = two
     assert "of another model than the live one" in describe_status("small")["drift"], "an older fold's model is live"
     roll_back("small", first)
-    (report,) = (bench.layout.experiment("small") / "drift").glob("drift_*.json")
-    report.with_name("drift_2999-01-01.json").write_text(report.read_text()[:100])
+    path = bench.artifact("drift_report") / "report.json"
+    path.write_text(path.read_text()[:100])
     said = describe_status("small")
-    assert "cannot be read" in said["drift"]
+    assert f"cannot be read ({path}: SHA-256" in said["drift"]
     assert said["missing"] == ["no drift report"]
     assert said["failed"] == []
 

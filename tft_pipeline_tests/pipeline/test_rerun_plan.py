@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
@@ -15,7 +16,7 @@ from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.pipeline.driver import STEPS
 from tft_pipeline.pipeline.rerun_plan import MAY_RUN, RUNS, PlannedFold, PlannedStep, RerunPlan, plan_run
 from tft_pipeline.pipeline.rerun_words import plan_in_words
-from tft_pipeline.storage.artifacts import sha256_file
+from tft_pipeline.storage.artifacts import sha256_file, write_artifact
 from tft_pipeline.storage.locks import run_lock
 from tft_pipeline_tests.conftest import Workbench, random_bars, write_experiment
 from tft_pipeline_tests.reruns import FOLD, LOOKED_AT, aggregates, another_fit, materialise_alone, ran_since
@@ -173,6 +174,45 @@ def test_a_machine_reads_every_fold_and_a_person_eight_names(finished: Workbench
     many = PlannedStep("production_fold", RUNS, "missing or outdated: 30 of 30 folds", folds=folds)
     lines = plan_in_words(RerunPlan("small", finished.file, None, (many,), None, None))
     assert any("30 folds: f0, f1, f2, f3, f4, f5, f6, f7 and 22 more: it was never computed" in line for line in lines)
+
+
+def another_shape(bench: Workbench, asset: str, name: str) -> None:
+    """Store and log an asset as code that wrote a record of another shape would have."""
+    root, key = bench.layout.artifact("small", asset), bench.graph.key(asset)
+
+    def write(folder: Path) -> None:
+        (folder / name).write_text("{}")
+
+    version = write_artifact(root, write).version
+    with bench.instance() as instance:
+        event = instance.get_latest_materialization_event(key)
+        assert event is not None
+        made = event.asset_materialization
+        assert made is not None
+        metadata: dict[str, Any] = {**made.metadata, "version": version}
+        instance.report_runless_asset_event(dg.AssetMaterialization(key, metadata=metadata, tags=made.tags))
+
+
+def test_a_plan_of_another_shape_is_made_again_and_its_folds_stay(finished: Workbench) -> None:
+    another_shape(finished, "production_plan", "report.json")
+    plan, ran = hold_against_a_run(finished)
+    assert "another shape" in str(steps(plan)["production_plan"].why)
+    assert ran == {LOOKED_AT, ("production_plan", None)}
+
+
+def test_of_a_snapshot_of_another_shape_nothing_is_claimed(finished: Workbench) -> None:
+    another_shape(finished, "snapshot", "snapshot.json")
+    plan = plan_run(finished.file)
+    assert "another shape" in str(plan.sources)
+    assert said(plan, RUNS) == {LOOKED_AT}
+
+
+def test_a_damaged_ledger_is_refused_in_a_sentence(finished: Workbench) -> None:
+    ledger = finished.layout.looks_ledger
+    ledger.write_bytes(ledger.read_bytes().replace(b"small", b"large"))
+    for ask in (lambda: plan_run(finished.file), lambda: finished.run(resume=True)):
+        with pytest.raises(ConfigurationError, match=r"what is current cannot be told: .*restore the ledger"):
+            ask()
 
 
 def test_what_cannot_be_run_cannot_be_planned(finished: Workbench) -> None:

@@ -83,6 +83,7 @@ def test_it_finds_folds_nights_and_the_release_of_the_first(second: Workbench) -
 def test_a_step_alone_on_a_fresh_worker_names_the_snapshot_of_the_store(second: Workbench) -> None:
     root = second.layout.artifact("small", "drift_report")
     before = DriftRecord.model_validate_json(read_artifact(root).path(REPORT_FILE).read_text())
+    assert before.snapshot_id == read_artifact(second.layout.artifact("small", "snapshot")).version
     shutil.rmtree(second.layout.experiment("small"))
     with second.instance() as instance:
         assert materialise(second.definitions, instance, [second.graph.key("drift_report")]).ok

@@ -11,6 +11,7 @@ from tft_pipeline.pipeline.assets import evaluation
 from tft_pipeline.pipeline.partitions import DATA_VERSION_TAG
 from tft_pipeline.pipeline.sections_read import sections_read
 from tft_pipeline.pipeline.staleness import CODE_VERSION_TAG, Staleness
+from tft_pipeline.storage.looks import record_look
 from tft_pipeline_tests.conftest import Workbench, write_experiment
 from tft_pipeline_tests.reruns import FOLD, another_fit, materialise_alone
 
@@ -60,8 +61,7 @@ def test_a_moved_ledger_outdates_the_verdict(finished: Workbench) -> None:
     ledger = finished.layout.looks_ledger
     look = json.loads(ledger.read_text().splitlines()[-1])
     look["folds"] = dict.fromkeys(look["folds"], "0" * 64)
-    with ledger.open("a") as stream:
-        stream.write(json.dumps(look) + "\n")
+    record_look(ledger, look)
     assert "ledgers know other looks" in str(why(finished, "oos_performance"))
 
 

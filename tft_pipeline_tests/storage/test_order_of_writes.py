@@ -49,8 +49,8 @@ def aged(folder: Path, days: float) -> None:
             os.utime(path, (time.time() - days * DAY,) * 2)
 
 
-def cleaned(root: Path) -> set[str]:
-    return {one.name for one in clean(root.parent, keep=1, planned={}, dry_run=False, leftovers=False).removed}
+def cleaned(root: Path, dry_run: bool = False) -> set[str]:
+    return {one.name for one in clean(root.parent, keep=1, planned={}, dry_run=dry_run, leftovers=False).removed}
 
 
 @pytest.mark.fault("store_writers")
@@ -64,6 +64,7 @@ def test_a_stale_machine_that_cleans_leaves_what_another_one_made_valid(tmp_path
         for folder in (here / version, tmp_path / "store" / FEATURES / version):
             aged(folder, days)
     assert linked_version(here) == second.version, "this machine has not asked since"
+    assert cleaned(here, dry_run=True) == set()
     assert cleaned(here) == set()
     assert read_artifact(here) == first
 

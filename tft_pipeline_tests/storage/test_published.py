@@ -290,8 +290,8 @@ def test_a_fresh_machine_compares_with_what_is_live_in_the_store_without_taking_
     deploy_release(one, made.version, reason="first")
     fresh = machine("b", tmp_path, monkeypatch)
     assert live_in_store(fresh) == made.version
-    assert fetch_version(fresh, made.version).files == made.files
     assert release_stamp(fresh, utc_now()) == "2999-01-01T00-00-01Z"
+    assert fetch_version(fresh, made.version).files == made.files
     wrong = release_candidate(fresh, release_id="r2", fill=files_of("r2", "two", champion=None))
     assert f"judged against nothing, for nothing was live, {made.version} is live" in wrong.note
     assert linked_release(fresh) is None
