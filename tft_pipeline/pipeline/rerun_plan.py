@@ -1,7 +1,7 @@
 """What `tft run --resume` would run, and why, before it runs: the driver's steps and its question, without the driving.
 
-It changes nothing: no fold is registered, no spec published; with a store, copies may be fetched into the home. Not here: whether one asset is current
-(`pipeline.staleness`), running (`pipeline.driver`).
+It changes nothing: no fold is registered, no spec published; with a store, copies may be fetched into the home. Not here:
+whether one asset is current (`pipeline.staleness`), running (`pipeline.driver`).
 """
 
 import json

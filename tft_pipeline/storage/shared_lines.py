@@ -130,8 +130,8 @@ class SharedLines:
             if not needed:
                 return False
             mend = (
-                f"{self._copy(number)} is a copy of it, and `tft push` puts back all that this machine has copies of, also into "
-                "a store that is new"
+                f"{self._copy(number)} is a copy of it, and `tft push` puts back all that this machine has copies of, into a "
+                "store that is new too"
                 if sound
                 else "restore the object"
             )
