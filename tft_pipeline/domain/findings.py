@@ -230,7 +230,7 @@ class ReleaseRecord(Report):
     """
 
     volatile: ClassVar[frozenset[str]] = frozenset(
-        {"path", "card_path", "created_at", "release_id", "files", "live", "note", "targets", "gates", "deployed"}
+        {"path", "card_path", "created_at", "files", "live", "note", "targets", "gates", "deployed"}
     )
 
     release_id: str

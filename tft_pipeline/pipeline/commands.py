@@ -25,7 +25,7 @@ from tft_pipeline.pipeline.runs import RunOutcome, materialise, open_instance
 from tft_pipeline.storage.artifacts import CURRENT, Artifact, IntegrityError, read_artifact
 from tft_pipeline.storage.experiments import claim_name, read_experiment
 from tft_pipeline.storage.layout import default_layout
-from tft_pipeline.storage.locks import RunLockedError, run_lock
+from tft_pipeline.storage.locks import Held, RunLockedError, run_lock
 from tft_pipeline.storage.releases import CARD_FILE, RollbackRefusedError, fetch_version
 
 Progress = Callable[[str], None]
@@ -43,7 +43,7 @@ def run_experiment(
     report: Progress,
     watch: Watch | None = None,
     require_go: bool = False,
-    locked: bool = False,
+    held: Held | None = None,
 ) -> dict[str, Any]:
     """Run everything; answers the verdict, the figures behind it and where things are.
 
@@ -52,7 +52,7 @@ def run_experiment(
         report: told a line when something is done.
         watch: told what is being computed.
         require_go: the answer has a gate, which a verdict other than GO does not pass.
-        locked: the caller holds the experiment's run lock.
+        held: the experiment's run lock, where the caller holds it.
     Raises:
         ConfigurationError: the experiment file does not validate, or `until` is not an asset of it, or it stops before there is
             the verdict that `require_go` asks for; or the store's results are another event log's.
@@ -77,7 +77,8 @@ def run_experiment(
             resume=resume,
             until=until,
             watch=watch,
-            locked=locked,
+            locked=held is not None,
+            held=held,
         )
         try:
             driver.run()

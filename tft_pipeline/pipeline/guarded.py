@@ -12,6 +12,8 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import dagster as dg
 
+from tft_pipeline.domain.experiment import ConfigurationError
+from tft_pipeline.pipeline.claiming import claim
 from tft_pipeline.pipeline.graph import EXPLORATION, PRODUCTION, ExperimentGraph
 from tft_pipeline.pipeline.runs import MAX_RETRIES
 from tft_pipeline.pipeline.transient import transient_faults_are_tried_again
@@ -101,8 +103,9 @@ def _remove_training_states(
 def _sole_writer(graph: ExperimentGraph, asset: str, partition: str | None) -> Iterator[Held]:
     with ExitStack() as stack:
         try:
+            claim(graph, dg.AssetExecutionContext.get().instance)
             held = stack.enter_context(writer_lock(graph.layout.writer_lock(graph.name, asset, partition)))
-        except WriterLockedError as error:
+        except (ConfigurationError, WriterLockedError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         yield held
 

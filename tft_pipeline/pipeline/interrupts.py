@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from types import FrameType
 
 import dagster as dg
@@ -93,6 +94,7 @@ def stopping_on_signals() -> Iterator[None]:
     handlers: dict[int, Callable[[int, FrameType | None], None]] = {signal.SIGINT: stop, signal.SIGTERM: stop}
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         handlers[signal.SIGHUP] = hang_up
+        _start_tracker()
     with watching():
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
@@ -108,6 +110,16 @@ def stopping_on_signals() -> Iterator[None]:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _start_tracker() -> None:
+    """Of multiprocessing: it ignores SIGINT and SIGTERM and would die of SIGHUP, and another one would know no semaphore.
+
+    Each of them would be a traceback. Whoever is started while SIGHUP is ignored ignores it.
+    """
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    resource_tracker.ensure_running()
+    signal.signal(signal.SIGHUP, before)
 
 
 def refuse_if_stopped() -> None:

@@ -9,13 +9,20 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from tft_pipeline.domain.findings import OosPerformance
+from tft_pipeline.domain.findings import OosPerformance, ReleaseRecord
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.ledgers import ledgers_have_moved
 from tft_pipeline.pipeline.partitions import DATA_VERSION_TAG, published_version
 from tft_pipeline.pipeline.sections_read import sections_read
-from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError, place_in_store, read_artifact
+from tft_pipeline.storage.artifacts import (
+    ArtifactMissingError,
+    IntegrityError,
+    linked_version,
+    place_in_store,
+    read_artifact,
+)
+from tft_pipeline.storage.releases import RollbackRefusedError, fetch_version
 
 CODE_VERSION_TAG = "dagster/code_version"
 INPUT_VERSION_TAG = "dagster/input_data_version/"
@@ -64,6 +71,7 @@ class Staleness:
             self._other_code((made.tags or {}).get(CODE_VERSION_TAG), key)
             or self._failed_check(key)
             or self._lost_files(made, asset, partition)
+            or self._lost_release(asset)
             or self._moved_ledgers(asset)
         )
 
@@ -117,6 +125,12 @@ class Staleness:
         try:
             stored = read_artifact(root).version
         except ArtifactMissingError:
+            place, here = place_in_store(root), linked_version(root)
+            if place is not None and here is not None:
+                return (
+                    f"its files are not in the store ({place.store.where(place.key)}), though this machine has version {here}: "
+                    "is it the right store, and mounted? `tft push` brings them there"
+                )
             return f"its files are gone: {root} holds no current version"
         except IntegrityError as error:
             return f"its files are damaged: {error}"
@@ -128,6 +142,17 @@ class Staleness:
         place = place_in_store(root)
         where = str(root) if place is None else f"the store ({place.store.where(place.key)})"
         return f"its files are not those that were recorded: {where} holds version {stored}, this log made {logged}"
+
+    def _lost_release(self, asset: str) -> str | None:
+        if asset != "release":
+            return None
+        artifact = read_artifact(self.graph.layout.artifact(self.graph.name, asset))
+        record = ReleaseRecord.model_validate_json(artifact.path(REPORT_FILE).read_text())
+        try:
+            fetch_version(self.graph.layout.models(self.graph.name), record.release_id)
+        except (RollbackRefusedError, IntegrityError) as error:
+            return f"the version it released cannot be had: {error}"
+        return None
 
     def _moved_ledgers(self, asset: str) -> str | None:
         if asset != "oos_performance":

@@ -81,11 +81,11 @@ def train_on_snapshot(
     )
     path = (layout.home / "trained" / f"{name}.yaml").resolve()
     try:
-        with run_lock(layout.run_lock(name)):  # before the file of an experiment that is running is touched
+        with run_lock(layout.run_lock(name)) as held:  # before the file of an experiment that is running is touched
             claim_name(layout.experiment(name), path)
             _write(path, text, experiment)
             report(f"wrote {path}: {said}")
-            answer = run_experiment(path, resume=False, report=report, watch=watch, require_go=require_go, locked=True)
+            answer = run_experiment(path, resume=False, report=report, watch=watch, require_go=require_go, held=held)
     except RunLockedError as error:
         raise ConfigurationError(str(error)) from error
     done = {} if answer["failed"] else {"next": next_steps(layout, experiment, frozen)}

@@ -3,6 +3,7 @@
 import os
 import pty
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -10,13 +11,15 @@ import pytest
 pytestmark = pytest.mark.fault("sigterm")
 
 COMMAND = """
+import multiprocessing
 import time
 import typer
 from tft_pipeline.cli.progress import shown
 from tft_pipeline.cli.stopping import stoppable
 
 def run() -> None:
-    with stoppable("tft run small.yaml --resume", {as_json}), shown({as_json}) as to:
+    with stoppable("tft run small.yaml --resume", False), shown(False) as to:
+        semaphore = multiprocessing.get_context("spawn").Semaphore()
         print("under way", flush=True)
         print("not written yet", end="")
         for _ in range(1200):
@@ -27,14 +30,31 @@ typer.run(run)
 """
 
 
-@pytest.mark.parametrize("as_json", [False, True])
-def test_a_closed_terminal_ends_a_command_with_the_exit_code_of_the_signal(as_json: bool) -> None:
+def test_a_closed_terminal_ends_a_command_with_the_exit_code_of_the_signal() -> None:
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execv(sys.executable, [sys.executable, "-c", COMMAND.format(as_json=as_json)])
+        os.execv(sys.executable, [sys.executable, "-c", COMMAND])
     said = b""
     while b"under way" not in said:
         said += os.read(terminal, 1000)
     os.close(terminal)
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+
+
+def test_where_the_words_go_to_a_file_the_last_one_says_how_to_go_on() -> None:
+    command = subprocess.Popen(
+        [sys.executable, "-c", COMMAND],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert command.stdout is not None
+    assert command.stdout.readline() == "under way\n"
+    os.killpg(command.pid, signal.SIGHUP)  # as a shell does with its jobs
+    _, said = command.communicate()
+    assert command.returncode == 128 + signal.SIGHUP
+    *lines, last = said.splitlines()
+    assert set(lines) <= {"a line of progress"}
+    assert last == "stopped by SIGHUP: what was finished is kept; go on with: tft run small.yaml --resume"

@@ -20,6 +20,7 @@ from tft_pipeline.pipeline.gates import (
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.staleness import Staleness
 from tft_pipeline.storage.artifacts import write_artifact
+from tft_pipeline.storage.ledger_lines import Kind, add_line, read_lines
 from tft_pipeline_tests.conftest import Workbench
 
 
@@ -35,19 +36,19 @@ def again(bench: Workbench, asset: str) -> dict[str, Any]:
     return materialise_asset(bench.file, asset, partition=None, downstream=False, report=bench.lines.append)
 
 
-def append(path: Any, row: dict[str, Any]) -> None:
-    with path.open("a") as stream:
-        stream.write(json.dumps(row) + "\n")
+def said_by(ledger: Path) -> list[dict[str, Any]]:
+    """What its lines say, without their hashes."""
+    return read_lines(ledger, Kind(dict, "a line", "lines"))
 
 
 def a_look_of_another(bench: Workbench) -> None:
-    line = json.loads(bench.layout.looks_ledger.read_text().splitlines()[0])
-    append(bench.layout.looks_ledger, {**line, "experiment": "rival", "folds": dict.fromkeys(line["folds"], "other")})
+    line = said_by(bench.layout.looks_ledger)[0]
+    add_line(bench.layout.looks_ledger, {**line, "experiment": "rival", "folds": dict.fromkeys(line["folds"], "other")})
 
 
 def trials_of_another(bench: Workbench, **changes: str) -> None:
-    line = json.loads(bench.layout.trials_ledger.read_text().splitlines()[-1])
-    append(
+    line = said_by(bench.layout.trials_ledger)[-1]
+    add_line(
         bench.layout.trials_ledger,
         {**line, "experiment": "rival", "trials": {f"t{k}": 0.1 * k for k in range(9)}, **changes},
     )
@@ -70,10 +71,14 @@ def test_a_run_leaves_one_look_and_its_own_trials(finished: Workbench) -> None:
 
 
 def test_a_look_is_written_down_before_its_picture_can_be_seen(finished: Workbench) -> None:
-    finished.layout.looks_ledger.unlink()
+    ledger = finished.layout.looks_ledger
+    ledger.unlink()
+    (failed,) = again(finished, "oos_portfolio")["failed"]
+    assert "looks or trials would be lost from the count" in failed["reason"]
+    ledger.with_name(f"{ledger.name}.head").unlink()
     assert not again(finished, "oos_portfolio")["failed"]
-    (line,) = finished.layout.looks_ledger.read_text().splitlines()
-    assert json.loads(line)["experiment"] == "small"
+    (line,) = said_by(ledger)
+    assert line["experiment"] == "small"
 
 
 def test_a_verdict_is_out_of_date_once_somebody_else_looked_and_its_card_is_refused(finished: Workbench) -> None:

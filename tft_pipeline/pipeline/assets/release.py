@@ -95,7 +95,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         check_specs=[dg.AssetCheckSpec(name=name, asset=graph.key("release")) for name in GATES],
         io_manager_key="reports",
         group_name=group,
-        code_version=graph.code_version("6", *RELEASE_SECTIONS),
+        code_version=graph.code_version("7", *RELEASE_SECTIONS),
         automation_condition=on_all_folds(),
     )
     @guarded(graph, "release", measured=False)
