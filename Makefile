@@ -50,7 +50,7 @@ test-slow: $(STAMP) ## run the tests that take minutes or a browser (Chromium)
 	$(ONE_THREAD) $(BIN)/python -m pytest -m "slow or browser" -n 2 --dist loadfile
 
 faults: $(STAMP) ## inject every fault and write docs/faults.md (half an hour; some need root)
-	$(BIN)/python -m pytest -m fault --junitxml=$(VENV)/faults.xml
+	TFT_REQUIRE_FAULTS=1 $(ONE_THREAD) $(BIN)/python -m pytest -m fault --junitxml=$(VENV)/faults.xml
 	$(BIN)/python -m tft_pipeline_tests.faults.table $(VENV)/faults.xml
 
 lint: $(STAMP) ## check style and format

@@ -24,6 +24,7 @@ from tft_pipeline.pipeline.staleness import CODE_VERSION_TAG, SPEC_SUFFIX, Stale
 from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError, read_artifact
 from tft_pipeline.storage.experiments import owner_of, read_experiment
 from tft_pipeline.storage.layout import Layout, default_layout
+from tft_pipeline.storage.ledger_lines import only_looking
 from tft_pipeline.storage.locks import run_holder
 from tft_pipeline.storage.snapshots import MANIFEST_FILE
 from tft_pipeline.storage.sources import source_sha256
@@ -99,7 +100,7 @@ def plan_run(path: Path, *, until: str | None = None) -> RerunPlan:
     names = steps_of(graph, until)
     _refuse_a_taken_name(graph)
     definitions = build_definitions([graph.file], graph.layout)
-    with _instance_to_read(graph.layout) as instance, records_are_read():
+    with _instance_to_read(graph.layout) as instance, records_are_read(), only_looking():
         return _plan(Staleness(graph, definitions, instance), names, until)
 
 

@@ -8,7 +8,9 @@ else it is an error. Not here: what lines say (`looks`, `trials`), the file (`le
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Numbered = list[tuple[str, dict[str, Any]]]
+_LOOKING: ContextVar[bool] = ContextVar("looking", default=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,19 @@ def read_lines(ledger: Path, kind: Kind[T]) -> list[T]:
     with locked(ledger):
         if shared is None:
             return [kind.of(f"{ledger}:{k}", line) for k, line in enumerate(LedgerFile.read(ledger).lines, start=1)]
-        return [kind.of(where, line) for where, line in _synced(ledger, shared, shared.take(), kind)]
+        numbered = shared.take()
+        numbered = _both(ledger, numbered) if _LOOKING.get() else _synced(ledger, shared, numbered, kind)
+        return [kind.of(where, line) for where, line in numbered]
+
+
+@contextmanager
+def only_looking() -> Iterator[None]:
+    """Within it, reading gives the lines of file and store together and brings neither what it lacks."""
+    before = _LOOKING.set(True)
+    try:
+        yield
+    finally:
+        _LOOKING.reset(before)
 
 
 def add_line(ledger: Path, line: dict[str, Any]) -> None:
@@ -115,6 +130,12 @@ def push_lines(ledger: Path, kind: Kind[T]) -> int:
             return len(_synced(ledger, shared, shared.take(copies=False), kind)) - before
         except ValueError as error:
             raise IntegrityError(str(error)) from error
+
+
+def _both(ledger: Path, numbered: Numbered) -> Numbered:
+    known = {_identity(line) for _, line in numbered}
+    own = [(f"{ledger}:{k}", line) for k, line in enumerate(LedgerFile.read(ledger).lines, start=1)]
+    return [*numbered, *((where, line) for where, line in own if _identity(line) not in known)]
 
 
 def _synced(ledger: Path, shared: "SharedLines", numbered: Numbered, kind: Kind[T]) -> Numbered:

@@ -18,6 +18,7 @@ from tft_pipeline.live.kill_switch import LATCH, KillSwitch
 from tft_pipeline.live.loop_state import load_state
 from tft_pipeline.live.switch_states import ACTIVE, HALTED, REDUCING
 from tft_pipeline.live.target_book import read_targets, written_targets
+from tft_pipeline_tests.faults.required import MOUNTS_NOTHING
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60.0
@@ -215,14 +216,14 @@ def test_a_latch_that_is_damaged_under_a_running_loop_is_halted(
 
 
 @pytest.mark.fault("kill_switch", "disk_full")
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+@pytest.mark.skipif(os.geteuid() != 0, reason=f"{MOUNTS_NOTHING}: that needs root")
 @pytest.mark.parametrize("asked", [REDUCING, HALTED])
 def test_a_full_disk_keeps_nobody_from_halting(tmp_path: Path, asked: str) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=24", "none", str(disk)], check=False)
     if mounted.returncode:
-        pytest.skip("this machine mounts nothing")
+        pytest.skip(MOUNTS_NOTHING)
     try:
         switch = KillSwitch(disk)
         switch.arm("tester", "a test")

@@ -30,9 +30,16 @@ pytestmark = pytest.mark.fault("sigterm")
 
 @pytest.fixture(autouse=True)
 def _handlers_are_put_back() -> Iterator[None]:
+    def missed(number: int, _frame: object) -> None:
+        raise AssertionError(f"nobody handled {signal.Signals(number).name}")  # its default would end the tests
+
+    hang_up = signal.signal(signal.SIGHUP, missed)
     before = [signal.getsignal(number) for number in SIGNALS]
-    yield
-    assert [signal.getsignal(number) for number in SIGNALS] == before
+    try:
+        yield
+        assert [signal.getsignal(number) for number in SIGNALS] == before
+    finally:
+        signal.signal(signal.SIGHUP, hang_up)
 
 
 def stopped(work: Callable[[], None]) -> StoppedError:

@@ -164,7 +164,11 @@ def test_a_flipped_byte_in_a_stored_fold_is_refused_before_it_is_parsed(finished
 def test_the_same_run_again_finds_the_same_content(finished: Workbench) -> None:
     before = _contents(finished)
     assert not finished.run()["failed"]
-    assert _contents(finished) == before
+    after = _contents(finished)
+    assert after.pop("release/None") != before.pop("release/None"), (
+        "a release is a version of its own, and the report names it"
+    )
+    assert after == before
     performance = OosPerformance.model_validate(report(finished, "oos_performance"))
     assert performance.looks == 1
 
