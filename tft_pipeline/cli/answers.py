@@ -76,4 +76,5 @@ def _in_words(item: object) -> str:
     if "run_id" not in item:
         return ", ".join(f"{name} {value}" for name, value in item.items())
     fold = "" if item["partition"] is None else f" [{item['partition']}]"
-    return f"{item['asset']}{fold}: {item['reason']} (run {item['run_id'][:8]})"
+    run = f" (run {item['run_id'][:8]})" if item["run_id"] else ""  # a worker may die before its run begins
+    return f"{item['asset']}{fold}: {item['reason']}{run}"

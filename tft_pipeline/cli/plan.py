@@ -18,7 +18,7 @@ def plan(
     until: Annotated[str | None, typer.Option(help="stop after this asset, as `tft run --until` does")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what `tft run --resume` would compute now, step by step, and why. Computes and changes nothing.
+    """Say what `tft run --resume` would compute now, step by step, and why. Computes nothing; with a store it may fetch copies.
 
     runs: for certain. may run: only if something that runs before it finds another content. current: not computed again.
     """

@@ -13,14 +13,13 @@ from tft_pipeline.domain.findings import OosPerformance, ReleaseRecord
 from tft_pipeline.domain.verdict import GO
 from tft_pipeline.pipeline.background import start_in_background
 from tft_pipeline.pipeline.claiming import claim
-from tft_pipeline.pipeline.driver import STEPS, Driver, PipelineFailedError
+from tft_pipeline.pipeline.driver import STEPS, Driver, PipelineFailedError, steps_of
 from tft_pipeline.pipeline.factory import build_definitions
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import PAGE_FILE, REPORT_FILE
 from tft_pipeline.pipeline.progress import Watch
 from tft_pipeline.pipeline.reaping import reap
 from tft_pipeline.pipeline.releasing import target_rows
-from tft_pipeline.pipeline.rerun_plan import steps_of
 from tft_pipeline.pipeline.runs import RunOutcome, materialise, open_instance
 from tft_pipeline.storage.artifacts import CURRENT, Artifact, IntegrityError, read_artifact
 from tft_pipeline.storage.experiments import claim_name, read_experiment

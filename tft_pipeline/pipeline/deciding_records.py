@@ -14,6 +14,7 @@ from tft_pipeline.pipeline.graph import EXPLORATION, PRODUCTION, ExperimentGraph
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError, read_artifact
 
+OTHER_SHAPE = "its record is of another shape than this code reads"
 PLANS = (f"{EXPLORATION}_plan", f"{PRODUCTION}_plan")
 
 
@@ -35,7 +36,7 @@ def other_shape(graph: ExperimentGraph, asset: str) -> str | None:
     try:
         stored_plan(graph, asset)
     except (ArtifactMissingError, IntegrityError, ValidationError):
-        return "its record is of another shape than this code reads"
+        return OTHER_SHAPE
     return None
 
 

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import dagster as dg
+from pydantic import ValidationError
 
 from tft_pipeline.domain.findings import OosPerformance, ReleaseRecord
+from tft_pipeline.pipeline.deciding_records import OTHER_SHAPE
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.ledgers import ledgers_have_moved
@@ -147,9 +149,11 @@ class Staleness:
         if asset != "release":
             return None
         artifact = read_artifact(self.graph.layout.artifact(self.graph.name, asset))
-        record = ReleaseRecord.model_validate_json(artifact.path(REPORT_FILE).read_text())
         try:
+            record = ReleaseRecord.model_validate_json(artifact.path(REPORT_FILE).read_text())
             fetch_version(self.graph.layout.models(self.graph.name), record.release_id)
+        except ValidationError:
+            return OTHER_SHAPE
         except (RollbackRefusedError, IntegrityError) as error:
             return f"the version it released cannot be had: {error}"
         return None
@@ -158,7 +162,10 @@ class Staleness:
         if asset != "oos_performance":
             return None
         artifact = read_artifact(self.graph.layout.artifact(self.graph.name, asset))
-        record = OosPerformance.model_validate_json(artifact.path(REPORT_FILE).read_text())
+        try:
+            record = OosPerformance.model_validate_json(artifact.path(REPORT_FILE).read_text())
+        except ValidationError:
+            return OTHER_SHAPE
         if not ledgers_have_moved(self.graph, record):
             return None
         return "the ledgers know other looks at its bars, or other trials on them, than when it was made"
