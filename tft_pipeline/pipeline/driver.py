@@ -4,10 +4,8 @@ Dagster plans the partitions of a run at its launch, so a run that creates folds
 launches one run after the other instead. Every nested run appears in the UI below its parent. Not here: assets.
 """
 
-import json
 import shlex
 import signal
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -26,11 +24,11 @@ from tft_pipeline.pipeline.graph import EXPLORATION, PRODUCTION, ExperimentGraph
 from tft_pipeline.pipeline.interrupts import StoppedError, close_runs, refuse_if_stopped, stop_asked, watching
 from tft_pipeline.pipeline.progress import Stage, Watch
 from tft_pipeline.pipeline.reaping import UNFINISHED
-from tft_pipeline.pipeline.runs import MAX_RETRIES, RunOutcome, materialise, open_instance
+from tft_pipeline.pipeline.runs import RunOutcome, materialise, open_instance
 from tft_pipeline.pipeline.staleness import Staleness
 from tft_pipeline.storage.experiments import ExperimentFile
 from tft_pipeline.storage.layout import Layout
-from tft_pipeline.storage.locks import Held, LockLostError, RunLockedError, run_lock
+from tft_pipeline.storage.locks import Held, LockLostError, run_lock
 
 FOLDS = {"exploration_fold": EXPLORATION, "production_fold": PRODUCTION}
 """Partitioned assets and the phase whose plan names their folds."""
@@ -328,50 +326,3 @@ def _run_fold(key: list[str], partition: str, parent_run_id: str | None) -> RunO
         partition=partition,
         parent_run_id=parent_run_id,
     )
-
-
-def full_run_job(graph: ExperimentGraph) -> dg.JobDefinition:
-    """The job for the UI and for `tft run`: everything, one shot."""
-
-    @dg.op(
-        name=f"{graph.name}_drive",
-        description="Runs every stage and every fold as nested runs; needs no folds to be registered before.",
-        config_schema={"resume": dg.Field(bool, default_value=False, description="run only what is outdated")},
-    )
-    def drive(context: dg.OpExecutionContext) -> None:
-        from tft_pipeline.pipeline.factory import build_definitions
-
-        lines = graph.layout.experiment(graph.name) / "progress.jsonl"
-        lines.parent.mkdir(parents=True, exist_ok=True)
-
-        def report(line: str) -> None:
-            context.log.info(line)
-            with lines.open("a") as stream:
-                stream.write(json.dumps({"run": context.run_id, "at": time.time(), "line": line}) + "\n")
-
-        driver = Driver(
-            graph=graph,
-            definitions=build_definitions([graph.file], graph.layout),
-            instance=context.instance,
-            report=report,
-            resume=context.op_config["resume"],
-            parent_run_id=context.run_id,
-        )
-        try:
-            driver.run()
-        except (PipelineFailedError, RunLockedError) as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
-        except StoppedError as stopped:
-            report(f"{stopped}; what was finished is kept: launch this job again with resume")
-            raise dg.DagsterExecutionInterruptedError(str(stopped)) from stopped
-
-    @dg.job(
-        name=f"{graph.name}_full_run",
-        executor_def=dg.in_process_executor,
-        tags={MAX_RETRIES: "0"},  # another try would begin at the first stage: a person launches it again with resume
-        description=f"The whole graph of {graph.name}, from raw bars to a release, folds included.",
-    )
-    def full_run() -> None:
-        drive()
-
-    return full_run

@@ -16,7 +16,7 @@ from tft_pipeline.pipeline.assets.release import release_assets
 from tft_pipeline.pipeline.assets.report import report_assets
 from tft_pipeline.pipeline.assets.snapshot import snapshot_assets
 from tft_pipeline.pipeline.assets.tuning import tuning_assets
-from tft_pipeline.pipeline.driver import full_run_job
+from tft_pipeline.pipeline.full_run import full_run_job
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import io_managers
 from tft_pipeline.pipeline.reaping import reaper
