@@ -1,7 +1,8 @@
 """Shared fixtures: a small experiment that runs the whole graph in seconds, and one finished run of it."""
 
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,14 @@ class Workbench:
                     name = (key.path[-1], materialisation.partition)
                     counts[name] = counts.get(name, 0) + 1
         return counts
+
+
+@pytest.fixture(autouse=True)
+def _no_store_of_another_test() -> Iterator[None]:
+    """fsspec keeps a file system for a bucket, whatever server the environment names by then."""
+    yield
+    if (s3fs := sys.modules.get("s3fs")) is not None:
+        s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture(scope="session")
