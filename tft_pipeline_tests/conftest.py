@@ -176,9 +176,7 @@ def _finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     small_experiment(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TFT_HOME", str(folder / "home"))
-        patch.setenv("TFT_WORKERS", "1")
-        patch.setenv("DAGSTER_HOME", str(folder / "home" / "dagster"))
+        _on_this_machine_alone(folder, patch)
         result = Workbench(folder).run()
     assert not result["failed"], result
     return folder
@@ -203,7 +201,13 @@ def finished(_finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def _open(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Workbench:
-    monkeypatch.setenv("TFT_HOME", str(folder / "home"))
-    monkeypatch.setenv("TFT_WORKERS", "1")
-    monkeypatch.setenv("DAGSTER_HOME", str(folder / "home" / "dagster"))
+    _on_this_machine_alone(folder, monkeypatch)
     return Workbench(folder)
+
+
+def _on_this_machine_alone(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("TFT_HOME", str(folder / "home"))
+    patch.setenv("TFT_WORKERS", "1")
+    patch.setenv("DAGSTER_HOME", str(folder / "home" / "dagster"))
+    for shared in ("TFT_STORE", "TFT_LOCKS"):
+        patch.delenv(shared, raising=False)
