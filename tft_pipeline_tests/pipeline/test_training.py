@@ -256,7 +256,7 @@ def test_the_lock_is_held_from_the_writing_to_the_end_of_the_run(
 
     monkeypatch.setattr(training, "run_experiment", run)
     trained(frozen(home, minutes(3)), write_template(tmp_path))
-    assert told[0]["locked"] is True
+    assert told[0]["held"] is not None
 
 
 def test_a_name_under_which_another_file_has_results_is_refused_before_anything_is_written(
