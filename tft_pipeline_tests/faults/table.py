@@ -157,7 +157,7 @@ def _key(place: str, name: str) -> str:
 
 def page(results: Results, marked: list[Marked]) -> str:
     """The page as text."""
-    versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+    versions = ", ".join(f"{name} {number}" for name, number in sorted(results["versions"].items()))
     lines = [
         "# Faults",
         "",
