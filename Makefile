@@ -17,7 +17,7 @@ HOME_OF_DAGSTER = from tft_pipeline.pipeline.runs import prepare_dagster_home as
 	from tft_pipeline.storage.layout import default_layout; print(prepare(default_layout()))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-slow faults lint types audit bench
+.PHONY: help setup demo dev test test-slow faults docs lint types audit bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -52,6 +52,10 @@ test-slow: $(STAMP) ## run the tests that take minutes or a browser (Chromium)
 faults: $(STAMP) ## inject every fault and write docs/faults.md (half an hour; some need root)
 	TFT_REQUIRE_FAULTS=1 $(ONE_THREAD) $(BIN)/python -m pytest -m fault --junitxml=$(VENV)/faults.xml
 	$(BIN)/python -m tft_pipeline_tests.faults.table $(VENV)/faults.xml
+
+docs: $(STAMP) ## build the site of the documentation into site/; it loads nothing from the network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html, or with search and as you write: $(BIN)/python -m mkdocs serve"
 
 lint: $(STAMP) ## check style and format
 	$(BIN)/ruff check .

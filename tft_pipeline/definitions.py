@@ -3,25 +3,14 @@
 A file that cannot be loaded is shown as such beside the others. Where none can, loading fails.
 """
 
-import os
-from pathlib import Path
-
 import dagster as dg
 
 from tft_pipeline.pipeline.broken import broken_experiments, refuse_nothing
+from tft_pipeline.pipeline.experiment_paths import VARIABLE as VARIABLE
+from tft_pipeline.pipeline.experiment_paths import experiment_paths
 from tft_pipeline.pipeline.factory import build_definitions
 from tft_pipeline.storage.experiments import usable_experiments
-from tft_pipeline.storage.layout import PROJECT_ROOT, default_layout
-
-VARIABLE = "TFT_EXPERIMENTS"
-
-
-def experiment_paths() -> list[Path]:
-    """Files named in `TFT_EXPERIMENTS` (separated like PATH), else all of `experiments/`."""
-    named = os.environ.get(VARIABLE)
-    if named:
-        return [Path(part) for part in named.split(os.pathsep)]
-    return sorted((PROJECT_ROOT / "experiments").glob("*.yaml"))
+from tft_pipeline.storage.layout import default_layout
 
 
 def loaded() -> dg.Definitions:

@@ -3,7 +3,7 @@
     0  done                      2  the experiment file, an option or an input file cannot be used
     1  something failed          3  done, and a gate says no
 
-Not here: what the commands do.
+129, 130 and 143 are those of signals (`cli.stopping`). Not here: what the commands do.
 """
 
 import json
@@ -12,21 +12,40 @@ from typing import Annotated, Any
 
 import typer
 
-ExperimentArgument = Annotated[Path, typer.Argument(help="experiment file, such as experiments/demo.yaml")]
-ExperimentOption = Annotated[
-    str, typer.Option("--experiment", help="experiment file, or the name of one that was run here")
+from tft_pipeline.cli.nearest import existing_file, existing_file_if_one
+
+ExperimentArgument = Annotated[
+    Path, typer.Argument(help="experiment file, such as experiments/demo.yaml", callback=existing_file)
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object for machines")]
-RequireGoOption = Annotated[bool, typer.Option(help="exit code 3 when the verdict is NO-GO")]
+ExperimentOption = Annotated[
+    str,
+    typer.Option(
+        "--experiment", help="experiment file, or the name of one that was run here", callback=existing_file_if_one
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object on standard output, for a program")]
+RequireGoOption = Annotated[bool, typer.Option("--require-go", help="exit code 3 when the verdict is NO-GO")]
 
 TRAINED = "tft_prod"
 """The experiment that `tft train` makes, and that the other commands speak of unless told otherwise."""
 FAILED, REFUSED, GATE_SAYS_NO = 1, 2, 3
+_QUIET = [False]
+
+
+def be_quiet(quiet: bool) -> None:
+    """Whether this process says nothing but results and errors: `--quiet`, before a command or behind it."""
+    _QUIET[0] = quiet
+
+
+def is_quiet() -> bool:
+    """Whether `--quiet` was given."""
+    return _QUIET[0]
 
 
 def progress(line: str) -> None:
-    """One line of progress."""
-    typer.echo(line, err=True)
+    """One line of progress; none with `--quiet`."""
+    if not is_quiet():
+        typer.echo(line, err=True)
 
 
 def finish(result: dict[str, Any], as_json: bool) -> None:

@@ -5,11 +5,24 @@ from typing import Annotated
 import typer
 
 from tft_pipeline.cli.answers import TRAINED, ExperimentOption, JsonOption, finish
+from tft_pipeline.cli.progress import shown
+from tft_pipeline.cli.teaching import DAY, add
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(bench)
+    add(
+        app,
+        bench,
+        panel=DAY,
+        examples=(
+            ("tft bench --experiment demo", "200 decisions of each form, about a minute"),
+            ("tft bench --experiment demo --warmup 20 --n 1000", "enough for a p99.9"),
+        ),
+        reads="the newest release of the experiment",
+        writes="nothing",
+        exits="3 where the p95 cannot be said to be within the limit",
+    )
 
 
 def bench(
@@ -19,18 +32,21 @@ def bench(
         int, typer.Option(min=20, help="timed decisions of each form; the gate needs 72, a p99.9 needs 1,000")
     ] = 200,
     rate: Annotated[
-        float | None, typer.Option(help="decisions a second in the open loop; latency.rate_per_s by default")
+        float | None,
+        typer.Option(help="decisions a second in the open loop; default: latency.rate_per_s of the experiment"),
     ] = None,
     forms: Annotated[
         str | None,
         typer.Option(
-            help="forms beside eager torch, separated by commas: onnx_window, onnx_stream, compiled; latency.forms by default"
+            help="forms beside eager torch, separated by commas: onnx_window, onnx_stream, compiled; default: latency.forms"
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Time one decision of the newest model; exit code 3 where its p95 cannot be said to be within the limit."""
-    from tft_pipeline.pipeline.benching import bench_model
-
+    """Time one decision of the newest model, eager and in its exported forms, against the limit of the latency gate."""
     names = None if forms is None else tuple(name.strip() for name in forms.split(",") if name.strip())
-    finish(bench_model(experiment, warmup=warmup, n=n, rate_per_s=rate, forms=names), as_json)
+    with shown(as_json, doing=f"timing decisions of {experiment}"):
+        from tft_pipeline.pipeline.benching import bench_model
+
+        found = bench_model(experiment, warmup=warmup, n=n, rate_per_s=rate, forms=names)
+    finish(found, as_json)

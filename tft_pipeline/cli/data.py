@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tft_pipeline.cli.answers import JsonOption, finish, progress
+from tft_pipeline.cli.answers import JsonOption, finish, is_quiet
+from tft_pipeline.cli.progress import shown
+from tft_pipeline.cli.teaching import DAY, add
 from tft_pipeline.domain.intervals import Interval, Stamp
 
 if TYPE_CHECKING:
@@ -21,11 +23,22 @@ LINES = 10
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(snapshot)
+    add(
+        app,
+        snapshot,
+        panel=DAY,
+        examples=(
+            ("tft snapshot --synthetic 7 --days 90 --symbols BTCUSDT,ETHUSDT,SOLUSDT", "bars that are made up"),
+            ("tft snapshot --source bars.parquet --interval 1m", "those of a file or a folder"),
+            ("tft snapshot --exchange binance --days 90 --symbols BTCUSDT", "downloaded; what came is kept"),
+        ),
+        reads="a file, an exchange, or nothing (--synthetic)",
+        writes="snapshots/ID below TFT_HOME, days from an exchange in downloads/, and the file of --output",
+    )
 
 
 def snapshot(
-    days: Annotated[int, typer.Option(min=1, max=10_000, help="days up to the newest bar, or to --end")] = 90,
+    days: Annotated[int, typer.Option(min=1, max=10_000, help="days of bars, up to the newest bar or to --end")] = 90,
     symbols: Annotated[
         str | None,
         typer.Option(help="separated by commas; BTCUSDT,ETHUSDT,SOLUSDT by default, and all symbols of a --source"),
@@ -35,7 +48,7 @@ def snapshot(
         str | None, typer.Option(help="name of an exchange; binance where bars come from nowhere else; needs ccxt")
     ] = None,
     synthetic: Annotated[int | None, typer.Option(min=0, help="make the bars up, from this seed")] = None,
-    interval: Annotated[Interval, typer.Option(help="length of one bar; bars of another are refused")] = "1m",
+    interval: Annotated[Interval, typer.Option(help="length of one bar; bars of another length are refused")] = "1m",
     end: Annotated[
         datetime | None,
         typer.Option(
@@ -57,12 +70,13 @@ def snapshot(
 ) -> None:
     """Freeze bars under an id that `tft train` and `tft drift` take; equal bars are found again under the id they have."""
     from tft_pipeline.domain.experiment import ConfigurationError
-    from tft_pipeline.pipeline.freezing import freeze_bars
 
     names = tuple(name.strip() for name in (symbols or "").split(",") if name.strip())
     if symbols is not None and not names:
         raise ConfigurationError(f"--symbols {symbols!r} names none: separate names by commas, or leave the option out")
-    with _shown_steps() as (report, step):
+    with _shown_steps(as_json) as (report, step):
+        from tft_pipeline.pipeline.freezing import freeze_bars
+
         found = freeze_bars(
             days=days,
             symbols=names,
@@ -82,27 +96,26 @@ def snapshot(
 
 
 @contextmanager
-def _shown_steps() -> Iterator[tuple[Callable[[str], None], Callable[["Step"], None]]]:
+def _shown_steps(as_json: bool) -> Iterator[tuple[Callable[[str], None], Callable[["Step"], None]]]:
     """How lines and the days of a download are shown: a bar on a terminal, else a few lines."""
-    if not sys.stderr.isatty():
-        yield progress, _some_lines
+    if as_json or is_quiet() or not sys.stderr.isatty():
+        with shown(as_json, doing="freezing bars") as to:
+            yield to.report, lambda step: _some_lines(step, to.report)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as shown:
-        task = shown.add_task("download", total=None, visible=False)
+    with Progress(*columns, console=Console(stderr=True)) as line:
+        task = line.add_task("freezing bars", total=None)
 
         def advance(step: "Step") -> None:
-            shown.update(
-                task, description=f"{step.symbol} {step.day}", completed=step.done, total=step.all, visible=True
-            )
+            line.update(task, description=f"{step.symbol} {step.day}", completed=step.done, total=step.all)
 
-        yield lambda line: shown.console.print(line, highlight=False, markup=False), advance
+        yield lambda text: line.console.print(text, highlight=False, markup=False), advance
 
 
-def _some_lines(step: "Step") -> None:
+def _some_lines(step: "Step", report: Callable[[str], None]) -> None:
     """A line for every tenth of a download."""
     if step.done * LINES // step.all > (step.done - 1) * LINES // step.all:
-        progress(f"{step.symbol} {step.day}: {step.done} of {step.all} days, {step.fetched} of them fetched")
+        report(f"{step.symbol} {step.day}: {step.done} of {step.all} days, {step.fetched} of them fetched")

@@ -1,15 +1,28 @@
-"""Progress on standard error: a live line on a terminal, plain lines elsewhere. Standard output stays with the result."""
+"""Progress on standard error: a live line on a terminal, plain lines elsewhere. Standard output stays with the result.
 
+Without a terminal, and with `--json`, for then a program reads it, what takes long says so every `BEAT_SECONDS`; what takes
+less than `SHORT_SECONDS` says nothing. With `--quiet` there is none of it.
+"""
+
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
-from rich.text import Text
+from tft_pipeline.cli.answers import is_quiet, progress
+from tft_pipeline.domain.time_left import passed
 
-from tft_pipeline.cli.answers import progress
-from tft_pipeline.pipeline.progress import Stage
+if TYPE_CHECKING:  # they take seconds to import, of which the first line is to tell
+    from rich.console import Console
+
+    from tft_pipeline.pipeline.progress import Course, Stage
+
+SHORT_SECONDS, BEAT_SECONDS = 2.0, 30.0
+LOOK_SECONDS = 2.0
+"""Between two questions to a search how far it is; journals are read at every refresh."""
 
 
 @dataclass(frozen=True)
@@ -22,48 +35,111 @@ class Shown:
     """
 
     report: Callable[[str], None]
-    watch: Callable[[Stage], None]
+    watch: Callable[["Stage"], None]
 
 
 @contextmanager
-def shown(as_json: bool, console: Console | None = None) -> Iterator[Shown]:
-    """A live line (what runs, folds done of all, epochs, elapsed) below the lines that stay.
+def shown(as_json: bool, console: "Console | None" = None, *, doing: str = "starting") -> Iterator[Shown]:
+    """Show what a command does while it does it.
 
-    Without a terminal, and with `as_json`, for then a program reads it: plain lines alone.
+    Args:
+        as_json: a program reads what is said.
+        console: another one than standard error.
+        doing: what it does until it is told of a stage, in a few words.
     """
-    console = Console(stderr=True) if console is None else console
-    if as_json or not console.is_terminal:
-        yield Shown(progress, lambda stage: None)
+    if is_quiet():
+        yield Shown(lambda line: None, lambda stage: None)
         return
-    line = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        _Epochs(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        refresh_per_second=2,  # each time the journals of the folds in training are read
-    )
-    task = line.add_task("starting", total=None, stage=None)
+    if console is None and (as_json or not sys.stderr.isatty()):
+        with _lines(doing) as to:
+            yield to
+        return
+    from rich.console import Console
 
-    def watch(stage: Stage) -> None:
-        line.update(task, description=in_words(stage), stage=stage)
-        if not stage.done:
-            line.reset(task, description=in_words(stage), stage=stage)
+    console = Console(stderr=True) if console is None else console
+    with _live(console, doing) if console.is_terminal and not as_json else _lines(doing) as to:
+        yield to
 
-    with line:
+
+class _Telling:
+    """What is said while a command works: what it is at, in words."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing, self._began = doing, time.monotonic()
+        self._course: Course | None = None
+        self._looked = 0.0
+
+    def see(self, stage: "Stage") -> None:
+        """What it is at now."""
+        from tft_pipeline.pipeline.progress import Course
+
+        if self._course is None:
+            self._course = Course()
+        self._course.see(stage)
+
+    def words(self) -> str:
+        """The course in words; a search is asked now and then how far it is."""
+        if self._course is None:
+            return self._doing
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._looked = time.monotonic()
+            self._course.look()
+        return self._course.words()
+
+    @property
+    def seconds(self) -> float:
+        """Since what it is at began."""
+        return time.monotonic() - self._began if self._course is None else self._course.seconds
+
+
+@contextmanager
+def _live(console: "Console", doing: str) -> Iterator[Shown]:
+    """A line that moves (elapsed, what runs, how far it is) below the lines that stay."""
+    from rich.live import Live
+    from rich.spinner import Spinner
+    from rich.table import Table
+    from rich.text import Text
+
+    telling, spinner = _Telling(doing), Spinner("dots")
+
+    def drawn() -> Table:
+        line = Table.grid(padding=(0, 1))
+        line.add_row(spinner, passed(telling.seconds), Text(telling.words()))
+        return line
+
+    # journals of the folds in training are read at every refresh
+    with Live(get_renderable=drawn, console=console, transient=True, refresh_per_second=2) as line:
+
+        def watch(stage: "Stage") -> None:
+            telling.see(stage)
+            line.refresh()
+
         yield Shown(lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True), watch)
 
 
-def in_words(stage: Stage) -> str:
-    """ "production_fold: 1 of 3 folds done"; the asset alone where it has no folds."""
-    return f"{stage.asset}: {stage.done} of {stage.of} folds done" if stage.of else stage.asset
+@contextmanager
+def _lines(doing: str) -> Iterator[Shown]:
+    """Plain lines: those that are reported, and a sign of life where none came for long."""
+    telling, ended = _Telling(doing), threading.Event()
+    told = [time.monotonic() + SHORT_SECONDS - BEAT_SECONDS]  # the first sign of life comes early
 
+    def report(line: str) -> None:
+        told[0] = time.monotonic()
+        progress(line)
 
-class _Epochs(ProgressColumn):
-    """Epochs of the folds in training."""
+    def beat() -> None:
+        while not ended.wait(max(0.0, told[0] + BEAT_SECONDS - time.monotonic())):
+            if time.monotonic() - told[0] < BEAT_SECONDS:  # a line came meanwhile
+                continue
+            try:
+                report(f"{telling.words()} ({passed(telling.seconds)} so far)")
+            except OSError:  # nobody reads it any more; the command itself notices that at its next line
+                return
 
-    def render(self, task: Task) -> Text:
-        stage: Stage | None = task.fields.get("stage")
-        epochs = () if stage is None else stage.epochs()
-        return Text(f"epochs {', '.join(str(n) for n in epochs)}" if epochs else "")
+    life = threading.Thread(target=beat, name="progress", daemon=True)
+    life.start()
+    try:
+        yield Shown(report, telling.see)
+    finally:
+        ended.set()
+        life.join()

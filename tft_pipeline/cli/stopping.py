@@ -19,11 +19,11 @@ from tft_pipeline.cli.answers import refusal
 
 
 @contextmanager
-def stoppable(go_on: str, as_json: bool) -> Iterator[None]:
+def stoppable(go_on: str | Callable[[], str], as_json: bool) -> Iterator[None]:
     """SIGTERM, Ctrl-C and a terminal that hangs up end what is inside.
 
     Args:
-        go_on: the command that goes on afterwards.
+        go_on: the command that goes on afterwards; asked for when it is known how far things are, where that decides.
         as_json: also tell it on standard output, for a program.
     Raises:
         typer.Exit: with the exit code of the signal.
@@ -34,7 +34,7 @@ def stoppable(go_on: str, as_json: bool) -> Iterator[None]:
         with stopping_on_signals():
             yield
     except StoppedError as stopped:
-        sentence = f"{stopped}: what was finished is kept; go on with: {go_on}"
+        sentence = f"{stopped}: what was finished is kept; go on with: {go_on if isinstance(go_on, str) else go_on()}"
         _tell(sys.stderr, lambda: typer.echo(sentence, err=True))
         _tell(sys.stdout, lambda: refusal(sentence, as_json))
         raise typer.Exit(stopped.exit_code) from stopped

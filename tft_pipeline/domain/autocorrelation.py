@@ -56,7 +56,7 @@ def newey_west_lag(n_bars: int) -> int:
 
     Source: Newey & West (1994), Review of Economic Studies 61(4), the rule of thumb.
     """
-    return min(math.floor(4.0 * (n_bars / 100.0) ** (2.0 / 9.0)), n_bars - 1)
+    return int(min(math.floor(4.0 * (n_bars / 100.0) ** (2.0 / 9.0)), n_bars - 1))
 
 
 def newey_west_t(returns: np.ndarray, *, lag: int | None = None) -> float:

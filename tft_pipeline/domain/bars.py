@@ -11,7 +11,10 @@ from typing import Any
 import polars as pl
 
 from tft_pipeline.domain.dates import refusal_of_dates, refusal_of_midnights
+from tft_pipeline.domain.number_text import number_form
 from tft_pipeline.domain.publications import newest_published
+from tft_pipeline.domain.source_columns import source_columns
+from tft_pipeline.domain.time_text import time_form
 from tft_pipeline.domain.visible_text import LONGEST_NAME, shortened, unseen
 
 REQUIRED = ("timestamp", "symbol", "close")
@@ -23,6 +26,8 @@ SHADOW_PREFIX = "shadow_"
 """Columns that begin so would be taken for the shadow features of phase 2."""
 ROUNDING = 1e-6
 """How far a close or an open may lie outside [low, high], as a share of the price: adjusted prices are rounded."""
+CONVERT = "`tft init DATA --convert bars.parquet` writes such a copy and lists what it changed"
+"""What is offered where a file only has to be written in another form."""
 CONTROL = r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]"
 """What no symbol may hold: control characters, what breaks a line, and what is there and cannot be seen, such as the marks that
 turn the direction of writing: two names that look the same would be two markets."""
@@ -72,7 +77,11 @@ def normalise_bars(
     """
     missing = [name for name in REQUIRED if name not in frame.columns]
     if missing:
-        raise BarsError(f"columns {missing} are missing; bars need {list(REQUIRED)}; rename yours: {frame.columns}")
+        guess = source_columns(frame.schema).sentence
+        raise BarsError(
+            f"columns {missing} are missing; bars need {list(REQUIRED)}; rename yours: {frame.columns}"
+            + (f": {guess}; {CONVERT}" if guess else "")
+        )
     _refuse_strange_names(frame.columns)
     if frame.is_empty():
         raise BarsError(f"the source has columns {frame.columns} and no rows; put the bars there")
@@ -86,7 +95,10 @@ def normalise_bars(
         raise BarsError(
             f"columns {shadows} begin with {SHADOW_PREFIX!r}, the name of features made of noise: rename them"
         )
-    closes = utc_column(frame["timestamp"], timezone) + opened_before
+    try:
+        closes = utc_column(frame["timestamp"], timezone) + opened_before
+    except BarsError as error:
+        raise BarsError(f"{error}; {CONVERT}") from error
     frame = frame.with_columns(closes, frame["symbol"].cast(pl.String))
     if "available_at" in frame.columns:
         # without features it speaks of prices, which no other bar gets
@@ -257,7 +269,10 @@ def utc_column(column: pl.Series, timezone: str | None) -> pl.Series:
     if column.dtype == pl.String:
         column = _parse_times(column)
     if not isinstance(column.dtype, pl.Datetime):
-        raise BarsError(f"{column.name} has type {column.dtype}; give timestamps, as ISO 8601 text or a datetime type")
+        guess = f": {time_form(column).sentence}" if column.dtype.is_integer() else ""
+        raise BarsError(
+            f"{column.name} has type {column.dtype}; give timestamps, as ISO 8601 text or a datetime type{guess}"
+        )
     if column.dtype.time_zone is not None:
         return column.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
     if timezone is None:
@@ -293,7 +308,7 @@ def _parse_times(column: pl.Series) -> pl.Series:
     if len(strange):
         raise BarsError(
             f"{column.name} is not ISO 8601 in {len(strange)} of {len(column)} rows (first {strange[0]!r}): day and month "
-            "could be exchanged; write year-month-day"
+            f"could be exchanged; write year-month-day: {time_form(column).sentence}"
         )
     aware = column.str.contains(r"(Z|[+-]\d{2}:?\d{2})$")
     n_aware = int(aware.sum())
@@ -315,7 +330,8 @@ def _numbers(frame: pl.DataFrame) -> pl.DataFrame:
     columns = [name for name in frame.columns if name not in ("timestamp", "symbol", "available_at")]
     for name in columns:
         if not (frame[name].dtype.is_numeric() or frame[name].dtype == pl.Boolean or frame[name].dtype == pl.Null):
-            raise BarsError(f"{name} has type {frame[name].dtype}; all but timestamp and symbol are numbers")
+            guess = f": {number_form(frame[name]).sentence(name)}; {CONVERT}" if frame[name].dtype == pl.String else ""
+            raise BarsError(f"{name} has type {frame[name].dtype}; all but timestamp and symbol are numbers{guess}")
     return frame.with_columns(pl.col(columns).cast(pl.Float64))
 
 

@@ -85,7 +85,8 @@ def with_null_reasons(card: Mapping[str, Any]) -> dict[str, Any]:
     plain, lost = finite({key: item for key, item in card.items() if key != "null_reasons"})
     rows = [(path, _reason(plain, path)) for path in leaves(plain) if at(plain, path) is None and path not in lost]
     rows += [(path, "the record holds a number that is not finite") for path in lost]
-    return plain | {"null_reasons": _joined(rows)}
+    found: dict[str, Any] = plain | {"null_reasons": _joined(rows)}
+    return found
 
 
 def leaves(value: Any, where: Place = ()) -> Iterator[Place]:

@@ -107,4 +107,5 @@ def closed_segments(returns: np.ndarray) -> Segments:
 def _normal_score(t: np.ndarray, freedom: np.ndarray) -> np.ndarray:
     """The normal value with about the same probability as t of Student's distribution: Wallace (1959)."""
     factor = (8.0 * freedom + 1.0) / (8.0 * freedom + 3.0)
-    return np.sign(t) * factor * np.sqrt(freedom * np.log1p(t * t / freedom))
+    found: np.ndarray = np.sign(t) * factor * np.sqrt(freedom * np.log1p(t * t / freedom))
+    return found

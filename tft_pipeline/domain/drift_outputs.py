@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tft_pipeline.domain.drift import Verdict, drift_report
+from tft_pipeline.domain.drift import drift_report
 from tft_pipeline.domain.drift_null import null_starts, windows_needed
-from tft_pipeline.domain.drift_records import DriftReport
+from tft_pipeline.domain.drift_records import DriftReport, Verdict
 from tft_pipeline.domain.verdict import json_ready
 
 Measure = Literal["log_loss", "portfolio_return"]

@@ -52,9 +52,15 @@ class ConfigurationError(ValueError):
 class Experiment(Section):
     """One experiment file."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-    description: str = ""
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 7
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")] = Field(
+        description="of the experiment: begins its assets, jobs, partitions and its folder"
+    )
+    description: str = Field(
+        default="", description="for people; the card's intended use where card.intended_use is left out"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        default=7, description="of every random draw; the same seed gives the same bits on the same CPU and versions"
+    )
     data: DataSection
     features: FeaturesSection = FeaturesSection()
     target: TargetSection = TargetSection()
@@ -270,5 +276,7 @@ def _problem(item: Any) -> str:
     if item["type"] == "missing":
         return f"{key}: required key is missing"
     message = re.sub(r"^Value error, ", "", item["msg"])
+    if item["type"] == "literal_error" and not isinstance(item["input"], str):
+        message += '; YAML reads words such as off and numbers as something else than text: write them in quotes, such as "off"'
     value = "" if isinstance(item["input"], dict | BaseModel) else f" (value {shortened(repr(item['input']))})"
     return f"{key}: {shortened(message, LONGEST_PROBLEM)}{value}"

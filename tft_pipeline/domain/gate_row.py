@@ -61,7 +61,7 @@ class GateRow:
     @property
     def blocks(self) -> bool:
         """Whether it keeps a model from going live."""
-        return self.verdict == FAIL
+        return bool(self.verdict == FAIL)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; every key is always there."""

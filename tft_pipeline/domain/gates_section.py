@@ -13,7 +13,7 @@ from tft_pipeline.domain.sections import Section
 class GatesSection(Section):
     """What a released model must pass before it is live.
 
-    Limits may be stricter than the defaults. `challenger: off` is looser, and the gate and the card say so (`looser_limits`).
+    Limits may be stricter than the defaults. `challenger: "off"` is looser, and the gate and the card say so (`looser_limits`).
     """
 
     deploy: Literal["on_pass", "manual"] = Field(

@@ -250,17 +250,20 @@ def _numbers(column: pl.Series) -> np.ndarray:
 
 def _both(a: pl.Series, b: pl.Series) -> np.ndarray:
     """(rows,) both have a value."""
-    return np.isfinite(_numbers(a)) & np.isfinite(_numbers(b))
+    found: np.ndarray = np.isfinite(_numbers(a)) & np.isfinite(_numbers(b))
+    return found
 
 
 def _same(a: pl.Series, b: pl.Series) -> np.ndarray:
     """(rows,) equal, or missing in both."""
     left, right = _numbers(a), _numbers(b)
-    return (left == right) | (np.isnan(left) & np.isnan(right))
+    found: np.ndarray = (left == right) | (np.isnan(left) & np.isnan(right))
+    return found
 
 
 def _close(a: pl.Series, b: pl.Series) -> np.ndarray:
-    return np.isclose(_numbers(a), _numbers(b), rtol=ROUNDING, atol=1e-15, equal_nan=True)
+    found: np.ndarray = np.isclose(_numbers(a), _numbers(b), rtol=ROUNDING, atol=1e-15, equal_nan=True)
+    return found
 
 
 def _told(frame: pl.DataFrame, rows: np.ndarray, name: str, what: str) -> list[str]:

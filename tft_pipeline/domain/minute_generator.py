@@ -139,7 +139,8 @@ def _stream(seed: int, symbol: str, purpose: str) -> np.random.Generator:
 
 def _shocks(rng: np.random.Generator, n: int) -> np.ndarray:
     """Student t, variance 1."""
-    return rng.standard_t(SHOCK_FREEDOM, n) * np.sqrt((SHOCK_FREEDOM - 2.0) / SHOCK_FREEDOM)
+    found: np.ndarray = rng.standard_t(SHOCK_FREEDOM, n) * np.sqrt((SHOCK_FREEDOM - 2.0) / SHOCK_FREEDOM)
+    return found
 
 
 def _autoregression(rng: np.random.Generator, n: int, weight: float, spread: float) -> np.ndarray:
@@ -153,7 +154,8 @@ def _with_carried_signs(shock: np.ndarray, carried: np.ndarray, idle: np.ndarray
     """Shocks of which the `carried` have the sign of the last traded minute, that of an idle one being unseen."""
     own = np.where(carried | idle, 0, np.arange(len(shock)))
     last = np.maximum.accumulate(own)
-    return np.abs(shock) * np.sign(shock[last])
+    found: np.ndarray = np.abs(shock) * np.sign(shock[last])
+    return found
 
 
 def _extremes(change: np.ndarray, scale: np.ndarray, uniform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -171,7 +173,8 @@ def _runs(seed: int, symbol: str, purpose: str, days: int, share: float, minutes
     length = shortest + (_stream(seed, symbol, f"{purpose} last").random(days) * (longest - shortest + 1)).astype(int)
     minute = np.arange(MINUTES)
     inside = (minute >= first[:, None]) & (minute < (first + length)[:, None]) & happens[:, None]
-    return inside.reshape(-1)
+    found: np.ndarray = inside.reshape(-1)
+    return found
 
 
 def _midnight(day: date) -> datetime:

@@ -132,4 +132,5 @@ def _half_sharpes(x: np.ndarray, members: np.ndarray) -> np.ndarray:
             f"trial {int(flat.argmax())} has no variance in some half of the blocks, so no Sharpe ratio there: "
             "leave it out and report that it was"
         )
-    return (mean + x.mean(axis=0)) / np.sqrt(variance)
+    found: np.ndarray = (mean + x.mean(axis=0)) / np.sqrt(variance)
+    return found

@@ -66,7 +66,8 @@ def paired_sharpe_difference(
     unlike there, D* is not divided by its standard error. Ratios have ddof 1; the interval is scaled by sqrt(bars_per_year).
 
     Args:
-        first, second: (n,) per-bar returns of the same bars.
+        first: (n,) per-bar returns.
+        second: (n,) of the same bars.
         n_resamples: M.
         block_length: mean block in bars; by default the longer of the two series' optimal ones.
         seed: of the draws.

@@ -50,7 +50,8 @@ class Panel:
     def scored(self) -> np.ndarray:
         """(S, N) bars with everything a loss needs: observed, finite next return, volatility and label."""
         finite = np.isfinite(self.next_return) & np.isfinite(self.volatility) & np.isfinite(self.label)
-        return self.observed & finite
+        found: np.ndarray = self.observed & finite
+        return found
 
     def row_blocks(self) -> Iterator[tuple[int, slice]]:
         """Every bar of every symbol once: a symbol and a slice of its bars, `rows_a_block` or fewer."""

@@ -14,8 +14,8 @@ from tft_pipeline.domain.sections import FoldsSection, PositiveFloat, PositiveIn
 class ExplorationSection(Section):
     """Phase 2: short fits on all features, to read Variable Selection Network weights."""
 
-    folds: FoldsSection
-    epochs: PositiveInt
+    folds: FoldsSection = Field(description="walk-forward inside the research period")
+    epochs: PositiveInt = Field(description="most epochs of a fit; early stopping may keep fewer")
     seeds: Annotated[int, Field(ge=3)] = Field(default=3, description="fits a fold; weights are their mean")
     shadow_features: Annotated[int, Field(ge=2)] = Field(
         default=20,
@@ -38,7 +38,7 @@ class PruningSection(Section):
         "shadow where they are too few",
     )
     min_stability: Share = Field(default=0.25, description="share of folds in which a feature must pass")
-    max_features: PositiveInt = Field(default=73)
+    max_features: PositiveInt = Field(default=73, description="most features that stay, by weight")
     min_features: PositiveInt = Field(
         default=5,
         description="filled up by weight when fewer pass, no more than phase 1 leaves; those count as kept, and their reason "
@@ -58,8 +58,8 @@ class PruningSection(Section):
 class TuningSection(Section):
     """Phase 4: Optuna over mini walk-forward folds inside the research period."""
 
-    folds: FoldsSection
-    epochs: PositiveInt
+    folds: FoldsSection = Field(description="walk-forward inside the research period that each trial is scored on")
+    epochs: PositiveInt = Field(description="most epochs of a fit; early stopping may keep fewer")
     n_trials: PositiveInt = Field(description="trials after which the search ends; there is no time limit")
     parallel_trials: PositiveInt = Field(
         default=2, description="trials asked for together; part of the result, not of the machine"
@@ -173,8 +173,10 @@ class TuningSection(Section):
 class ProductionSection(Section):
     """Phase 5: the walk forward that is reported."""
 
-    folds: FoldsSection
-    epochs: PositiveInt
+    folds: FoldsSection = Field(
+        description="walk-forward from periods.production_start on; test equals step, and max_folds is not set"
+    )
+    epochs: PositiveInt = Field(description="most epochs of a fit; early stopping may keep fewer")
 
 
 class ResearchPathsSection(Section):
@@ -184,7 +186,7 @@ class ResearchPathsSection(Section):
     test_groups: PositiveInt = Field(default=2, description="blocks left out of each fit")
     validation: PositiveInt = Field(description="bars for early stopping, the last of a fit's own")
     embargo: Annotated[int, Field(ge=0)] = Field(default=5, description="bars after a left-out block that are not used")
-    epochs: PositiveInt
+    epochs: PositiveInt = Field(description="most epochs of a fit; early stopping may keep fewer")
 
     @model_validator(mode="after")
     def _something_is_left_in(self) -> Self:
@@ -287,6 +289,11 @@ class DriftSection(Section):
     )
     retrain_nights: Annotated[int, Field(ge=1, le=30)] = Field(
         default=3, description="nights in a row with verdict retrain against one model after which a run is requested"
+    )
+    fresh_within_hours: Annotated[int, Field(ge=1, le=8760)] | None = Field(
+        default=None,
+        description="the UI marks snapshot and drift_night as late when neither was computed for so long; set it where new "
+        "bars come and automation is on, longer than a weekend for a market that closes. Left out: freshness is not judged",
     )
 
     @model_validator(mode="after")

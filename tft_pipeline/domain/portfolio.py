@@ -75,7 +75,8 @@ class Book:
     @property
     def net(self) -> np.ndarray:
         """(S, N) gross - cost - financing."""
-        return self.gross - self.cost - self.financing
+        found: np.ndarray = self.gross - self.cost - self.financing
+        return found
 
     @property
     def share(self) -> np.ndarray:
@@ -220,7 +221,8 @@ def hold_book(
 def _leaves(present: np.ndarray) -> np.ndarray:
     """(S, N-1) symbols at their last bar before an absence, as long as any symbol is present later."""
     book_goes_on = np.flip(np.logical_or.accumulate(np.flip(present.any(axis=0))))[1:]
-    return present[:, :-1] & ~present[:, 1:] & book_goes_on
+    found: np.ndarray = present[:, :-1] & ~present[:, 1:] & book_goes_on
+    return found
 
 
 def break_even_cost_bps(series: PortfolioSeries) -> float:

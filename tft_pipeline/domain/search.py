@@ -12,10 +12,12 @@ class Knob(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    choices: Annotated[tuple[Value, ...], Field(strict=False, min_length=2)] | None = None
-    low: int | float | None = None
-    high: int | float | None = None
-    log: bool = False
+    choices: Annotated[tuple[Value, ...], Field(strict=False, min_length=2)] | None = Field(
+        default=None, description="the values that are tried; then there is no low, high or log"
+    )
+    low: int | float | None = Field(default=None, description="lower end of a range; two whole numbers keep it whole")
+    high: int | float | None = Field(default=None, description="upper end of a range, included")
+    log: bool = Field(default=False, description="draw evenly on a logarithmic scale; low must be above 0")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

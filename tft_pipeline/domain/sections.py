@@ -147,14 +147,18 @@ class TrainingSection(Section):
     warmup_bars: Annotated[int, Field(ge=0)] = Field(
         default=21, description="first bars of a window that are not scored"
     )
-    learning_rate: PositiveFloat = Field(default=1e-3)
-    weight_decay: Annotated[float, Field(ge=0.0)] = Field(default=1e-2)
+    learning_rate: PositiveFloat = Field(default=1e-3, description="of AdamW")
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(default=1e-2, description="of AdamW")
     batch_blocks: PositiveInt = Field(default=8, description="date blocks a batch; each holds all symbols of its bars")
     gradient_clip: PositiveFloat = Field(default=0.5, description="largest gradient norm")
     accumulate_batches: PositiveInt = Field(
         default=1, description="batches a gradient step; the Sharpe ratio is that of all their bars together"
     )
-    loss_mode: Literal["sharpe", "joint_mle", "joint_quantile", "bce"] = Field(default="joint_mle")
+    loss_mode: Literal["sharpe", "joint_mle", "joint_quantile", "bce"] = Field(
+        default="joint_mle",
+        description="sharpe: minus the net Sharpe ratio of the batch; joint_mle: with a Gaussian likelihood, joint_quantile: "
+        "with a pinball loss beside it; bce: cross-entropy of an upward move",
+    )
     mle_weight: Annotated[float, Field(ge=0.0)] = Field(
         default=0.2, description="weight of the likelihood in joint_mle, of the pinball loss in joint_quantile"
     )

@@ -12,6 +12,7 @@ own stretch to the bit: sums are taken stretch by stretch, never as differences 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,12 +76,14 @@ class Sessions:
     @cached_property
     def paired(self) -> NDArray[np.bool_]:
         """Rows with a return whose row before has one too."""
-        return self.inside & np.append(False, self.inside[:-1])
+        found: NDArray[np.bool_] = self.inside & np.append(False, self.inside[:-1])
+        return found
 
     @cached_property
     def elapsed(self) -> Array:
         """e, minutes from the opening of the stretch's first minute to this minute's close."""
-        return (self.stamps - self.spread(self.stamps[self.starts])) / MINUTE + 1.0
+        found: Array = (self.stamps - self.spread(self.stamps[self.starts])) / MINUTE + 1.0
+        return found
 
     @cached_property
     def length(self) -> Array:
@@ -121,7 +124,7 @@ class Sessions:
         """Sum over each stretch."""
         return np.add.reduceat(values, self.starts)
 
-    def spread(self, values: NDArray) -> NDArray:
+    def spread(self, values: NDArray[Any]) -> NDArray[Any]:
         """One value a stretch to one value a row."""
         return np.repeat(values, self.count)
 
@@ -135,7 +138,8 @@ class Sessions:
 def divided(numerator: Array, denominator: Array, *, floor: float = 0.0) -> Array:
     """numerator / denominator, NaN where the denominator is not above `floor`."""
     out = np.full(np.shape(numerator), np.nan)
-    return np.divide(numerator, denominator, out=out, where=denominator > floor)
+    found: Array = np.divide(numerator, denominator, out=out, where=denominator > floor)
+    return found
 
 
 def _where(condition: NDArray[np.bool_], values: Array) -> Array:

@@ -102,4 +102,5 @@ def _keys(observed: np.ndarray, block: np.ndarray) -> np.ndarray:
     """Of each observed bar: its block, and how many observed bars of the block stand before it, as one number; ascending."""
     count = np.cumsum(observed) - observed  # observed bars before each bar
     first = np.searchsorted(block, block)  # the first bar of each bar's block
-    return (block * len(block) + count - count[first])[observed]
+    found: np.ndarray = (block * len(block) + count - count[first])[observed]
+    return found

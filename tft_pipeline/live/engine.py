@@ -57,7 +57,8 @@ class Engine(Protocol):
 
 def scaled(scaler: Scaler, values: np.ndarray) -> np.ndarray:
     """(n, V) unscaled -> (n, V) float32 as windows hold them: missing values at the training mean."""
-    return np.nan_to_num(scaler.transform(values), nan=0.0, copy=False)
+    found: np.ndarray = np.nan_to_num(scaler.transform(values), nan=0.0, copy=False)
+    return found
 
 
 def behind(kept: np.ndarray, seen: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

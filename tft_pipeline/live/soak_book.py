@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from tft_pipeline.live.kill_switch import Reading
 from tft_pipeline.live.switch_states import HALTED, REDUCING
-from tft_pipeline.live.target_book import Targets
+from tft_pipeline.live.targets import Targets
 
 TOLERANCE = 1e-12
 

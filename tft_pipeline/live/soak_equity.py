@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from tft_pipeline.live.kill_switch import Reading
 from tft_pipeline.live.switch_states import ACTIVE
-from tft_pipeline.live.target_book import Targets
+from tft_pipeline.live.targets import Targets
 
 TOLERANCE = 1e-9
 

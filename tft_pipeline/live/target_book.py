@@ -67,7 +67,8 @@ class TargetBook:
         """Become the one process that may publish; returns its epoch.
 
         Args:
-            least_epoch, least_sequence: go on above these, whatever became of the files here.
+            least_epoch: the epoch goes on above it, whatever became of the files here.
+            least_sequence: the same for the numbers of books.
         Raises:
             LockBusyError: a process that hangs holds the lock: end it first.
             OSError: the folder cannot be written.

@@ -10,6 +10,7 @@ does beat (`triggers`).
 """
 
 import argparse
+import json
 import signal
 import sys
 from dataclasses import dataclass
@@ -132,25 +133,32 @@ class Watchdog:
         self._heartbeat.beat(self._clock.now(), state=STOPPED, note="stopped on purpose")
 
 
-def watch(folder: Path, watching: Watching) -> None:
-    """Look until SIGTERM or SIGINT. A look that fails is told and tried again at the next poll."""
+def watch(folder: Path, watching: Watching, *, as_json: bool = False) -> None:
+    """Look until SIGTERM or SIGINT. A look that fails is told and tried again at the next poll.
+
+    Args:
+        as_json: lines go to standard error, and at the end one object to standard output: the folder, and the last thing done.
+    """
+    lines = sys.stderr if as_json else sys.stdout
     # waited for, not handled: a handler could come while the lock is held that it needs itself
     ending = (signal.SIGTERM, signal.SIGINT)
     signal.pthread_sigmask(signal.SIG_BLOCK, ending)
     watchdog = Watchdog(folder, watching)
-    print(f"watching {folder}, deadline {watching.deadline_s:g} s", flush=True)
-    said = ""
+    print(f"watching {folder}, deadline {watching.deadline_s:g} s", file=lines, flush=True)
+    said, last = "", ""
     while True:
         try:
             done = watchdog.look()
         except Exception as error:  # whatever it was, the next look may succeed; leaving would leave nobody
             done = f"could not look: {type(error).__name__}: {error}"
         if done and done != said:
-            print(done, flush=True)
-        said = done
+            print(done, file=lines, flush=True)
+        said, last = done, done or last
         if signal.sigtimedwait(ending, watching.poll_s) is not None:
             break
     watchdog.stop()
+    if as_json:
+        print(json.dumps({"folder": str(folder), "last_done": last, "failed": []}, indent=1), flush=True)
 
 
 def main() -> None:
@@ -165,6 +173,7 @@ def main() -> None:
         help="seconds a loop that never beat may take to begin; the deadline by default",
     )
     parser.add_argument("--poll", type=float, default=POLL_S, help="seconds between two looks")
+    parser.add_argument("--json", action="store_true", help="one JSON object at the end; lines go to standard error")
     given = parser.parse_args()
     try:
         watching = Watching(
@@ -173,8 +182,10 @@ def main() -> None:
         given.folder.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
+        if given.json:
+            print(json.dumps({"error": str(error), "failed": [str(error)]}, indent=1))
         sys.exit(2)
-    watch(given.folder, watching)
+    watch(given.folder, watching, as_json=given.json)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,8 @@ class CausalAttention(nn.Module):
         value = self.value(x).unsqueeze(1).expand(-1, self.heads, -1, -1)  # (W, M, T, D), the same for every head
         query, key = self._queries(x, visible.shape[1]), self._keys(x)
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=visible.unsqueeze(1))
-        return self.output(mixed.mean(1))  # eq. 15: the heads' mean
+        out: Tensor = self.output(mixed.mean(1))  # eq. 15: the heads' mean
+        return out
 
     def shares(self, x: Tensor, visible: Tensor) -> Tensor:
         """As `forward` -> (W, Q, T), what each key counts for each query, mean over heads; each row sums to 1."""
@@ -62,12 +63,15 @@ class CausalAttention(nn.Module):
         absorbed = (query @ by_head).squeeze(2)  # (W, M, H)
         scores = torch.bmm(absorbed, x.transpose(1, 2)) * self.width**-0.5  # (W, M, T)
         shares = torch.softmax(scores.masked_fill(~visible, -torch.inf), dim=-1).mean(1, keepdim=True)  # (W, 1, T)
-        return self.output(self.value(torch.bmm(shares, x)))
+        out: Tensor = self.output(self.value(torch.bmm(shares, x)))
+        return out
 
     def _queries(self, x: Tensor, n_last: int) -> Tensor:
         """(W, M, Q, D)."""
-        return self.query(x[:, x.shape[1] - n_last :]).unflatten(2, (self.heads, self.width)).transpose(1, 2)
+        out: Tensor = self.query(x[:, x.shape[1] - n_last :]).unflatten(2, (self.heads, self.width)).transpose(1, 2)
+        return out
 
     def _keys(self, x: Tensor) -> Tensor:
         """(W, M, T, D)."""
-        return self.key(x).unflatten(2, (self.heads, self.width)).transpose(1, 2)
+        out: Tensor = self.key(x).unflatten(2, (self.heads, self.width)).transpose(1, 2)
+        return out

@@ -107,7 +107,8 @@ def forecast_positions(forecast: np.ndarray, train_forecast: np.ndarray) -> np.n
             raise ValueError(
                 "the model forecast 0 at every training bar and something else here: no size to compare with"
             )
-        return np.zeros(forecast.shape) + forecast
+        found: np.ndarray = np.zeros(forecast.shape) + forecast
+        return found
     return np.clip(forecast / size, -1.0, 1.0)
 
 
@@ -128,7 +129,8 @@ def _inputs(cut: Panel, rows: np.ndarray, scaler: Scaler) -> np.ndarray:
     if cut.features != scaler.names:
         cut = cut.with_features(scaler.names)
     refuse_infinite(cut)
-    return np.nan_to_num(scaler.transform(cut.values[rows]), nan=0.0).astype(np.float64)
+    found: np.ndarray = np.nan_to_num(scaler.transform(cut.values[rows]), nan=0.0).astype(np.float64)
+    return found
 
 
 def _rows(panel: Panel, span: Span, scaler: Scaler, *, what: str) -> tuple[np.ndarray, np.ndarray]:

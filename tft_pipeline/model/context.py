@@ -166,4 +166,5 @@ def mixed(state: np.ndarray | np.uint64, key: np.ndarray) -> np.ndarray:
     z = np.atleast_1d(state) * np.uint64(0xD1342543DE82EF95) + key + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    found: np.ndarray = z ^ (z >> np.uint64(31))
+    return found

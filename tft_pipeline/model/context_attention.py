@@ -110,7 +110,8 @@ class SequenceAttention(nn.Module):
             self._by_head(self.value(value)),
             attn_mask=_readable(usable),
         )  # (W, M, Q, D)
-        return self.output(mixed.transpose(1, 2).flatten(2))
+        out: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
+        return out
 
     def shares(self, query: Tensor, key: Tensor, usable: Tensor) -> Tensor:
         """As `forward` -> (W, Q, C), mean over heads; each row sums to 1."""
@@ -120,7 +121,8 @@ class SequenceAttention(nn.Module):
 
     def _by_head(self, x: Tensor) -> Tensor:
         """(W, Q, H) -> (W, M, Q, D)."""
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        out: Tensor = x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return out
 
 
 def last_observed(states: Tensor, observed: Tensor) -> Tensor:

@@ -87,7 +87,8 @@ class SelectedInputs(nn.Module):
             return reals.new_zeros(len(reals), self.hidden), reals.new_zeros(len(reals), 0)
         embedded = [embedding.tables[c](levels[:, c]) for c in self.categoricals]
         scale, shift = embedding.scale[self.reals], embedding.shift[self.reals]
-        return self.selection(reals[:, self.reals], scale, shift, embedded, context)
+        found: tuple[Tensor, Tensor] = self.selection(reals[:, self.reals], scale, shift, embedded, context)
+        return found
 
 
 class EncoderDecoderTft(nn.Module):
@@ -157,7 +158,8 @@ class EncoderDecoderTft(nn.Module):
         """encoder (W, T, H), decoder (W, Q, H) selected inputs -> prediction (W, Q, outputs)."""
         temporal = self._temporal(encoder, decoder, contexts)
         visible = self._visible(encoder.shape[0], encoder.shape[1], decoder.shape[1])
-        return self.output(self.fusion(temporal, visible, contexts.enrichment))
+        out: Tensor = self.output(self.fusion(temporal, visible, contexts.enrichment))
+        return out
 
     def _selected(
         self, reals: Tensor, levels: Tensor, n_encoder: int
@@ -183,7 +185,8 @@ class EncoderDecoderTft(nn.Module):
             encoder, (contexts.hidden.expand(shape).contiguous(), contexts.cell.expand(shape).contiguous())
         )
         future, _ = self.lstm_decoder(decoder, states)
-        return self.fusion.after_lstm(torch.cat((past, future), dim=1), torch.cat((encoder, decoder), dim=1))
+        out: Tensor = self.fusion.after_lstm(torch.cat((past, future), dim=1), torch.cat((encoder, decoder), dim=1))
+        return out
 
     def _visible(self, W: int, T: int, Q: int) -> Tensor:
         """(W, Q, T + Q): a decoder bar sees all encoder bars and the decoder bars before it, not itself."""

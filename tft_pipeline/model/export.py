@@ -142,7 +142,8 @@ def _export(form: nn.Module, inputs: dict[str, Tensor], outputs: list[str]) -> b
     for part in (proto, proto.graph, *proto.graph.node, *proto.graph.value_info):
         for field in ("doc_string", "metadata_props"):  # the source lines and folders of the machine that exported
             part.ClearField(field)
-    return proto.SerializeToString()
+    found: bytes = proto.SerializeToString()
+    return found
 
 
 @contextmanager

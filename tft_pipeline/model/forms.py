@@ -88,7 +88,8 @@ class BarSeries:
 
     def bar(self, k: int) -> np.ndarray:
         """(V,), bar k; before bar 0 there are others."""
-        return self._twice[k % self.n]
+        found: np.ndarray = self._twice[k % self.n]
+        return found
 
     def window(self, k: int) -> np.ndarray:
         """(T, V), the bars up to bar k."""
@@ -249,7 +250,7 @@ def _compiled(fitted: FittedFold, series: BarSeries) -> Form:
         run = torch.compile(form)
 
         def answer(k: int) -> float:
-            return run(_scaled(fitted, series.window(k)), observed, *more)[0].position.item()
+            return float(run(_scaled(fitted, series.window(k)), observed, *more)[0].position.item())
 
         answer(0)
     return Form(name="compiled", answer=answer, load_ms=_since(began))

@@ -27,11 +27,13 @@ class TemporalFusion(nn.Module):
 
     def enrich(self, temporal: Tensor, context: Tensor | None) -> Tensor:
         """temporal (W, T, H), context (W, H) -> (W, T, H)."""
-        return self.enrichment(temporal, None if context is None else context.unsqueeze(1))
+        out: Tensor = self.enrichment(temporal, None if context is None else context.unsqueeze(1))
+        return out
 
     def forward(self, temporal: Tensor, visible: Tensor, context: Tensor | None) -> Tensor:
         """temporal (W, T, H) = after_lstm(..), visible (W, Q, T), context (W, H) -> (W, Q, H) of the last Q bars."""
         first = temporal.shape[1] - visible.shape[1]
         enriched = self.enrich(temporal, context)
         mixed = self.after_attention(self.attention(enriched, visible), enriched[:, first:])
-        return self.before_head(self.position_wise(mixed), temporal[:, first:])
+        out: Tensor = self.before_head(self.position_wise(mixed), temporal[:, first:])
+        return out

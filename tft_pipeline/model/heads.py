@@ -53,7 +53,8 @@ class Forecast(NamedTuple):
         if self.quantiles is not None:
             return 1.0 - level_of_zero(self.quantiles)
         if self.mean is not None and self.log_scale is not None:
-            return torch.special.ndtr(self.mean * torch.exp(-self.log_scale))
+            found: Tensor | None = torch.special.ndtr(self.mean * torch.exp(-self.log_scale))
+            return found
         return None
 
 

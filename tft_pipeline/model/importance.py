@@ -187,7 +187,8 @@ class _ValidationLoss:
             out[:, some] = self._each_replaced(
                 tokens[some], moved[some], variables, None if context is None else context[some]
             )
-        return (out * self.observed[:, self.first :].reshape(-1, 1)).unflatten(1, (S, n))
+        found: Tensor = (out * self.observed[:, self.first :].reshape(-1, 1)).unflatten(1, (S, n))
+        return found
 
     def _each_replaced(self, x: Tensor, moved: Tensor, variables: Tensor, context: Tensor | None) -> Tensor:
         """x, moved (N, V), context (N, H) -> (F, N, H): selected of x with column v taken from `moved`, for each v."""

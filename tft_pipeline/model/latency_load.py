@@ -51,7 +51,8 @@ def intended_starts(n: int, *, rate_per_s: float, arrivals: Literal["poisson", "
     if arrivals == "fixed":
         return np.arange(n) / rate_per_s
     waits = np.random.default_rng(seed).exponential(1.0 / rate_per_s, n)
-    return np.cumsum(waits) - waits[0]
+    found: np.ndarray = np.cumsum(waits) - waits[0]
+    return found
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ class GateAddNorm(nn.Module):
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """x (..., H), skip (..., H) -> (..., H). GLU(a, b) = a * sigmoid(b); dropout acts before the gate."""
         x = functional.dropout(x, self.dropout, self.training)
-        return self.norm(skip + functional.glu(self.gate(x), dim=-1))
+        out: Tensor = self.norm(skip + functional.glu(self.gate(x), dim=-1))
+        return out
 
 
 class GatedResidualNetwork(nn.Module):
@@ -44,7 +45,8 @@ class GatedResidualNetwork(nn.Module):
         before = self.inner(x)
         if self.context is not None:
             before = before + self.context(context)
-        return self.gate_add_norm(self.outer(functional.elu(before)), x)  # eq. 4, 3, 2
+        out: Tensor = self.gate_add_norm(self.outer(functional.elu(before)), x)  # eq. 4, 3, 2
+        return out
 
 
 class StaticContexts(NamedTuple):
@@ -85,7 +87,8 @@ class ResampleNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, width) -> (N, size)."""
-        return self.norm(resampled(x, len(self.opening)) * (2.0 * torch.sigmoid(self.opening)))
+        out: Tensor = self.norm(resampled(x, len(self.opening)) * (2.0 * torch.sigmoid(self.opening)))
+        return out
 
 
 def resampled(x: Tensor, size: int) -> Tensor:

@@ -85,7 +85,8 @@ def negative_sharpe(returns: Tensor, counted: Tensor, *, scale: Tensor, bars_per
     kept = returns[counted]
     mean = kept.mean()
     variance = (kept - mean).square().mean()
-    return -(bars_per_year**0.5) * mean / torch.sqrt(variance + RELATIVE_EPSILON * scale)
+    out: Tensor = -(bars_per_year**0.5) * mean / torch.sqrt(variance + RELATIVE_EPSILON * scale)
+    return out
 
 
 def gaussian_nll(mean: Tensor, log_scale: Tensor, label: Tensor, scored: Tensor) -> Tensor:

@@ -28,11 +28,13 @@ class LstmNetwork(nn.Module):
 
     def forecast(self, windows: WindowBatch) -> Forecast:
         """Forecast of (W, T)."""
-        return self.head(self._recurrent(windows))
+        found: Forecast = self.head(self._recurrent(windows))
+        return found
 
     def forecast_last(self, windows: WindowBatch) -> Forecast:
         """Forecast of (W): the last bar's output of `forecast`; the head runs once a window."""
-        return self.head(self._recurrent(windows)[:, -1])
+        found: Forecast = self.head(self._recurrent(windows)[:, -1])
+        return found
 
     def interpret(self, windows: WindowBatch) -> Interpretation:
         """Nothing: there are no weights to read."""
@@ -41,4 +43,5 @@ class LstmNetwork(nn.Module):
     def _recurrent(self, windows: WindowBatch) -> Tensor:
         """values (W, T, V) -> (W, T, H), from zero states."""
         recurrent, _ = self.lstm(windows.values * windows.observed.unsqueeze(-1))
-        return recurrent
+        out: Tensor = recurrent
+        return out

@@ -76,7 +76,8 @@ class Tft(nn.Module):
         nothing = self.embedding.scale.new_empty(len(symbol), 0)
         scale, shift = self.embedding.scale[:0], self.embedding.shift[:0]
         static, _ = self.static_selection(nothing, scale, shift, [self.embedding.tables[0](symbol)])
-        return self.static_encoder(static)
+        found: StaticContexts | None = self.static_encoder(static)
+        return found
 
     def select(self, values: Tensor, observed: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """values (N, V), observed (N), context (N, H) -> selected (N, H), zero where not observed, and weights (N, V)."""
@@ -153,7 +154,8 @@ class Tft(nn.Module):
         temporal = self.fusion.after_lstm(recurrent, selected)
         if self.context is not None and sequences is not None:
             temporal = self.context.attend(temporal, sequences)
-        return temporal
+        out: Tensor = temporal
+        return out
 
     def _decode(
         self,
@@ -165,7 +167,8 @@ class Tft(nn.Module):
         """visible (W, Q, T) -> Forecast of (W, Q): everything behind the attention runs for the last Q bars only."""
         temporal = self._temporal(selected, contexts, sequences)
         enrichment = None if contexts is None else contexts.enrichment
-        return self.head(self.fusion(temporal, visible, enrichment))
+        found: Forecast = self.head(self.fusion(temporal, visible, enrichment))
+        return found
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -39,7 +39,7 @@ def n_workers(wanted: int | None = None) -> int:
         if not named.isdecimal() or int(named) < 1:
             raise ValueError(f"TFT_WORKERS is {named!r}: expected a whole number of at least 1; unset it for the cores")
         limit = min(limit, int(named))
-    return limit if wanted is None else max(1, min(limit, wanted))
+    return int(limit if wanted is None else max(1, min(limit, wanted)))
 
 
 class WorkerPool(ProcessPoolExecutor):

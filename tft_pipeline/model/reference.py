@@ -62,11 +62,13 @@ class ReferenceTft(nn.Module):
         """Forecast of (W, T), from W * T windows of 1 .. T bars."""
         W, T, _ = windows.values.shape
         hidden = self._hidden(_known(windows), *_every_bar(windows))
-        return self.head(hidden.view(T, W, -1).transpose(0, 1))
+        found: Forecast = self.head(hidden.view(T, W, -1).transpose(0, 1))
+        return found
 
     def forecast_last(self, windows: WindowBatch) -> Forecast:
         """Forecast of (W), from the W whole windows."""
-        return self.head(self._hidden(_known(windows), *_last_bar(windows)))
+        found: Forecast = self.head(self._hidden(_known(windows), *_last_bar(windows)))
+        return found
 
     def interpret(self, windows: WindowBatch) -> Interpretation:
         """Weights (W, T, V) of its encoder variables and attention (W, T, T) of each bar's decoder step to its encoder."""
@@ -101,7 +103,8 @@ class ReferenceTft(nn.Module):
         return torch.cat(parts)
 
     def _decoder_step(self, values: Tensor, window: Tensor, last: Tensor) -> Tensor:
-        return self._run(values, window, last).prediction[:, 0]
+        out: Tensor = self._run(values, window, last).prediction[:, 0]
+        return out
 
     def _run(self, values: Tensor, window: Tensor, last: Tensor) -> Any:
         """Its own forward, on bars 0 .. last of each window."""

@@ -39,8 +39,8 @@ class PooledFits:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None and isinstance(self._pool, WorkerPool):
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        if isinstance(self._pool, WorkerPool) and kind is not None and issubclass(kind, Exception):
+            self._pool.shutdown(wait=True, cancel_futures=True)  # nobody will read these fits; an interrupt kills them
         self._pool.__exit__(kind, error, trace)
 
 

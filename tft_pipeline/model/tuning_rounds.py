@@ -143,18 +143,25 @@ class Search:
             # an interruption, a spoilt control file, a database or a disk are no trial's fault; anything else may be
             harmless = (ControlFileError, OSError, *STORAGE_ERRORS)
             died = trying and isinstance(error, Exception) and not isinstance(error, harmless)
-            try:
-                self.shared.put_back(going.values(), f"was interrupted ({type(error).__name__})", died=died)
-                if trying:
-                    self.remember(self.shared.rows())
-            except (*STORAGE_ERRORS, OSError) as locked_out:
-                error.add_note(
-                    f"trials {sorted(going)} could not be put back ({type(locked_out).__name__}): the next start sweeps them"
-                )
-                if not died:
-                    self.shared.excuse()
+            self._put_back(going, error, died=died, told=trying)
             raise
         self.remember(self.shared.rows())
+
+    def _put_back(self, going: dict[int, Taken], error: BaseException, *, died: bool, told: bool) -> None:
+        """Put back what an error cut; what fails meanwhile is noted on that error and never takes its place."""
+        undone = f"trials {sorted(going)} could not be put back, the next start sweeps them"
+        try:
+            try:
+                self.shared.put_back(going.values(), f"was interrupted ({type(error).__name__})", died=died)
+            except Exception:
+                if not died:
+                    self.shared.excuse()
+                raise
+            undone = f"trials {sorted(going)} were put back; the ledger was not told, the next start tells it"
+            if told:
+                self.remember(self.shared.rows())
+        except Exception as second:
+            error.add_note(f"{undone} ({type(second).__name__}: {second})")
 
     def _run(self, going: dict[int, Taken], limit: int) -> None:
         for epochs in self.judge.budgets:

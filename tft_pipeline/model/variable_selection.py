@@ -61,9 +61,10 @@ class FoldedVariables(NamedTuple):
             v2, v1, v0 = (part.unsqueeze(1) for part in self.spread.unbind(1))
             inverse = torch.rsqrt(((v2 * lines + v1) * lines + v0).clamp(min=0.0) + NORM_EPSILON)
             basis = torch.stack((lines * inverse, inverse, torch.ones_like(lines)), dim=1)  # (R, 3, N)
-        return WeightedVariables.apply(
+        out: Tensor = WeightedVariables.apply(  # type: ignore[no-untyped-call]  # torch leaves Function.apply untyped
             x, weights, basis, self.inner, self.maps, self.skip, self.norm_weight, self.norm_bias
         )
+        return out
 
 
 class RealVariables(nn.Module):
@@ -158,7 +159,8 @@ class JointWeights(nn.Module):
         if self.skip is None:
             return x * slope + level
         opening = 2.0 * torch.sigmoid(self.skip.opening)
-        return self.skip.norm(x * (slope * opening) + level * opening)
+        out: Tensor = self.skip.norm(x * (slope * opening) + level * opening)
+        return out
 
 
 class VariableSelection(nn.Module):

@@ -16,7 +16,7 @@ _READY = (
 )
 
 
-def on_content_change(*ignored: dg.AssetKey) -> dg.AutomationCondition:
+def on_content_change(*ignored: dg.AssetKey) -> dg.AutomationCondition[dg.AssetKey]:
     """Run once after a dependency's data version, or the own code version, changed; not for changes of `ignored`."""
     changed = Condition.any_deps_match(Condition.data_version_changed())
     if ignored:
@@ -25,7 +25,7 @@ def on_content_change(*ignored: dg.AssetKey) -> dg.AutomationCondition:
     return (trigger.since(_REQUESTED) & _READY).with_label("on_content_change")
 
 
-def on_all_folds() -> dg.AutomationCondition:
+def on_all_folds() -> dg.AutomationCondition[dg.AssetKey]:
     """As `on_content_change`, but only when no fold is waiting for its own re-run: for assets over all folds."""
     outdated = Condition.any_deps_match(Condition.data_version_changed()).since(Condition.newly_updated())
     waiting = Condition.any_deps_match(outdated | Condition.will_be_requested())

@@ -32,6 +32,7 @@ from tft_pipeline.pipeline.panels import KEYS
 from tft_pipeline.storage.artifacts import Artifact, IntegrityError, read_artifact
 from tft_pipeline.storage.deployments import CARD_FILE, linked_release
 from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
+from tft_pipeline.storage.published import PublishError
 from tft_pipeline.storage.release_bundle import VERSIONS, ReleaseBundle, read_release_bundle
 from tft_pipeline.storage.releases import fetch_version
 from tft_pipeline.storage.standing import standing
@@ -55,17 +56,20 @@ def compare_with_champion(graph: ExperimentGraph, spec: FoldSpec, fold: FoldBund
         fold: its model and predictions.
     Raises:
         ArtifactMissingError, IntegrityError: this run's own features, targets or catalogue.
+        PublishError, StoreError: the store does not answer, or two machines deployed without each other: nobody can say what
+            is live. A finding would outlast that: run it again afterwards.
     """
     models = graph.layout.models(graph.name)
     live = linked_release(models)
     try:
-        version = live_version(models)
-        if version is None:
+        live = standing(models).live
+        if live is None:
             return ChallengerFinding(
                 champion=None, applies=False, why="nothing is live yet: there is nothing to compare with"
             )
-        live = version.version
-        champion = read_release_bundle(version.folder)
+        champion = read_release_bundle(fetch_version(models, live).folder)
+    except PublishError:
+        raise
     except (IntegrityError, ValueError, OSError) as error:
         why = f"the live version {live} cannot be read: {without_folders(error, models)}"
         return ChallengerFinding(champion=live, applies=True, why=why)
@@ -87,14 +91,10 @@ def live_version(models: Path) -> Artifact | None:
     Raises:
         IntegrityError: a file, or what the store holds, is damaged.
         RollbackRefusedError: it is not there any more.
-        OSError: the store does not answer.
+        PublishError: the store does not answer.
     """
     live = standing(models).live
-    if live is None:
-        return None
-    if live != linked_release(models):
-        return fetch_version(models, live)
-    return read_artifact(models / VERSIONS, in_store=False)
+    return None if live is None else fetch_version(models, live)
 
 
 def without_folders(error: Exception, root: Path) -> str:

@@ -6,11 +6,13 @@ Not here: what stays and why (`storage.cleaning`), candidates (`tft prune`, `dep
 
 from typing import Any
 
+from pydantic import ValidationError
+
 from tft_pipeline.domain.experiment import ConfigurationError
-from tft_pipeline.domain.reports import FoldPlanReport
-from tft_pipeline.pipeline.io_managers import REPORT_FILE
+from tft_pipeline.pipeline.deciding_records import OTHER_SHAPE, plan_in
+from tft_pipeline.pipeline.graph import EXPLORATION, PRODUCTION
 from tft_pipeline.pipeline.releasing import models_of
-from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError, read_artifact
+from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError
 from tft_pipeline.storage.cleaning import clean as remove_old
 from tft_pipeline.storage.layout import Layout, default_layout
 from tft_pipeline.storage.locks import RunLockedError, run_lock
@@ -19,7 +21,6 @@ from tft_pipeline.storage.postgres_locks import lock_server
 
 KEEP = 3
 """Newest versions of each artifact that stay unless told otherwise."""
-PHASES = ("exploration", "production")
 
 
 def clean(
@@ -50,9 +51,11 @@ def clean(
     folder = layout.experiment(name)
     try:
         with run_lock(layout.run_lock(name)):
-            plans = {f"{phase}_fold": _planned(layout, name, phase) for phase in PHASES}
+            plans = {f"{phase}_fold": _planned(layout, name, phase) for phase in (EXPLORATION, PRODUCTION)}
             planned = {asset: keys for asset, keys in plans.items() if keys is not None}
             done = remove_old(folder, keep=keep, planned=planned, dry_run=dry_run, leftovers=leftovers)
+    except _UnreadPlanError as error:
+        return {"experiment": name, "removed": [], "failed": [str(error)]}
     except (RunLockedError, StoreError, IntegrityError, OSError) as error:
         return {
             "experiment": name,
@@ -80,12 +83,20 @@ def clean(
     }
 
 
+class _UnreadPlanError(ValueError):
+    """A plan was stored by other code; nothing was removed."""
+
+
 def _planned(layout: Layout, name: str, phase: str) -> set[str] | None:
     """Folds of the plan, and those that something trains; None where there is no plan, so that none is known to be retired."""
     try:
-        artifact = read_artifact(layout.artifact(name, f"{phase}_plan"))
+        plan = plan_in(layout, name, f"{phase}_plan")
     except ArtifactMissingError:
         return None
-    plan = FoldPlanReport.model_validate_json(artifact.path(REPORT_FILE).read_text())
+    except ValidationError as error:
+        raise _UnreadPlanError(
+            f"{phase}_plan of {name}: {OTHER_SHAPE}, so that nobody can tell which folds are retired; nothing was removed; "
+            "`tft run --resume` of its experiment file plans again, clean afterwards"
+        ) from error
     training = layout.training_state(name, phase, "").parent.glob(f"{phase}-*.safetensors")
     return {spec.key for spec in plan.specs} | {path.stem.removeprefix(f"{phase}-") for path in training}

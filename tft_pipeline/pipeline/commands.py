@@ -17,15 +17,16 @@ from tft_pipeline.pipeline.driver import STEPS, Driver, PipelineFailedError, ste
 from tft_pipeline.pipeline.factory import build_definitions
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import PAGE_FILE, REPORT_FILE
-from tft_pipeline.pipeline.progress import Watch
+from tft_pipeline.pipeline.progress import Watch, stage_of
 from tft_pipeline.pipeline.reaping import reap
 from tft_pipeline.pipeline.releasing import target_rows
 from tft_pipeline.pipeline.runs import RunOutcome, materialise, open_instance
 from tft_pipeline.storage.artifacts import CURRENT, Artifact, IntegrityError, read_artifact
+from tft_pipeline.storage.deployments import CARD_FILE
 from tft_pipeline.storage.experiments import claim_name, read_experiment
 from tft_pipeline.storage.layout import default_layout
 from tft_pipeline.storage.locks import Held, RunLockedError, run_lock
-from tft_pipeline.storage.releases import CARD_FILE, RollbackRefusedError, fetch_version
+from tft_pipeline.storage.releases import RollbackRefusedError, fetch_version
 
 Progress = Callable[[str], None]
 NAMED_PARTITIONS = 8
@@ -76,7 +77,6 @@ def run_experiment(
             resume=resume,
             until=until,
             watch=watch,
-            locked=held is not None,
             held=held,
         )
         try:
@@ -107,10 +107,12 @@ def run_in_background(path: Path, *, resume: bool, until: str | None) -> dict[st
 
 
 def materialise_asset(
-    path: Path, asset: str, *, partition: str | None, downstream: bool, report: Progress
+    path: Path, asset: str, *, partition: str | None, downstream: bool, report: Progress, watch: Watch | None = None
 ) -> dict[str, Any]:
     """Compute one asset again, with its downstream if wanted, in one run.
 
+    Args:
+        report, watch: as of `run_experiment`; of what is downstream only the end is told.
     Raises:
         ConfigurationError: no such asset, or a partition too many or too few; or as `run_experiment`.
     """
@@ -149,6 +151,8 @@ def materialise_asset(
         chosen = [one for one in assets.toposorted_asset_keys if one in selection.resolve(assets) and one in runnable]
         chosen = [one for one in _within_partition(assets, chosen, key) if one == key or one.path[-1] not in ON_REQUEST]
         report("runs: " + ", ".join(one.path[-1] for one in chosen))
+        if watch is not None:
+            watch(stage_of(graph, instance, asset, of=1 if partitioned else 0))
         try:
             with run_lock(graph.layout.run_lock(graph.name), shared=True):
                 outcome = materialise(definitions, instance, chosen, partition=partition)

@@ -9,8 +9,9 @@ from tft_pipeline.domain.findings import PurgeComparison
 from tft_pipeline.pipeline.factory import build_definitions
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
+from tft_pipeline.pipeline.progress import Watch, stage_of
 from tft_pipeline.pipeline.reaping import reap
-from tft_pipeline.pipeline.runs import QUIET, failure_of, open_instance
+from tft_pipeline.pipeline.runs import materialise, open_instance
 from tft_pipeline.storage.artifacts import read_artifact
 from tft_pipeline.storage.experiments import claim_name, read_experiment
 from tft_pipeline.storage.layout import default_layout
@@ -23,7 +24,9 @@ def comparison_config(graph: ExperimentGraph, *, overlap: bool) -> dict[str, Any
     return {"ops": {"__".join(graph.key(ASSET).path): {"config": {"overlap": overlap}}}}
 
 
-def compare_purge(path: Path, *, overlap: bool, report: Callable[[str], None]) -> dict[str, Any]:
+def compare_purge(
+    path: Path, *, overlap: bool, report: Callable[[str], None], watch: Watch | None = None
+) -> dict[str, Any]:
     """Fit the production folds without purge, run the overlapping experiment if wanted, and compare.
 
     Returns:
@@ -40,21 +43,18 @@ def compare_purge(path: Path, *, overlap: bool, report: Callable[[str], None]) -
     with open_instance(graph.layout) as instance:
         for line in reap(instance):
             report(line)
-        result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
-            instance=instance,
-            asset_selection=[graph.key(ASSET)],
-            run_config=QUIET | comparison_config(graph, overlap=overlap),
-            raise_on_error=False,
-        )
-    if not result.success:
-        asset, reason = failure_of(result, graph.key(ASSET).to_user_string())
-        failed = {"asset": asset, "partition": None, "reason": reason, "run_id": result.run_id}
+        if watch is not None:
+            watch(stage_of(graph, instance, ASSET))
+        config = comparison_config(graph, overlap=overlap)
+        outcome = materialise(definitions, instance, [graph.key(ASSET)], run_config=config)
+    if not outcome.ok:
+        failed = {"asset": outcome.asset, "partition": None, "reason": outcome.reason, "run_id": outcome.run_id}
         return {"failed": [failed], "resume": f"tft run {shlex.quote(str(graph.file.path))} --resume"}
     stored = read_artifact(graph.layout.artifact(graph.name, ASSET))
     record = PurgeComparison.model_validate_json(stored.path(REPORT_FILE).read_text())
     return {
         "experiment": graph.name,
-        "run_id": result.run_id,
+        "run_id": outcome.run_id,
         "findings": [str(row["words"]) for row in record.differences],
         "variants": {str(row["name"]): row for row in record.variants},
         "differences": {str(row["name"]): row for row in record.differences},

@@ -13,7 +13,7 @@ from tft_pipeline.domain.bars import BarsError, utc_column
 from tft_pipeline.domain.findings import DriftRecord
 from tft_pipeline.domain.nights import Attempt, Night, day_of
 from tft_pipeline.domain.reports import FoldPlanReport, FoldSpec
-from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.graph import WHOLE_RUNS, ExperimentGraph
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.partitions import IN_FLIGHT
 from tft_pipeline.storage.artifacts import (
@@ -38,7 +38,7 @@ NIGHTS_READ = 60
 
 def night_job_name(graph: ExperimentGraph) -> str:
     """The job that freezes the bars, rebuilds features and evaluates a day."""
-    return f"{graph.name}_drift_night"
+    return graph.job("judge_night")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,10 +159,10 @@ def night_record(layout: Layout, name: str, day: date) -> DriftRecord:
 
 def busy(graph: ExperimentGraph, instance: dg.DagsterInstance) -> str:
     """Whether something computes the whole experiment: its features must not be replaced under it."""
-    filters = dg.RunsFilter(job_name=f"{graph.name}_full_run", statuses=IN_FLIGHT)
-    runs = instance.get_runs(filters=filters, limit=1)
-    if runs:
-        return f"A run of the whole graph is under way ({runs[0].run_id[:8]})"
+    for task in WHOLE_RUNS:
+        runs = instance.get_runs(filters=dg.RunsFilter(job_name=graph.job(task), statuses=IN_FLIGHT), limit=1)
+        if runs:
+            return f"{runs[0].job_name} is under way ({runs[0].run_id[:8]})"
     holder = run_holder(graph.layout.run_lock(graph.name))
     return f"`tft run` works on it (process {holder['pid']})" if holder and "pid" in holder else ""
 
@@ -218,8 +218,8 @@ def closes_of(graph: ExperimentGraph) -> pl.Series:
 
 def first_asked(graph: ExperimentGraph, instance: dg.DagsterInstance) -> date | None:
     """The first day that was ever asked for, when the cursor does not know."""
-    runs = instance.get_runs(filters=dg.RunsFilter(job_name=night_job_name(graph), tags={OF: graph.name}))
-    days = [date.fromisoformat(run.tags[DAY]) for run in runs if DAY in run.tags]
+    runs = instance.get_runs(filters=dg.RunsFilter(tags={OF: graph.name}))
+    days = [date.fromisoformat(run.tags[DAY]) for run in runs if DAY in run.tags and MODEL not in run.tags]
     return min(days, default=None)
 
 
@@ -237,6 +237,7 @@ def night_runs(
         (date.fromisoformat(record.dagster_run.tags[PARTITION]), record)
         for record in instance.get_run_records(filters)
         if record.dagster_run.job_name == night_job_name(graph)
+        or record.dagster_run.tags.get(OF) == graph.name
         or graph.key(NIGHT) in (record.dagster_run.asset_selection or ())
     ]
 
@@ -248,7 +249,7 @@ def attempts_of(graph: ExperimentGraph, instance: dg.DagsterInstance, days: Sequ
 
 def retrains_of(graph: ExperimentGraph, instance: dg.DagsterInstance, model: str) -> list[Attempt]:
     """The retrains of a model that the watch asked for and that have, or had, a run."""
-    filters = dg.RunsFilter(job_name=f"{graph.name}_full_run", tags={OF: graph.name, MODEL: model})
+    filters = dg.RunsFilter(tags={OF: graph.name, MODEL: model})
     return [
         _attempt(date.fromisoformat(record.dagster_run.tags[DAY]), record)
         for record in instance.get_run_records(filters)

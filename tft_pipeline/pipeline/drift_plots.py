@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from tft_pipeline.domain.findings import DriftRecord
-from tft_pipeline.pipeline.plots import LIMIT, LINE_COLOURS, PART_COLOURS, heat_picture, picture, plain_label
+from tft_pipeline.pipeline.figures import LIMIT, LINES, ORANGE, plain_label
+from tft_pipeline.pipeline.plots import PART_COLOURS, heat_picture, picture
 from tft_pipeline.storage.atomic import replace_file
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def drift_pictures(record: DriftRecord) -> dict[str, dg.MarkdownMetadataValue]:
         found["psi_by_window"] = heat_picture(
             [[value or 0.0 for value in line] for line in windows["psi"].values()],
             list(windows["psi"]),
-            _labels(windows["last"]),
+            [str(stamp)[:10] for stamp in windows["last"]],
             title=f"PSI by feature and window of {windows['window_bars']} bars; the last is the newest",
             label="PSI",
         )
@@ -104,7 +105,7 @@ def _psi_over_time(record: DriftRecord) -> dg.MarkdownMetadataValue:
     limit = record.detail.get("psi_threshold")
 
     def draw(axes: "Axes") -> None:
-        for (name, values), colour in zip(lines.items(), LINE_COLOURS, strict=False):
+        for (name, values), (colour, dashes) in zip(lines.items(), LINES, strict=False):
             axes.plot(
                 range(len(values)),
                 values,
@@ -113,8 +114,9 @@ def _psi_over_time(record: DriftRecord) -> dg.MarkdownMetadataValue:
                 linewidth=1.1,
                 label=plain_label(name),
                 color=colour,
+                linestyle=dashes,
             )
-        axes.axhline(MODERATE, color="#dd8452", linewidth=1.0, linestyle=":", label=f"moderate {MODERATE:g}")
+        axes.axhline(MODERATE, color=ORANGE, linewidth=1.0, linestyle=":", label=f"moderate {MODERATE:g}")
         if limit is not None:
             axes.axhline(limit, color=LIMIT, linewidth=1.0, linestyle="--", label=f"large {limit:g}")
         axes.axvspan(n_before - 0.5, len(windows["last"]) - 0.5, color="#eeeeee", zorder=0)

@@ -30,7 +30,7 @@ from tft_pipeline.pipeline.drift_facts import (
     retrains_of,
     stored_nights,
 )
-from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.graph import RETRAIN, ExperimentGraph
 from tft_pipeline.pipeline.partitions import IN_FLIGHT
 from tft_pipeline.storage.sources import source_files
 
@@ -208,9 +208,8 @@ def retrain_request(graph: ExperimentGraph, tick: Tick) -> list[dg.RunRequest]:
         return []
     return [
         dg.RunRequest(
-            job_name=f"{graph.name}_full_run",
+            job_name=graph.job(RETRAIN),
             run_key=f"retrain/{tick.model[:16]}/{tick.retrain.attempt}",
-            run_config={"ops": {f"{graph.name}_drive": {"config": {"resume": True}}}},
             tags={OF: graph.name, MODEL: tick.model, DAY: str(tick.retrain.nights[-1]), BY: "sensor"},
         )
     ]

@@ -7,11 +7,11 @@ launches one run after the other instead. Every nested run appears in the UI bel
 import shlex
 import signal
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from tft_pipeline.model.processes import WorkerPool, n_workers, process_pool
 from tft_pipeline.pipeline.deciding_records import other_shape, records_are_read, stored_plan
 from tft_pipeline.pipeline.graph import EXPLORATION, PRODUCTION, ExperimentGraph
 from tft_pipeline.pipeline.interrupts import StoppedError, close_runs, refuse_if_stopped, stop_asked, watching
-from tft_pipeline.pipeline.progress import Stage, Watch
+from tft_pipeline.pipeline.progress import Stage, Watch, stage_of
 from tft_pipeline.pipeline.reaping import UNFINISHED
 from tft_pipeline.pipeline.runs import RunOutcome, materialise, open_instance
 from tft_pipeline.pipeline.staleness import Staleness
@@ -101,9 +101,10 @@ class Driver:
         resume: skip what is current, and run only what is missing or outdated.
         parent_run_id: tag of every nested run.
         until: last asset to compute, one of `STEPS`; None is everything.
+        begin: first asset to compute, one of `STEPS`; what comes before it is left as it is.
+        again: (asset, fold) -> why it runs although it may be current.
         watch: told what is being computed, before it is and after every fold.
-        locked: the caller holds the run lock.
-        held: the run lock; asked before every stage and fold whether it still is.
+        held: the run lock, where the caller holds it; asked before every stage and fold whether it still is.
     """
 
     graph: ExperimentGraph
@@ -113,8 +114,9 @@ class Driver:
     resume: bool = False
     parent_run_id: str | None = None
     until: str | None = None
+    begin: str = STEPS[0]
+    again: Mapping[tuple[str, str], str] = field(default_factory=dict)
     watch: Watch | None = None
-    locked: bool = False
     held: Held | None = None
 
     @property
@@ -133,11 +135,12 @@ class Driver:
             StoppedError: this process was asked to stop. Its workers are gone, its runs are recorded as ended.
         """
         steps = steps_of(self.graph, self.until)
+        steps = steps[steps.index(self.begin) :]
         with (
-            nullcontext() if self.locked else run_lock(self.graph.layout.run_lock(self.graph.name)) as held,
+            nullcontext(self.held) if self.held else run_lock(self.graph.layout.run_lock(self.graph.name)) as held,
             watching(),
         ):
-            one = replace(self, held=held or self.held)
+            one = replace(self, held=held)
             try:
                 for asset in steps:
                     if asset in FOLDS:
@@ -168,7 +171,8 @@ class Driver:
     def _folds(self, phase: str) -> None:
         key = self.graph.key(f"{phase}_fold")
         keys = [spec.key for spec in stored_plan(self.graph, f"{phase}_plan").specs]
-        reasons = {k: self._why(f"{phase}_fold", k) if self.resume else "" for k in keys}
+        asked = {k: self.again.get((key.path[-1], k)) for k in keys}
+        reasons = {k: asked[k] or self._why(f"{phase}_fold", k) if self.resume else "" for k in keys}
         waiting = [k for k in keys if reasons[k] is not None]
         if len(waiting) < len(keys):
             self.report(f"{phase}_fold: {len(keys) - len(waiting)} of {len(keys)} folds are current")
@@ -269,7 +273,7 @@ class Driver:
 
     def _now(self, asset: str, of: int = 0) -> Stage:
         self._refuse_lost(asset)
-        return self._on(Stage(asset=asset, of=of, journals=self.graph.layout.tracking(self.graph.name)))
+        return self._on(stage_of(self.graph, self.instance, asset, of=of, workers=n_workers(of) if of else 1))
 
     def _on(self, stage: Stage) -> Stage:
         if self.watch is not None:
@@ -281,6 +285,8 @@ class Driver:
         count = f" ({done}/{of})" if of else ""
         state = "done" if outcome.ok else f"FAILED: {outcome.reason}"
         self.report(f"{where}{count}: {state}, {outcome.seconds:.1f} s")
+        for sentence in outcome.doubts:
+            self.report(f"  warning: {sentence}")
 
 
 def _was_interrupted(outcome: RunOutcome) -> bool:

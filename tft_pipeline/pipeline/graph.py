@@ -13,6 +13,9 @@ from tft_pipeline.storage.layout import Layout
 
 EXPLORATION = "exploration"
 PRODUCTION = "production"
+RUN_EVERYTHING, RERUN_FAILED_FOLDS, RETRAIN = "run_everything", "rerun_failed_folds", "retrain"
+WHOLE_RUNS = (RUN_EVERYTHING, RERUN_FAILED_FOLDS, RETRAIN)
+"""Tasks whose jobs have the experiment to themselves while they run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,10 @@ class ExperimentGraph:
     def key(self, asset: str) -> dg.AssetKey:
         """Asset key: experiment / asset."""
         return dg.AssetKey([self.name, asset])
+
+    def job(self, task: str) -> str:
+        """Name of the job for a task, such as "deploy": experiment_task."""
+        return f"{self.name}_{task}"
 
     def folds(self, phase: str) -> dg.DynamicPartitionsDefinition:
         """The dynamic partitions of a phase's folds."""

@@ -19,6 +19,7 @@ from tft_pipeline.pipeline.runs import MAX_RETRIES
 from tft_pipeline.pipeline.transient import transient_faults_are_tried_again
 from tft_pipeline.pipeline.usage import metered
 from tft_pipeline.storage.locks import Held, LockLostError, WriterLockedError, writer_lock
+from tft_pipeline.storage.postgres_locks import LockServerError
 from tft_pipeline.storage.slots import at_most, computing
 
 EVERY_FREE_SLOT = 1 << 16
@@ -106,6 +107,8 @@ def _sole_writer(graph: ExperimentGraph, asset: str, partition: str | None) -> I
             claim(graph, dg.AssetExecutionContext.get().instance)
             held = stack.enter_context(writer_lock(graph.layout.writer_lock(graph.name, asset, partition)))
         except (ConfigurationError, WriterLockedError) as error:
+            if isinstance(error, LockServerError) and error.may_pass:
+                raise
             raise dg.Failure(str(error), allow_retries=False) from error
         yield held
 

@@ -144,7 +144,8 @@ class ReportIOManager(_ArtifactIOManager):
 
     def _load(self, artifact: Artifact, kind: Any) -> Report:
         kind = kind if isinstance(kind, type) and issubclass(kind, Report) else _value_type(kind)
-        return kind.model_validate_json(artifact.path(REPORT_FILE).read_text())
+        found: Report = kind.model_validate_json(artifact.path(REPORT_FILE).read_text())
+        return found
 
 
 class FoldBundleIOManager(_ArtifactIOManager):
@@ -206,7 +207,8 @@ class FoldSpecIOManager(dg.ConfigurableIOManager):
             dagster.Failure: the current plan has no such fold.
         """
         name, asset = context.asset_key.path
-        artifact = read_artifact(Layout(Path(self.home)).artifact(name, asset.replace("_spec", "_plan")))
+        with transient_faults_are_tried_again(context.step_context.previous_attempt_count, context.log):
+            artifact = read_artifact(Layout(Path(self.home)).artifact(name, asset.replace("_spec", "_plan")))
         plan = FoldPlanReport.model_validate_json(artifact.path(REPORT_FILE).read_text())
         key = context.asset_partition_key
         try:

@@ -142,4 +142,4 @@ def ledgers_have_moved(graph: ExperimentGraph, performance: OosPerformance) -> b
     period = ScoredPeriod.stated(performance.period)
     looks = sum(row["looks"] for row in looks_at(graph, period))
     others = _others(graph, performance.research["scope"], performance.research["own_trials"])
-    return looks != performance.looks or len(others) != performance.research["n_other_trials"]
+    return bool(looks != performance.looks or len(others) != performance.research["n_other_trials"])

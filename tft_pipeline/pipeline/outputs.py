@@ -15,7 +15,7 @@ class HasContent(Protocol):
         """Hash of its content, without times and durations."""
 
 
-def content_output(value: HasContent | pl.DataFrame, metadata: dict[str, Any] | None = None) -> dg.Output:
+def content_output(value: HasContent | pl.DataFrame, metadata: dict[str, Any] | None = None) -> dg.Output[Any]:
     """An output whose data version is its content: a re-run that finds the same changes nothing downstream."""
     digest = frame_sha256(value) if isinstance(value, pl.DataFrame) else value.content_sha256()
     return dg.Output(

@@ -10,6 +10,7 @@ import dagster as dg
 
 from tft_pipeline.domain.reports import FoldPlanReport
 from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.outputs import table
 
 IN_FLIGHT = [
     dg.DagsterRunStatus.QUEUED,
@@ -27,14 +28,9 @@ def spec_asset(graph: ExperimentGraph, phase: str) -> dg.AssetSpec:
         graph.key(f"{phase}_spec"),
         partitions_def=graph.folds(phase),
         deps=[graph.key(f"{phase}_plan")],
-        group_name=group_of(graph, phase),
-        description=f"What one {phase} fold is made of; published by the plan, one row a fold.",
+        description=f"What one {phase} fold is made of: bars, features, settings, seed. Published by {phase}_plan, never "
+        "computed here; a fold runs again when its spec changes. One row a fold.",
     ).with_io_manager_key("fold_specs")
-
-
-def group_of(graph: ExperimentGraph, phase: str) -> str:
-    """UI group of a phase."""
-    return f"{graph.name}_{'3_exploration' if phase == 'exploration' else '5_production'}"
 
 
 def publish_specs(context: dg.AssetExecutionContext, graph: ExperimentGraph, plan: FoldPlanReport) -> None:
@@ -61,7 +57,10 @@ def publish_specs(context: dg.AssetExecutionContext, graph: ExperimentGraph, pla
                 dg.AssetMaterialization(
                     asset_key=spec_key,
                     partition=spec.key,
-                    metadata={"snapshot_id": plan.snapshot_id, "test": dg.MetadataValue.json(spec.dates["test"])},
+                    metadata={
+                        "snapshot_id": plan.snapshot_id,
+                        "parts": table([{"part": part, **dates} for part, dates in spec.dates.items()]),
+                    },
                     tags={DATA_VERSION_TAG: version},
                 )
             )

@@ -1,7 +1,5 @@
 """Pictures for the metadata of assets: matplotlib figures as PNG inside Markdown. Not here: computing what they show."""
 
-import base64
-import io
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -9,66 +7,93 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from tft_pipeline.domain.selection import Standing
+from tft_pipeline.pipeline.figures import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    LIMIT,
+    LINES,
+    ORANGE,
+    PALE,
+    PURPLE,
+    VERMILION,
+    few_labels,
+    figure_picture,
+    plain_label,
+    short_label,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-PART_COLOURS = {"train": "#4c72b0", "validation": "#dd8452", "test": "#55a868"}
-LIMIT = "#c44e52"
+PART_COLOURS = {"train": BLUE, "validation": ORANGE, "test": GREEN}
+PART_HATCHES = {"train": "", "validation": "///", "test": "xxx"}
 STANDINGS: tuple[tuple[Standing, str, str, str, str], ...] = (
-    ("kept", "kept", "#4c72b0", "", "o"),
-    ("filled up", "kept to reach min_features", "#dd8452", "//", "D"),
-    ("dropped", "not kept", "#b5bcc4", "", "x"),
+    ("kept", "kept", BLUE, "", "o"),
+    ("filled up", "kept to reach min_features", ORANGE, "//", "D"),
+    ("dropped", "not kept", PALE, "", "x"),
 )
 """How a feature ended: its standing, what the legend says, colour, hatch of its bar, mark."""
-LONGEST_NAME = 34
-LINE_COLOURS = ("#222222", "#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3")
+MOST_FOLD_LABELS, MOST_COLUMN_LABELS, MOST_POINTS = 40, 24, 1500
 
 
 def picture(draw: Callable[["Axes"], None], *, title: str, height: float = 3.2) -> dg.MarkdownMetadataValue:
     """Draw on one pair of axes and return it as Markdown that the UI renders."""
-    import matplotlib
 
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
+    def on_one(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        axes.tick_params(labelsize=8)
+        draw(axes)
+        axes.spines[["top", "right"]].set_visible(False)
 
-    figure = Figure(figsize=(9.0, height), dpi=90, layout="constrained")
-    axes = figure.add_subplot()
-    draw(axes)
-    axes.set_title(title, fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    encoded = base64.b64encode(buffer.getvalue()).decode()
-    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{encoded})")
+    return figure_picture(on_one, title=title, height=height)
 
 
 def fold_picture(dates: Sequence[dict[str, Any]], keys: Sequence[str], *, title: str) -> dg.MarkdownMetadataValue:
-    """One line a fold: train, validation and test over time, the purge as a gap."""
+    """One line a fold: train, validation and test over time, the purge as a gap. Many folds are thin lines, of which some have
+    their names.
+    """
 
     def draw(axes: "Axes") -> None:
         for row, parts in enumerate(dates):
             for part, colour in PART_COLOURS.items():
                 first = datetime.fromisoformat(parts[part]["first"])
                 last = datetime.fromisoformat(parts[part]["last"])
-                axes.barh(row, last - first, left=first, height=0.6, color=colour, label=part if row == 0 else None)  # type: ignore[arg-type]
-        axes.set_yticks(range(len(keys)), keys, fontsize=8)
+                axes.barh(
+                    row,
+                    last - first,  # type: ignore[arg-type]
+                    left=first,  # type: ignore[arg-type]
+                    height=0.6,
+                    color=colour,
+                    edgecolor="#ffffff",
+                    linewidth=0.0,
+                    hatch=PART_HATCHES[part],
+                    label=part if row == 0 else None,
+                )
+        places, names = few_labels(list(keys), MOST_FOLD_LABELS)
+        axes.set_yticks(places, names, fontsize=8 if len(names) < 20 else 6)
+        axes.tick_params(axis="x", labelsize=8)
+        axes.set_xlabel("date (UTC)", fontsize=8)
+        axes.set_ylabel("fold", fontsize=8)
         axes.invert_yaxis()
-        axes.legend(fontsize=8, loc="lower left")
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
-    return picture(draw, title=title, height=1.2 + 0.32 * len(keys))
+    return picture(draw, title=title, height=1.2 + min(0.32 * len(keys), 4.0 + 0.04 * len(keys)))
 
 
 def line_picture(
-    lines: Mapping[str, tuple[Sequence[Any], Sequence[float]]], *, title: str, label: str
+    lines: Mapping[str, tuple[Sequence[Any], Sequence[float]]], *, title: str, label: str, level: float = 0.0
 ) -> dg.MarkdownMetadataValue:
-    """Named lines over a common axis."""
+    """Named lines over time, and a thin one at a level to hold them against."""
 
     def draw(axes: "Axes") -> None:
-        for (name, (x, y)), colour in zip(lines.items(), LINE_COLOURS * len(lines), strict=False):
-            axes.plot(x, y, label=plain_label(name), color=colour, linewidth=1.2)
+        for (name, (x, y)), (colour, dashes) in zip(lines.items(), LINES * len(lines), strict=False):
+            axes.plot(x, y, label=plain_label(name), color=colour, linestyle=dashes, linewidth=1.2)
         axes.set_ylabel(label, fontsize=8)
-        axes.axhline(0.0, color="#bbbbbb", linewidth=0.8)
+        axes.set_xlabel("date (UTC)", fontsize=8)
+        axes.axhline(level, color=GREY, linewidth=0.8)
         axes.legend(fontsize=8)
 
     return picture(draw, title=title)
@@ -80,20 +105,27 @@ def bar_picture(
     title: str,
     label: str,
     line: float | None = None,
-    errors: Sequence[float] | None = None,
 ) -> dg.MarkdownMetadataValue:
     """Horizontal bars, largest first as given, with an optional limit line."""
 
     def draw(axes: "Axes") -> None:
-        names = [_short(name) for name in values]
-        axes.barh(range(len(names)), list(values.values()), xerr=errors, color=PART_COLOURS["train"], height=0.7)
+        names = [short_label(name) for name in values]
+        axes.barh(range(len(names)), list(values.values()), color=PART_COLOURS["train"], height=0.7)
         axes.set_yticks(range(len(names)), names, fontsize=7)
         axes.invert_yaxis()
         axes.set_xlabel(label, fontsize=8)
         if line is not None:
-            axes.axvline(line, color="#c44e52", linewidth=1.0, linestyle="--")
+            axes.axvline(line, color=LIMIT, linewidth=1.0, linestyle="--", label=f"limit {line:.3g}")
+            axes.legend(fontsize=8)
 
     return picture(draw, title=title, height=1.0 + 0.2 * max(len(values), 4))
+
+
+def thinned_line(x: Sequence[Any], y: Sequence[float]) -> tuple[list[Any], list[float]]:
+    """At most about `MOST_POINTS` points of a line: the last one of each stretch."""
+    step = max(1, -(-len(y) // MOST_POINTS))
+    kept = [min(start + step, len(y)) - 1 for start in range(0, len(y), step)]
+    return [x[k] for k in kept], [y[k] for k in kept]
 
 
 def histogram_picture(
@@ -103,8 +135,9 @@ def histogram_picture(
 
     def draw(axes: "Axes") -> None:
         axes.hist(values, bins=min(40, max(5, len(values) // 4)), color=PART_COLOURS["train"])
-        for (name, value), colour in zip((marks or {}).items(), ("#c44e52", "#dd8452", "#8172b3"), strict=False):
-            axes.axvline(value, color=colour, linewidth=1.2, label=f"{plain_label(name)} {value:.3g}")
+        dashed = ((VERMILION, "-"), (ORANGE, "--"), (PURPLE, ":"))
+        for (name, value), (colour, dashes) in zip((marks or {}).items(), dashed, strict=False):
+            axes.axvline(value, color=colour, linestyle=dashes, linewidth=1.4, label=f"{plain_label(name)} {value:.3g}")
         axes.set_xlabel(label, fontsize=8)
         if marks:
             axes.legend(fontsize=8)
@@ -140,10 +173,10 @@ def interval_picture(
             [y for y, _ in known],
             [row["low"] for _, row in known],
             [row["high"] for _, row in known],
-            color="#222222",
+            color=INK,
             linewidth=1.0,
         )
-        axes.set_yticks(range(len(rows)), [_short(row["name"]) for row in rows], fontsize=7)
+        axes.set_yticks(range(len(rows)), [short_label(row["name"]) for row in rows], fontsize=7)
         axes.invert_yaxis()
         axes.set_xlabel(label, fontsize=8)
         if line is not None:
@@ -192,19 +225,11 @@ def heat_picture(
 
     def draw(axes: "Axes") -> None:
         image = axes.imshow(values, aspect="auto", cmap="Blues", vmin=0.0)
-        axes.set_yticks(range(len(names)), [_short(name) for name in names], fontsize=7)
-        axes.set_xticks(range(len(columns)), columns, fontsize=7, rotation=30, ha="right")
+        axes.set_yticks(range(len(names)), [short_label(name) for name in names], fontsize=7)
+        places, shown = few_labels(list(columns), MOST_COLUMN_LABELS)
+        axes.set_xticks(places, shown, fontsize=7, rotation=30, ha="right")
         bar = axes.figure.colorbar(image, ax=axes, fraction=0.03)
         bar.set_label(label, fontsize=8)
         bar.ax.tick_params(labelsize=7)
 
     return picture(draw, title=title, height=1.4 + 0.17 * max(len(names), 4))
-
-
-def plain_label(name: str) -> str:
-    """A name as it is: matplotlib would read what stands between dollars as a formula, and fail on one that is none."""
-    return name.replace("$", r"\$")
-
-
-def _short(name: str) -> str:
-    return plain_label(name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…")

@@ -29,7 +29,7 @@ def reap(instance: dg.DagsterInstance) -> list[str]:
     """
     told = []
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)):
-        what = _end(run, instance)
+        what = how_it_ended(run, instance)
         if what is None:
             continue
         now = instance.get_run_by_id(run.run_id)
@@ -54,7 +54,8 @@ def reaper() -> dg.SensorDefinition:
         name=SENSOR,
         minimum_interval_seconds=SENSOR_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Records runs of this machine whose process is gone, and parts of ended runs, as failed.",
+        description="Looks every minute for runs of this machine whose process is gone, and for parts of ended runs, and "
+        "records them as failed; it computes nothing. On by itself: without it a killed run would look as if it went on.",
     )
     def reap_dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         told = reap(context.instance)
@@ -65,13 +66,12 @@ def reaper() -> dg.SensorDefinition:
     return reap_dead_runs
 
 
-def _end(run: dg.DagsterRun, instance: dg.DagsterInstance) -> str | None:
+def how_it_ended(run: dg.DagsterRun, instance: dg.DagsterInstance) -> str | None:
     """How a run ended that nobody recorded as ended; None if it goes on as far as can be told from here."""
-    if run.tags.get(OF_RUN) == run.run_id and run.tags[HOST] == socket.gethostname() and process_is_gone(run.tags):
-        return f"process {run.tags[PID]} on {run.tags[HOST]}, which executed it, is gone"
-    return (
-        "the run it was part of has ended, and its process is gone with it" if parent_has_ended(run, instance) else None
-    )
+    if run.tags.get(OF_RUN) == run.run_id and run.tags[HOST] == socket.gethostname():
+        gone = process_is_gone(run.tags)
+        return f"process {run.tags[PID]} on {run.tags[HOST]}, which executed it, is gone" if gone else None
+    return "the run it was part of has ended" if parent_has_ended(run, instance) else None
 
 
 def _assets(run: dg.DagsterRun) -> str:

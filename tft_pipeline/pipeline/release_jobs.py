@@ -20,14 +20,16 @@ Backend = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def release_jobs(graph: ExperimentGraph) -> list[dg.JobDefinition]:
-    """The jobs `<name>_deploy`, `<name>_rollback`, `<name>_status` and `<name>_prune`."""
+    """The jobs `<name>_deploy`, `<name>_roll_back`, `<name>_status` and `<name>_prune`."""
     name, layout = graph.name, graph.layout
     return [
         _job(
             graph,
             "deploy",
             "make_live",
-            "Makes a candidate live: its gates asked, verified and asked once before the link is swapped.",
+            "Makes a candidate live. Use it when a candidate was held back, or gates.deploy is manual. Its gates are asked, "
+            "its files verified and the model asked once; then the one link to the live release is swapped and the log gets "
+            "a line.",
             {
                 "release": dg.Field(str, default_value="", description="release id; empty: the newest candidate"),
                 "reason": dg.Field(str, default_value="", description="why, for the log; an override gives its own"),
@@ -44,7 +46,7 @@ def release_jobs(graph: ExperimentGraph) -> list[dg.JobDefinition]:
             graph,
             "status",
             "look",
-            "Says what is live, or what was at a time; changes nothing.",
+            "Says what is live, since when and how it was judged, or what was live at a time. Changes nothing.",
             {"at": dg.Field(str, default_value="", description="date (its end, UTC) or ISO time; empty: now")},
             lambda asked: (
                 describe_moment(name, asked["at"], layout=layout)
@@ -56,7 +58,8 @@ def release_jobs(graph: ExperimentGraph) -> list[dg.JobDefinition]:
             graph,
             "prune",
             "remove",
-            "Removes candidates that nothing refers to; never what is or was live, or is held.",
+            "Removes candidates beyond the newest that nothing refers to. Use it when the disk fills up, with dry_run "
+            "first. It never removes what is or was live, or is held after a roll back.",
             {
                 "keep": dg.Field(
                     int,
@@ -71,18 +74,23 @@ def release_jobs(graph: ExperimentGraph) -> list[dg.JobDefinition]:
 
 
 def rollback_job(graph: ExperimentGraph) -> dg.JobDefinition:
-    """The job `<name>_rollback`."""
+    """The job `<name>_roll_back`."""
     return _job(
         graph,
-        "rollback",
         "roll_back",
-        "Makes an earlier release current again: verified, loaded and asked once before the link is swapped.",
+        "go_back",
+        "Makes an earlier release live again. Use it when the live model misbehaves. Its files are verified and the model "
+        "is asked once; then the link is swapped, the log gets a line, and the weights gone back from are held until "
+        "somebody deploys them.",
         {
-            "to": dg.Field(str, description="date (the release live at its end, UTC), release id, or previous"),
+            "to": dg.Field(
+                str,
+                default_value="previous",
+                description="previous, a release id, or a date YYYY-MM-DD (the release live at its end, UTC)",
+            ),
             "reason": dg.Field(str, default_value="", description="why, for the log"),
-            "model": dg.Field(str, default_value=MODEL, description="kind of model; there is one"),
         },
-        lambda asked: go_back(graph.name, graph.layout, asked["to"], model=asked["model"], reason=asked["reason"]),
+        lambda asked: go_back(graph.name, graph.layout, asked["to"], model=MODEL, reason=asked["reason"]),
     )
 
 
@@ -91,7 +99,7 @@ def _job(
 ) -> dg.JobDefinition:
     """A job of one op, which fails with the words that the command would print."""
 
-    @dg.op(name=f"{graph.name}_{op}", description=description, config_schema=fields)
+    @dg.op(name=graph.job(op), description=description, config_schema=fields)
     def work(context: dg.OpExecutionContext) -> None:
         asked = dict(context.op_config)
         try:
@@ -114,7 +122,7 @@ def _job(
             )
         )
 
-    @dg.job(name=f"{graph.name}_{what}", executor_def=dg.in_process_executor, description=description)
+    @dg.job(name=graph.job(what), executor_def=dg.in_process_executor, description=description)
     def job() -> None:
         work()
 

@@ -18,7 +18,7 @@ from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.named import graph_named
 from tft_pipeline.pipeline.registry import follow
 from tft_pipeline.storage.artifacts import Artifact, ArtifactMissingError, IntegrityError, read_artifact
-from tft_pipeline.storage.deployments import DeploymentLockedError, deployment_lock, linked_release
+from tft_pipeline.storage.deployments import CARD_FILE, DeploymentLockedError, deployment_lock, linked_release
 from tft_pipeline.storage.environment import utc_now
 from tft_pipeline.storage.experiments import owner_of
 from tft_pipeline.storage.fold_bundles import read_fitted
@@ -26,7 +26,6 @@ from tft_pipeline.storage.layout import Layout, default_layout
 from tft_pipeline.storage.published import PublishError
 from tft_pipeline.storage.release_bundle import SIGNATURE_FILE, read_release_bundle
 from tft_pipeline.storage.releases import (
-    CARD_FILE,
     DECISION_FILE,
     FACTS_FILE,
     TARGETS_FILE,

@@ -30,6 +30,8 @@ from tft_pipeline.storage.snapshots import MANIFEST_FILE
 from tft_pipeline.storage.sources import source_sha256
 
 RUNS, MAY_RUN, CURRENT = "runs", "may run", "current"
+STOPS = "the run would stop at snapshot"
+"""Where what is said of the sources begins so, nothing would be computed."""
 HISTORY = 1000
 """Materialisations of the snapshot that are looked through for the one that made its files."""
 
@@ -201,7 +203,7 @@ def _sources(staleness: Staleness) -> tuple[str | None, bool]:
             *(source_sha256(path, key="data.tables") for path in graph.file.tables),
         ]
     except BarsError as error:
-        return f"the run would stop at snapshot, for its source cannot be read: {error}", False
+        return f"{STOPS}, for its source cannot be read: {error}", False
     if staleness.own_reason("snapshot") is not None:
         return None, False
     artifact = read_artifact(graph.layout.artifact(graph.name, "snapshot"))

@@ -40,7 +40,7 @@ def plan_in_words(plan: RerunPlan) -> list[str]:
     for step in plan.steps:
         lines.append(f"  {step.state:<{STATE_WIDTH}}  {step.asset:<{width}}  {_because(step)}".rstrip())
         lines += [f"  {'':<{STATE_WIDTH}}    {line}" for line in _folds_in_words(step)]
-    lines += ["", _count(plan.steps)]
+    lines += ["", count_in_words(plan.steps)]
     if plan.sources is not None:
         lines.append(plan.sources[0].upper() + plan.sources[1:] + ".")
     if plan.under_way is not None:
@@ -83,7 +83,8 @@ def _folds_in_words(step: PlannedStep) -> list[str]:
     return lines
 
 
-def _count(steps: Sequence[PlannedStep]) -> str:
+def count_in_words(steps: Sequence[PlannedStep]) -> str:
+    """How many steps run, may run and are current, in one sentence."""
     counts = {state: sum(step.state == state for step in steps) for state in _STATES}
     folds = sum(fold.state == RUNS for step in steps for fold in step.folds or ())
     of_folds = f", {_n_folds(folds)} among them" if folds else ""

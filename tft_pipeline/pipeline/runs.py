@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -17,6 +18,8 @@ from tft_pipeline.storage.atomic import replace_link
 from tft_pipeline.storage.layout import PROJECT_ROOT, Layout
 
 MAX_RETRIES = "dagster/max_retries"
+DOUBTS = "doubts"
+"""Metadata of a check that warns: a list of sentences that a run tells."""
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -27,6 +30,7 @@ class RunOutcome:
     Attributes:
         asset: the asset that failed, else the last one asked for.
         reason: empty when the run succeeded.
+        doubts: sentences of checks that warned.
     """
 
     run_id: str
@@ -35,6 +39,7 @@ class RunOutcome:
     partition: str | None
     reason: str
     seconds: float
+    doubts: tuple[str, ...] = ()
 
 
 def materialise(
@@ -44,6 +49,7 @@ def materialise(
     *,
     partition: str | None = None,
     parent_run_id: str | None = None,
+    run_config: dict[str, Any] | None = None,
 ) -> RunOutcome:
     """Run some assets in one run of this process; a failure is an outcome, not an exception."""
     began = time.monotonic()
@@ -55,7 +61,7 @@ def materialise(
         instance=instance,
         asset_selection=list(assets),
         partition_key=partition,
-        run_config=QUIET,
+        run_config=QUIET | (run_config or {}),
         raise_on_error=False,
         tags=tags,
         run_id=run_id,
@@ -70,7 +76,13 @@ def materialise(
         partition=partition,
         reason=reason,
         seconds=time.monotonic() - began,
+        doubts=_doubts(result),
     )
+
+
+def _doubts(result: dg.ExecuteInProcessResult) -> tuple[str, ...]:
+    told = (one.metadata.get(DOUBTS) for one in result.get_asset_check_evaluations() if not one.passed)
+    return tuple(str(sentence) for value in told if value is not None for sentence in value.value or ())
 
 
 def failure_of(result: dg.ExecuteInProcessResult, default: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from dagster._core.execution.retries import RetryMode
 
 from tft_pipeline.pipeline.drift_facts import NIGHT, night_job_name
 from tft_pipeline.pipeline.drift_watch import Memory, Tick, day_requests, look, retrain_request
-from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.graph import RETRAIN, ExperimentGraph
 from tft_pipeline.pipeline.run_process import InThisProcess
 from tft_pipeline.storage.environment import utc_now
 from tft_pipeline.storage.locks import run_lock
@@ -42,30 +42,35 @@ def jobs(graph: ExperimentGraph) -> list[Job]:
     """Jobs that the schedules start and that people may start."""
     return [
         dg.define_asset_job(
-            f"{graph.name}_drift",
+            graph.job("measure_drift"),
             selection=dg.AssetSelection.assets(graph.key("drift_report")),
-            description="Compare the recent bars with the newest fold's training bars.",
+            description="Compares the newest bars of the features as they are with those the newest fold's model learned "
+            "from. Use it to look at drift by hand; it writes drift_report, reads no new bars and trains nothing.",
         ),
         dg.define_asset_job(
-            f"{graph.name}_new_bars",
+            graph.job("new_bars"),
             selection=dg.AssetSelection.assets(
                 *(graph.key(name) for name in ("snapshot", "feature_catalogue", "features", "targets", "drift_report"))
             ),
-            description="Freeze the source's current bars, rebuild features and measure drift.",
+            description="Freezes the source's current bars, computes features and targets again and measures drift. Use it "
+            "when new bars have come and you want to know whether the model still holds; folds and model stay as they are.",
         ),
         dg.define_asset_job(
             night_job_name(graph),
             selection=dg.AssetSelection.assets(
                 *(graph.key(name) for name in ("snapshot", "feature_catalogue", "features", "targets", NIGHT))
             ),
-            description="Freeze the source's current bars, rebuild features and judge one day for drift.",
+            description="Freezes the source's current bars, computes features and targets again and judges drift as of the "
+            "end of one day, the partition. Sensor and schedule launch it for each new day; launch it by hand to fill in a "
+            "day. Folds and model stay as they are.",
             executor_def=beside_no_whole_run(graph),
         ),
         dg.define_asset_job(
-            f"{graph.name}_purge_comparison",
+            graph.job("purge_comparison"),
             selection=dg.AssetSelection.assets(graph.key("purge_comparison")),
-            description="Fit the production folds again without purge, and say what that would have shown. With overlap: true "
-            "in the configuration also the whole experiment, chosen on the bars that are scored.",
+            description="Fits the production folds again without purge and says what that would have shown. Use it to see "
+            "what an honest set-up costs; it takes as long as the folds did, counts as a look at their bars, and changes no "
+            "model. With overlap also the whole experiment, chosen on the bars that are scored.",
         ),
     ]
 
@@ -95,7 +100,7 @@ def schedules_and_sensors(
 ) -> tuple[list[dg.ScheduleDefinition], list[dg.SensorDefinition]]:
     """The nightly drift schedule, the drift sensor and the automation sensor of one experiment."""
     on = automation_is_on()
-    night_job, full_run = jobs_by_name[night_job_name(graph)], jobs_by_name[f"{graph.name}_full_run"]
+    night_job, retrain = jobs_by_name[night_job_name(graph)], jobs_by_name[graph.job(RETRAIN)]
 
     # a sensor's interval is no clock: the schedule makes sure that somebody looks when the day's bars must be there
     @dg.schedule(
@@ -104,7 +109,8 @@ def schedules_and_sensors(
         cron_schedule=NIGHTLY,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
-        description="Every night at 03:00 UTC: judge the complete days that have not been judged.",
+        description="Every night at 03:00 UTC: asks for judge_night of each complete day that has no result, at most five "
+        f"at once. Off until switched on here or by {SWITCH}=on; needs a trained model. Each tick says which days and why.",
     )
     def nightly(context: dg.ScheduleEvaluationContext) -> dg.SkipReason | list[dg.RunRequest]:
         tick = look(graph, context.instance, Memory(), now=utc_now())
@@ -113,11 +119,12 @@ def schedules_and_sensors(
 
     @dg.sensor(
         name=f"{graph.name}_drift_sensor",
-        jobs=[night_job, full_run],
+        jobs=[night_job, retrain],
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
         minimum_interval_seconds=SENSOR_SECONDS,
-        description="Judges each complete day with new bars once, and asks for a run of the affected folds after "
-        "drift.retrain_nights nights in a row that say retrain. Every tick says why.",
+        description="Looks every minute whether the source has new bars; asks for judge_night of each complete day once, "
+        "and for retrain after drift.retrain_nights days in a row that say so. Off until switched on here or by "
+        f"{SWITCH}=on; needs a trained model. Each tick says why it asks, or why not.",
     )
     def drift_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         tick = look(graph, context.instance, Memory.read(context.cursor), now=utc_now())
@@ -131,7 +138,9 @@ def schedules_and_sensors(
         target=dg.AssetSelection.key_prefixes([graph.name]),
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
         minimum_interval_seconds=30,
-        description="Recomputes what a change of content, code or configuration outdated, and nothing else.",
+        description="Looks every 30 seconds for assets that a change of content, code or configuration outdated, and "
+        f"computes these again, nothing else. Off until switched on here or by {SWITCH}=on. It does not read the source: "
+        "drift sensor, schedule and the job retrain do.",
     )
     return [nightly], [drift_sensor, automation]
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tft_pipeline.domain.phases import PruningSection
-from tft_pipeline.domain.reports import ExplorationFold, PrefilteredFeatures, SelectedFeatures
+from tft_pipeline.domain.reports import ExplorationFold, FoldSpec, PrefilteredFeatures, SelectedFeatures
 from tft_pipeline.domain.selection import standing
+from tft_pipeline.pipeline.fold_plots import History, exploration_picture
 from tft_pipeline.pipeline.outputs import table
 from tft_pipeline.pipeline.plots import bar_picture, heat_picture, interval_picture, stability_picture
 
@@ -35,27 +36,37 @@ def prefilter_metadata(record: PrefilteredFeatures) -> dict[str, Any]:
     }
 
 
-def fold_metadata(record: ExplorationFold, importance_seconds: float) -> dict[str, Any]:
-    """Phase 2, one fold: the largest weights against the largest shadow, and importance where it was measured."""
+def fold_metadata(
+    record: ExplorationFold, histories: Sequence[History], spec: FoldSpec, importance_seconds: float
+) -> dict[str, Any]:
+    """Phase 2, one fold: how each seed learned, the largest weights against the largest shadow, importance where measured.
+
+    Args:
+        histories: of each seed, as `fit_fold` tells them.
+    """
+    seeds = zip(
+        spec.seeds, histories, record.best_epochs, record.validation_losses, record.test_sharpes_annual, strict=True
+    )
     shown: dict[str, Any] = {
         "spec_sha256": record.spec_sha256,
-        "weights": bar_picture(
-            _largest(record.weights),
-            title=f"VSN weights, fold {record.key} (line: largest shadow feature)",
-            label="weight",
-            line=max(record.shadow_weights.values()),
+        "picture": exploration_picture(record, histories, spec),
+        "seeds": table(
+            [
+                {
+                    "seed": seed,
+                    "epochs": len(history),
+                    "best_epoch": best,
+                    "validation_loss": loss,
+                    "test_sharpe_annual": "undefined" if ratio is None else f"{ratio:.3f}",
+                }
+                for seed, history, best, loss, ratio in seeds
+            ]
         ),
-        "validation_losses": list(record.validation_losses),
-        "test_sharpes_annual": [value if value is not None else "undefined" for value in record.test_sharpes_annual],
         "seconds": record.seconds,
     }
     if record.importance:
         shown |= {
-            "importance": bar_picture(
-                _largest(record.importance),
-                title=f"rise of the validation loss, {record.n_permutations} block permutation(s), fold {record.key}",
-                label="loss",
-            ),
+            "n_permutations": record.n_permutations,
             "importance_seconds": importance_seconds,
             "importance_share_of_fold": importance_seconds / record.seconds,
         }
@@ -125,10 +136,6 @@ def feature_row(row: Mapping[str, Any]) -> dict[str, Any]:
         "stability_percent": 100.0 * row["stability"],
         **{key: row[key] for key in ("kept", "reason", "standard_error", "seed_spread", "importance")},
     }
-
-
-def _largest(values: Mapping[str, float]) -> dict[str, float]:
-    return dict(sorted(values.items(), key=lambda item: -item[1])[:SHOWN_BARS])
 
 
 def _or_reason(record: SelectedFeatures, name: str, value: float | None) -> float | str:

@@ -1,13 +1,13 @@
 """What the command `tft stats` does: any series of returns described as our own are. Not here: options and printing."""
 
-import math
 from pathlib import Path
 from typing import Any
 
 from tft_pipeline.domain.experiment import ConfigurationError
-from tft_pipeline.domain.sharpe import describe_returns
-from tft_pipeline.domain.verdict import json_ready
+from tft_pipeline.domain.series_record import refusal_of_settings, series_record
 from tft_pipeline.storage.returns import ReturnSeries, read_returns
+
+OPTIONS = ("--bars-per-year", "--trials", "--trial-variance", "--benchmark-sharpe")
 
 
 def describe_file(
@@ -34,30 +34,21 @@ def describe_file(
     Raises:
         ConfigurationError: a file or an option that cannot be used.
     """
-    _check(bars_per_year, trials, trial_variance, benchmark_sharpe)
+    if refusal := refusal_of_settings(bars_per_year, trials, trial_variance, benchmark_sharpe, OPTIONS):
+        raise ConfigurationError(refusal)
     series = read_returns(path, column=column)
-    variance = 1.0 / series.values.size if trial_variance is None else trial_variance
     try:
-        found = describe_returns(
+        record = series_record(
             series.values,
             bars_per_year=bars_per_year,
-            n_trials=trials,
-            trial_variance=variance,
+            trials=trials,
+            trial_variance=trial_variance,
             benchmark_sharpe=benchmark_sharpe,
             seed=seed,
         )
     except ValueError as error:
         raise ConfigurationError(f"{path}: {error}") from error
-    return {
-        **json_ready(found),
-        **_reasons(found, benchmark_sharpe),
-        **_origin(path, series),
-        "bars_per_year": bars_per_year,
-        "trials": trials,
-        "trial_variance": variance,
-        "benchmark_sharpe": benchmark_sharpe,
-        "verdict": _verdict(found, trials, benchmark_sharpe * math.sqrt(bars_per_year)),
-    }
+    return {**record, **_origin(path, series)}
 
 
 def statistics_in_words(result: dict[str, Any]) -> list[str]:
@@ -103,22 +94,6 @@ def statistics_in_words(result: dict[str, Any]) -> list[str]:
     return [*(f"{name:<{width}}{words}" for name, words in rows), "", result["verdict"]]
 
 
-def _check(bars_per_year: float, trials: float, trial_variance: float | None, benchmark_sharpe: float) -> None:
-    problems = []
-    if not (math.isfinite(bars_per_year) and bars_per_year >= 1.0):
-        problems.append(f"--bars-per-year {bars_per_year:g}: expected at least 1, such as 252 for US daily bars")
-    if not (math.isfinite(trials) and trials >= 1.0):
-        problems.append(f"--trials {trials:g}: expected at least 1, the series itself is one")
-    if trial_variance is not None and not (math.isfinite(trial_variance) and trial_variance >= 0.0):
-        problems.append(
-            f"--trial-variance {trial_variance:g}: expected a variance of per-bar Sharpe ratios, not negative"
-        )
-    if not math.isfinite(benchmark_sharpe):
-        problems.append(f"--benchmark-sharpe {benchmark_sharpe:g}: expected a finite per-bar Sharpe ratio")
-    if problems:
-        raise ConfigurationError("; ".join(problems))
-
-
 def _origin(path: Path, series: ReturnSeries) -> dict[str, Any]:
     return {
         "file": str(path),
@@ -130,42 +105,6 @@ def _origin(path: Path, series: ReturnSeries) -> dict[str, Any]:
     }
 
 
-def _reasons(found: dict[str, Any], benchmark_sharpe: float) -> dict[str, str]:
-    """Why a number is None."""
-    reasons = {}
-    if math.isinf(found["min_trl"]):
-        reasons["min_trl_reason"] = (
-            f"the Sharpe ratio {found['sharpe']:.5f} is not above {benchmark_sharpe:g} a bar: no record is long enough"
-        )
-    if math.isinf(found["min_btl_years"]):
-        reasons["min_btl_years_reason"] = (
-            f"the Sharpe ratio {found['sharpe']:.5f} is not above 0: the best trial without skill shows more on any length"
-        )
-    if found["eta"] is None:
-        why = "the variance of a year is estimated at 0 or less: autocorrelations are too noisy for this length"
-        reasons |= {"eta_reason": why, "sharpe_annual_eta_reason": why}
-    return reasons
-
-
 def _or_reason(result: dict[str, Any], name: str, words: str) -> str:
     value = result[name]
     return f"none: {result[name + '_reason']}" if value is None else words.format(value)
-
-
-def _verdict(found: dict[str, Any], trials: float, benchmark_annual: float) -> str:
-    """One sentence; a probability of exactly 1 is not printed, for none is."""
-    words = (
-        f"The Sharpe ratio is {found['sharpe_annual']:.2f} +- {found['se_annual']:.2f} a year; "
-        f"probability that it is above {benchmark_annual:g}: {_probability(found['psr'])}"
-    )
-    if trials > 1.0:
-        words += f"; that it is above 0 after {trials:g} trials: {_probability(found['dsr'])}"
-    if found["autocorrelated"] and found["sharpe_annual_eta"] is not None:
-        words += f"; returns are autocorrelated, and allowing for that it is {found['sharpe_annual_eta']:.2f} a year"
-    return words + "."
-
-
-def _probability(value: float) -> str:
-    if value > 0.995:
-        return f"{value:.4f}" if value < 0.99995 else "above 0.9999"
-    return f"{value:.2f}" if value > 0.005 else f"{value:.4f}" if value > 0.00005 else "below 0.0001"

@@ -145,7 +145,8 @@ def _until_next(error: Exception, attempt: int, log: dg.DagsterLogManager) -> fl
         return None
     wait = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2**attempt) * (1.0 + random.random())
     log.warning(f"a fault that passes ({reason}): {error}; attempt {attempt + 2} of {RETRIES + 1} in {wait:.0f} s")
-    return wait
+    found: float | None = wait
+    return found
 
 
 def _reason(error: BaseException) -> str | None:

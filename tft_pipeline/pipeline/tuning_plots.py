@@ -3,8 +3,6 @@
 Drawn from the record, so that they show what is stored. Not here: computing importances (`model.tuning`).
 """
 
-import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,7 @@ import numpy as np
 
 from tft_pipeline.domain.reports import TrialRow, TunedHyperparameters
 from tft_pipeline.domain.search import Knob, Value
+from tft_pipeline.pipeline.figures import BLUE, GREY, VERMILION, figure_picture
 from tft_pipeline.pipeline.plots import bar_picture, picture
 
 if TYPE_CHECKING:
@@ -21,9 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 3
-BEST = "#c44e52"
-PLAIN = "#4c72b0"
-LOST = "#999999"
+BEST, PLAIN, LOST = VERMILION, BLUE, GREY
 
 
 def tuning_pictures(
@@ -105,11 +102,11 @@ def slice_picture(complete: Sequence[TrialRow], space: Mapping[str, Knob]) -> dg
             axes.set_visible(False)
         figure.supylabel("net Sharpe a year", fontsize=8)
 
-    return _figure(draw, title="Sharpe ratio against each key", height=0.6 + 2.0 * rows)
+    return figure_picture(draw, title="Sharpe ratio against each key", height=0.6 + 2.0 * rows)
 
 
 def parallel_picture(complete: Sequence[TrialRow], space: Mapping[str, Knob], *, best: int) -> dg.MarkdownMetadataValue:
-    """One line a completed trial through all its keys; the darker, the higher its Sharpe ratio; the chosen one in red."""
+    """One line a completed trial through all its keys; the darker, the higher its Sharpe ratio; the chosen one thick."""
     values = np.array([trial.sharpe_annual for trial in complete], dtype=float)
     spread = np.ptp(values) or 1.0
 
@@ -137,7 +134,7 @@ def parallel_picture(complete: Sequence[TrialRow], space: Mapping[str, Knob], *,
         axes.set_ylim(-0.12, 1.12)
         axes.spines["left"].set_visible(False)
 
-    return picture(draw, title=f"keys of each completed trial; red: trial {best}, the chosen one", height=4.0)
+    return picture(draw, title=f"keys of each completed trial; thick and red: trial {best}, the chosen one", height=4.0)
 
 
 def _places(key: str, knob: Knob, trials: Sequence[TrialRow]) -> tuple[list[Any], list[str]]:
@@ -162,19 +159,3 @@ def _relative(key: str, knob: Knob, trials: Sequence[TrialRow]) -> tuple[np.ndar
 
 def _shown(value: Value) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _figure(draw: Any, *, title: str, height: float) -> dg.MarkdownMetadataValue:
-    """As `plots.picture`, with a whole figure to draw on; it belongs to no window manager and is freed with its last name."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.0, height), dpi=90, layout="constrained")
-    draw(figure)
-    figure.suptitle(title, fontsize=10)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    encoded = base64.b64encode(buffer.getvalue()).decode()
-    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{encoded})")

@@ -24,9 +24,11 @@ from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import FRAME_FILE, REPORT_FILE
 from tft_pipeline.pipeline.ledgers import record_study
 from tft_pipeline.pipeline.panels import panel_of
+from tft_pipeline.pipeline.progress import Trials, Watch, search_stage
 from tft_pipeline.storage.artifacts import Artifact, ArtifactMissingError, read_artifact
 from tft_pipeline.storage.experiments import claim_name, read_experiment
 from tft_pipeline.storage.layout import default_layout
+from tft_pipeline.storage.slots import at_most, computing
 
 if TYPE_CHECKING:
     from tft_pipeline.model.tuning_storage import Study
@@ -104,9 +106,12 @@ def planned_study(graph: ExperimentGraph, panel: Panel) -> PlannedStudy:
     return PlannedStudy(graph, research, tuple(fold.shifted(-first) for fold in folds), study)
 
 
-def work_on_study(path: Path, report: Callable[[str], None]) -> dict[str, Any]:
+def work_on_study(path: Path, report: Callable[[str], None], watch: Watch | None = None) -> dict[str, Any]:
     """Join the study of an experiment as one more worker; its asset records the result, this does not.
 
+    Args:
+        report: told a line for every trial.
+        watch: told of the search; asked now and then, it knows the trials that had ended after this worker's last round.
     Returns:
         study, storage (without its password), trials by state, and the best Sharpe ratio a year so far (None without one).
     Raises:
@@ -119,18 +124,32 @@ def work_on_study(path: Path, report: Callable[[str], None]) -> dict[str, Any]:
     claim_name(graph.layout.experiment(graph.name), graph.file.path)
     planned = planned_study(graph, _stored_panel(graph))
     report(f"study {planned.study.name} in {planned.study.shown_url}; steered by {planned.study.control}")
-    trials = work(
-        planned.panel, planned.folds, graph.experiment, planned.study, report=report, remember=planned.remember
-    )
+    wanted = graph.experiment.tuning.parallel_trials
+    told: list[Trials] = []
+    if watch is not None:
+        watch(search_stage(graph, lambda: told[-1] if told else None))
+    with computing(graph.layout.slots, wanted=wanted, waits=report) as slots, at_most(slots):
+        trials = work(
+            planned.panel,
+            planned.folds,
+            graph.experiment,
+            planned.study,
+            report=report,
+            remember=planned.remember,
+            on_round=lambda rows: told.append(_trials(rows)),
+        )
     planned.remember(trials)
     return {
         "study": planned.study.name,
         "storage": planned.study.shown_url,
         "trials": dict(sorted(Counter(trial.state for trial in trials).items())),
-        "best_sharpe_annual": max(
-            (trial.sharpe_annual for trial in trials if trial.sharpe_annual is not None), default=None
-        ),
+        "best_sharpe_annual": _trials(trials).best,
     }
+
+
+def _trials(rows: tuple[TrialRow, ...]) -> Trials:
+    sharpes = [trial.sharpe_annual for trial in rows if trial.sharpe_annual is not None]
+    return Trials(sum(trial.state != "running" for trial in rows), max(sharpes, default=None))
 
 
 def _stored_panel(graph: ExperimentGraph) -> Panel:

@@ -36,7 +36,7 @@ LEAST_AGE = timedelta(days=1)
 VALID_BY_NOW = "valid by now: it was written again meanwhile"
 HASHED = re.compile(r"[0-9a-f]{16}")
 """Name of a version that its content gave."""
-NIGHTS, MODELS = "drift_night", "models"
+MODELS = "models"
 
 
 @dataclass(slots=True)

@@ -17,8 +17,10 @@ from tft_pipeline.storage.artifacts import Artifact, IntegrityError
 from tft_pipeline.storage.atomic import canonical_json
 from tft_pipeline.storage.deployment_log import Deployment
 from tft_pipeline.storage.deployments import (
+    CARD_FILE,
     DEPLOY,
     RELEASE,
+    WEIGHTS_FILE,
     deployment_lock,
     live_since,
     live_weights,
@@ -29,9 +31,7 @@ from tft_pipeline.storage.deployments import (
 from tft_pipeline.storage.environment import utc_now
 from tft_pipeline.storage.gate_files import DeployRefusedError, GateRefusedError, check_gates, own_gates
 from tft_pipeline.storage.releases import (
-    CARD_FILE,
     GATE_FILE,
-    WEIGHTS_FILE,
     Release,
     copy_verified,
     fetch_version,

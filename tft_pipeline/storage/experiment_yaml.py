@@ -51,7 +51,7 @@ def decoded(path: Path) -> object:
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
-class _Bounded(yaml.SafeLoader):
+class _Bounded(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
     """The safe loader, which otherwise keeps the last of two equal keys, and follows anchors without a word."""
 
     def __init__(self, stream: str) -> None:
@@ -97,7 +97,8 @@ class _Bounded(yaml.SafeLoader):
             raise _refusal(
                 f"{', '.join(twice)} stated twice, of which only one would count; remove one", node.start_mark
             )
-        return super().construct_mapping(node, deep)
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
 
 
 def _refusal(problem: str, mark: yaml.Mark) -> yaml.YAMLError:

@@ -98,18 +98,6 @@ def read_experiment(path: Path) -> ExperimentFile:
     return ExperimentFile(path=path, experiment=experiment, source=(path.parent / experiment.data.source).resolve())
 
 
-def read_experiments(paths: Sequence[Path]) -> list[ExperimentFile]:
-    """Read several files whose names must differ, for they prefix assets and folders.
-
-    Raises:
-        ConfigurationError: see `read_experiment`; or two files carry one name.
-    """
-    found, refused = usable_experiments(paths)
-    if refused:
-        raise ConfigurationError(refused[0].reason)
-    return found
-
-
 def usable_experiments(paths: Sequence[Path]) -> tuple[list[ExperimentFile], list[RefusedFile]]:
     """The files that can be loaded side by side, and why the others cannot: one bad file takes no other with it.
 

@@ -66,13 +66,13 @@ def read_lines(ledger: Path, kind: Kind[T]) -> list[T]:
         if shared is None:
             return [kind.of(f"{ledger}:{k}", line) for k, line in enumerate(LedgerFile.read(ledger).lines, start=1)]
         numbered = shared.take()
-        numbered = _both(ledger, numbered) if _LOOKING.get() else _synced(ledger, shared, numbered, kind)
+        numbered = _both(ledger, shared, numbered) if _LOOKING.get() else _synced(ledger, shared, numbered, kind)
         return [kind.of(where, line) for where, line in numbered]
 
 
 @contextmanager
 def only_looking() -> Iterator[None]:
-    """Within it, reading gives the lines of file and store together and brings neither what it lacks."""
+    """Within it, reading gives the lines of file and store together, brings neither what it lacks and mends nothing."""
     before = _LOOKING.set(True)
     try:
         yield
@@ -132,9 +132,14 @@ def push_lines(ledger: Path, kind: Kind[T]) -> int:
             raise IntegrityError(str(error)) from error
 
 
-def _both(ledger: Path, numbered: Numbered) -> Numbered:
+def _both(ledger: Path, shared: "SharedLines", numbered: Numbered) -> Numbered:
     known = {_identity(line) for _, line in numbered}
-    own = [(f"{ledger}:{k}", line) for k, line in enumerate(LedgerFile.read(ledger).lines, start=1)]
+    try:
+        lines = LedgerFile.read(ledger).lines
+    except DamagedLedgerError as damage:
+        _refuse_unless_all_there(ledger, shared, numbered, damage)
+        return numbered
+    own = [(f"{ledger}:{k}", line) for k, line in enumerate(lines, start=1)]
     return [*numbered, *((where, line) for where, line in own if _identity(line) not in known)]
 
 
@@ -166,7 +171,23 @@ def _made_again(ledger: Path, shared: "SharedLines", numbered: Numbered, damage:
     """The file with the store's lines, in place of a damaged one all of whose lines are known to be there."""
     from tft_pipeline.storage.stored_versions import DamagedCopyWarning
 
-    known, head, where = {_identity(line) for _, line in numbered}, damage.head, shared.store.where(shared.key)
+    _refuse_unless_all_there(ledger, shared, numbered, damage)
+    aside = set_file_aside(ledger)
+    made = LedgerFile.written(ledger, [line for _, line in numbered], store=shared.store.url)
+    warnings.warn(
+        f"{damage}; this was done: it was set aside as {aside.name} and made again from "
+        f"{shared.store.where(shared.key)}, which has all of its lines: look at this machine's disk",
+        DamagedCopyWarning,
+        stacklevel=4,
+    )
+    return made
+
+
+def _refuse_unless_all_there(
+    ledger: Path, shared: "SharedLines", numbered: Numbered, damage: DamagedLedgerError
+) -> None:
+    """A damaged file may go only where the store is known to have all of its lines; else IntegrityError."""
+    known, head = {_identity(line) for _, line in numbered}, damage.head
     if (
         head is None
         or head.store != shared.store.url
@@ -174,18 +195,9 @@ def _made_again(ledger: Path, shared: "SharedLines", numbered: Numbered, damage:
         or not all(_identity(line) in known for line in damage.intact)
     ):
         raise IntegrityError(
-            f"{damage}; it is not made again from {where}, which may lack some of its lines; to go on with the store's lines "
-            f"alone, move {ledger.name} and {ledger.name}.head away"
+            f"{damage}; it is not made again from {shared.store.where(shared.key)}, which may lack some of its lines; to go on "
+            f"with the store's lines alone, move {ledger.name} and {ledger.name}.head away"
         ) from damage
-    aside = set_file_aside(ledger)
-    made = LedgerFile.written(ledger, [line for _, line in numbered], store=shared.store.url)
-    warnings.warn(
-        f"{damage}; this was done: it was set aside as {aside.name} and made again from {where}, which has all of its lines: "
-        "look at this machine's disk",
-        DamagedCopyWarning,
-        stacklevel=4,
-    )
-    return made
 
 
 def _shared(ledger: Path) -> "SharedLines | None":

@@ -306,15 +306,21 @@ def live_in_store(models: Path) -> str | None:
 
 
 def fetch_version(models: Path, release_id: str) -> Artifact:
-    """One version, verified: the one that is here, else the store's, brought here. Nothing that is live changes.
+    """One version, verified: the one that is here, else the store's, brought here in place of a damaged one too. Nothing that
+    is live changes.
 
     Raises:
-        RollbackRefusedError, IntegrityError: as `released_version`.
+        RollbackRefusedError, IntegrityError: as `released_version`; IntegrityError also where the store's is damaged.
         PublishError: the store does not answer.
     """
     store = store_of(models)
     if store is not None and release_id not in release_ids(models):
         store.bring(release_id)
+    try:
+        return released_version(models, release_id)
+    except IntegrityError:
+        if store is None or not store.bring(release_id):
+            raise
     return released_version(models, release_id)
 
 

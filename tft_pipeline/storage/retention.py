@@ -23,13 +23,13 @@ from tft_pipeline.domain.deploy_gate import origin_of
 from tft_pipeline.storage.artifacts import MANIFEST, IntegrityError
 from tft_pipeline.storage.atomic import append_line, fsync_folder
 from tft_pipeline.storage.deploying import candidate_ids
+from tft_pipeline.storage.deployment_log import logs_set_aside
 from tft_pipeline.storage.deployments import (
     VERSIONS,
     WEIGHTS_FILE,
     deployment_lock,
     deployments,
     linked_release,
-    logs_set_aside,
     rolled_back_weights,
     user_name,
 )

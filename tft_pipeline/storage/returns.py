@@ -185,26 +185,37 @@ def _values(path: Path, column: pl.Series, first_row: int) -> np.ndarray:
         values = np.array([np.nan if cell is None else float(cell) for cell in column])
     else:
         values = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    refuse_unusable(values, f"{path}: ", name, first_row)
+    return np.asarray(values, dtype=np.float64)
+
+
+def refuse_unusable(values: np.ndarray, where: str, name: str, first_row: int) -> None:
+    """Stop at numbers (n,) that are no series of simple returns.
+
+    Args:
+        where: begins the message. name: of the column. first_row: how the first of them is counted.
+    Raises:
+        ConfigurationError: one that is not finite, or -1 or less; fewer than 8; what looks like prices.
+    """
     bad = np.flatnonzero(~np.isfinite(values)).tolist()
     if bad:
         raise ConfigurationError(
-            f"{path}: {name} is empty or not finite {_rows(bad, first_row)}; a bar without a return breaks the series: remove "
+            f"{where}{name} is empty or not finite {_rows(bad, first_row)}; a bar without a return breaks the series: remove "
             "those rows, or write 0 where nothing was held"
         )
     if values.size < MIN_RETURNS:
-        raise ConfigurationError(f"{path}: {values.size} return(s) in {name}; statistics need at least {MIN_RETURNS}")
+        raise ConfigurationError(f"{where}{values.size} return(s) in {name}; statistics need at least {MIN_RETURNS}")
     if (values >= 0.0).all() and float(values.mean()) > PRICE_LEVEL:
         raise ConfigurationError(
-            f"{path}: {name} is never negative and averages {values.mean():g}: these look like prices or an equity curve; give "
+            f"{where}{name} is never negative and averages {values.mean():g}: these look like prices or an equity curve; give "
             "returns, price / previous price - 1"
         )
     ruin = np.flatnonzero(values <= -1.0).tolist()
     if ruin:
         raise ConfigurationError(
-            f"{path}: {name} is {values[ruin[0]]:g} {_rows(ruin, first_row)}; no simple return is -1 or less, all would be "
+            f"{where}{name} is {values[ruin[0]]:g} {_rows(ruin, first_row)}; no simple return is -1 or less, all would be "
             "lost: divide percent by 100, turn log returns into exp(r) - 1"
         )
-    return np.asarray(values, dtype=np.float64)
 
 
 def _doubts(values: np.ndarray) -> tuple[str, ...]:

@@ -9,8 +9,10 @@ from tft_pipeline.domain.deploy_gate import admitted
 from tft_pipeline.storage.artifacts import MANIFEST, Artifact, IntegrityError
 from tft_pipeline.storage.deployment_log import DONE, Deployment, set_log_aside
 from tft_pipeline.storage.deployments import (
+    CARD_FILE,
     FOUND,
     ROLLBACK,
+    WEIGHTS_FILE,
     deployment_lock,
     live_at,
     manifest_hashes,
@@ -20,9 +22,7 @@ from tft_pipeline.storage.deployments import (
 from tft_pipeline.storage.environment import utc_now
 from tft_pipeline.storage.gate_files import GateRefusedError, check_gates, gates_of
 from tft_pipeline.storage.releases import (
-    CARD_FILE,
     GATE_FILE,
-    WEIGHTS_FILE,
     RollbackRefusedError,
     beginning_with,
     fetch_version,

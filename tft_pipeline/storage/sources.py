@@ -11,8 +11,14 @@ import polars as pl
 
 from tft_pipeline.domain.bars import BarsError
 from tft_pipeline.storage.artifacts import sha256_file
+from tft_pipeline.storage.csv_text import refuse_unusual
 
 SUFFIXES = (".parquet", ".csv")
+REMEDIES = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV"),
+    **dict.fromkeys((".zip", ".gz", ".7z", ".tar", ".bz2"), "unpack it"),
+    **dict.fromkeys((".txt", ".tsv", ".CSV", ".dat"), "if it is a table of text, name it .csv"),
+}
 
 
 def source_files(source: Path, *, key: str = "data.source") -> list[Path]:
@@ -26,7 +32,8 @@ def source_files(source: Path, *, key: str = "data.source") -> list[Path]:
     """
     if source.is_file():
         if source.suffix not in SUFFIXES:
-            raise BarsError(f"{source}: expected one of {SUFFIXES}, found {source.suffix!r}; convert the file")
+            remedy = REMEDIES.get(source.suffix, "convert the file")
+            raise BarsError(f"{source}: expected one of {SUFFIXES}, found {source.suffix!r}; {remedy}")
         return [source]
     if source.is_dir():
         files = sorted(path for path in source.iterdir() if path.suffix in SUFFIXES and path.is_file())
@@ -69,6 +76,7 @@ def scan_source(source: Path, *, key: str = "data.source") -> pl.LazyFrame:
     """
     scans: list[tuple[Path, pl.LazyFrame, pl.Schema]] = []
     for path in source_files(source, key=key):
+        _refuse_unusual(path, key)
         try:
             scan = (
                 pl.scan_parquet(path)
@@ -90,6 +98,7 @@ def read_source(source: Path, *, key: str = "data.source") -> pl.DataFrame:
     """
     frames = []
     for path in source_files(source, key=key):
+        _refuse_unusual(path, key)
         try:
             frame = (
                 pl.read_parquet(path)
@@ -101,6 +110,14 @@ def read_source(source: Path, *, key: str = "data.source") -> pl.DataFrame:
         frames.append((path, frame))
     _refuse_other_columns([(path, frame.schema) for path, frame in frames])
     return pl.concat([frame for _, frame in frames])
+
+
+def _refuse_unusual(path: Path, key: str) -> None:
+    if path.suffix == ".csv":
+        try:
+            refuse_unusual(path, convertible=key == "data.source")
+        except OSError as error:
+            raise BarsError(f"{path}: cannot be read: {error}") from error
 
 
 def _refuse_other_columns(files: list[tuple[Path, pl.Schema]]) -> None:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tft_pipeline.storage.deployment_log import Deployment
 from tft_pipeline.storage.deployments import (
     WEIGHTS_FILE,
-    Deployment,
     deployments,
     linked_release,
     live_weights,

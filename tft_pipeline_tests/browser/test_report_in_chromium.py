@@ -3,14 +3,8 @@
 The browser runs behind a proxy of ours that writes down whoever calls and answers nobody.
 """
 
-import contextlib
-import os
 import re
-import shutil
-import socketserver
 import subprocess
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,36 +12,14 @@ from pathlib import Path
 import pytest
 
 from tft_pipeline.pipeline.report.build import build_report
+from tft_pipeline_tests.browser.chromium import FLAGS, MARKS, of_pages, present, recording_proxy
 from tft_pipeline_tests.conftest import Workbench
 from tft_pipeline_tests.report_page import CHARTS
 from tft_pipeline_tests.report_records import made_records
 
-CHROMIUM = shutil.which("chromium")
-ABSENT = "no chromium on the path: the report was not opened in a browser"
-REQUIRED = bool(os.environ.get("TFT_REQUIRE_BROWSER"))
-"""Set where a skipped test would pass for a passed one: CI."""
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason=ABSENT)]
+pytestmark = MARKS
 
-HOUSEKEEPING = "http://housekeeping.invalid"
-"""Where the browser is told to ask after its own updates and accounts, so that these calls are known from a page's."""
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-default-apps",
-    "--disable-sync",
-    "--disable-domain-reliability",
-    "--disable-features=NetworkTimeServiceQuerying",
-    f"--component-updater=url-source={HOUSEKEEPING}/update",
-    f"--gaia-url={HOUSEKEEPING}",
-    f"--google-apis-url={HOUSEKEEPING}",
-    "--enable-logging=stderr",
-    "--window-size=1280,900",
-    "--virtual-time-budget=20000",
-)
+PRINTING = ("--headless=new", "--enable-logging=stderr", "--window-size=1280,900", "--virtual-time-budget=20000")
 HOSTILE = "<script>alert(1)</script><b>x</b>"
 WIDTH = 400
 
@@ -107,40 +79,16 @@ class Shapes(HTMLParser):
             self.words[self._chart] += data
 
 
-@contextlib.contextmanager
-def recording_proxy() -> Iterator[tuple[int, list[str]]]:
-    """A port, and the first line of everything that is sent to it."""
-    calls: list[str] = []
-
-    class Handler(socketserver.StreamRequestHandler):
-        def handle(self) -> None:
-            calls.append(self.rfile.readline(2000).decode(errors="replace").strip() or "(connected, said nothing)")
-
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_address[1], calls
-        server.shutdown()
-
-
 def opened(page: Path, profile: Path) -> Opened:
     """Open a file in Chromium and let its scripts finish."""
-    assert CHROMIUM is not None
     with recording_proxy() as (port, calls):
         # <-loopback>: without it the browser would pass its own machine by the proxy
         proxy = (f"--proxy-server=http://127.0.0.1:{port}", "--proxy-bypass-list=<-loopback>")
-        command = [CHROMIUM, *FLAGS, *proxy, f"--user-data-dir={profile}", "--dump-dom", page.as_uri()]
+        command = [present(), *FLAGS, *PRINTING, *proxy, f"--user-data-dir={profile}", "--dump-dom", page.as_uri()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
-    return Opened(done.stdout, console, [call for call in calls if f" {HOUSEKEEPING}/" not in call])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def browser() -> str:
-    if CHROMIUM is None:
-        pytest.fail(f"{ABSENT}, and TFT_REQUIRE_BROWSER is set: install Chromium", pytrace=False)
-    return CHROMIUM
+    return Opened(done.stdout, console, of_pages(calls))
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +151,13 @@ def test_the_page_is_as_wide_as_a_phone(page: Path, tmp_path: Path) -> None:
         'const wide = d ? [...d.querySelectorAll("svg.main-svg")].map(s => s.getBoundingClientRect().right) : [0];'
         "document.body.dataset.right = Math.max(...wide); }, 3000);</script>"
     )
-    command = [str(CHROMIUM), *FLAGS, "--allow-file-access-from-files", f"--user-data-dir={tmp_path / 'profile'}"]
+    command = [
+        present(),
+        *FLAGS,
+        *PRINTING,
+        "--allow-file-access-from-files",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]
     done = subprocess.run(
         [*command, "--dump-dom", probe.as_uri()], capture_output=True, text=True, timeout=300, check=False
     )

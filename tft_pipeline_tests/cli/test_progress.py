@@ -2,6 +2,8 @@
 
 import io
 import json
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,17 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from tft_pipeline.cli.progress import in_words, shown
+from tft_pipeline.cli import progress
+from tft_pipeline.cli.answers import be_quiet
+from tft_pipeline.cli.progress import shown
 from tft_pipeline.pipeline.progress import Stage
+
+
+@pytest.fixture(autouse=True)
+def _not_quiet() -> Iterator[None]:
+    be_quiet(False)
+    yield
+    be_quiet(False)
 
 
 def tell(as_json: bool, console: Console | None, journals: Path | None = None) -> None:
@@ -29,7 +40,7 @@ def test_a_terminal_sees_what_runs_how_many_folds_and_epochs_are_done_and_the_ti
     assert "snapshot: done, 1.2 s [bold]" in written  # square brackets are no markup
     assert "production_fold: 1 of 3 folds done" in written
     assert "epochs 4, 2" in written
-    assert "0:00:00" in written
+    assert "0 s" in written
     assert written.rstrip().endswith(("\x1b[2K", "\x1b[?25h"))  # the live line is gone at the end
 
 
@@ -62,6 +73,44 @@ def test_an_error_ends_the_live_line_and_is_not_swallowed() -> None:
     assert "\x1b[?25h" in screen.getvalue()  # the cursor is back
 
 
-def test_an_asset_without_folds_is_named_alone() -> None:
-    assert in_words(Stage(asset="leakage_audit")) == "leakage_audit"
-    assert in_words(Stage(asset="exploration_fold", done=2, of=3)) == "exploration_fold: 2 of 3 folds done"
+def lines_of(doing: str, seconds: float, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    with shown(True, doing=doing) as to:
+        time.sleep(seconds)
+        to.report("a line")
+        time.sleep(0.05)
+    return capsys.readouterr().err.splitlines()
+
+
+def test_what_is_short_says_nothing_and_what_is_long_says_that_it_lives(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lines_of("reading bars", 0.0, capsys) == ["a line"]
+    monkeypatch.setattr(progress, "SHORT_SECONDS", 0.1)
+    monkeypatch.setattr(progress, "BEAT_SECONDS", 0.4)
+    found = lines_of("reading bars", 0.75, capsys)
+    # early once, then as often as one beats, and not right after a line of the command's own
+    assert found == ["reading bars (0 s so far)"] * 2 + ["a line"]
+
+
+def test_a_sign_of_life_names_the_stage_that_was_told_last(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "production-f2-bbbb.jsonl").write_text('{"kind": "epoch", "epoch": 0, "validation_loss": 0.5}\n')
+    monkeypatch.setattr(progress, "SHORT_SECONDS", 0.1)
+    with shown(True) as to:
+        to.watch(Stage(asset="production_fold", done=1, of=3, journals=tmp_path, began=0.0, most_epochs=12))
+        time.sleep(0.4)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("production_fold: 1 of 3 folds done, epochs 1 of at most 12, best validation loss 0.5000")
+    assert line.endswith(" s so far)")
+
+
+def test_quiet_shows_neither_lines_nor_life_nor_a_live_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "SHORT_SECONDS", 0.05)
+    be_quiet(True)
+    screen = io.StringIO()
+    assert lines_of("reading bars", 0.2, capsys) == []
+    tell(False, Console(file=screen, force_terminal=True))
+    assert not screen.getvalue()

@@ -5,8 +5,14 @@ import pty
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from tft_pipeline.__main__ import app
+from tft_pipeline.pipeline import training
+from tft_pipeline.pipeline.interrupts import StoppedError
 
 pytestmark = pytest.mark.fault("sigterm")
 
@@ -58,3 +64,25 @@ def test_where_the_words_go_to_a_file_the_last_one_says_how_to_go_on() -> None:
     *lines, last = said.splitlines()
     assert set(lines) <= {"a line of progress"}
     assert last == "stopped by SIGHUP: what was finished is kept; go on with: tft run small.yaml --resume"
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_a_training_that_is_stopped_before_its_experiment_is_written_names_no_file_of_an_earlier_one(
+    written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TFT_HOME", str(tmp_path))
+    made = tmp_path / "trained" / "tft_prod.yaml"
+    made.parent.mkdir()
+    made.write_text("of an earlier call")
+    os.utime(made, (1.0, 1.0))
+
+    def stopped(*_: object, **_named: object) -> None:
+        if written:
+            made.write_text("of this call")
+        raise StoppedError(signal.SIGTERM)
+
+    monkeypatch.setattr(training, "train_on_snapshot", stopped)
+    said = CliRunner().invoke(app, ["train", "--snapshot", "any"])
+    assert said.exit_code == 143
+    assert (f"tft run {made} --resume" in said.stderr) is written
+    assert ("the same tft train again" in said.stderr) is not written

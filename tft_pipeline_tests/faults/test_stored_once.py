@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from tft_pipeline.pipeline import io_managers
 from tft_pipeline.pipeline.assets import release as release_asset
 from tft_pipeline.pipeline.commands import materialise_asset
 from tft_pipeline.pipeline.io_managers import FoldBundleIOManager, ReportIOManager
 from tft_pipeline.storage.artifacts import Artifact
+from tft_pipeline.storage.object_store import StoreError
 from tft_pipeline.storage.releases import release_ids
 from tft_pipeline_tests.conftest import Workbench
 
@@ -57,6 +59,23 @@ def test_a_fault_after_a_version_was_written_does_not_write_another_by_itself(
         run = instance.get_run_by_id(failed["run_id"])
     assert run is not None
     assert run.tags["dagster/max_retries"] == "0"  # the daemon launches it no second time either
+
+
+def test_a_store_that_is_away_while_a_spec_is_read_is_asked_again(
+    finished: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, read = [], io_managers.read_artifact
+
+    def fails_once(root: Path) -> Artifact:
+        asked.append(root.name)
+        if len(asked) == 1:
+            raise StoreError("no answer", may_pass=True)
+        return read(root)
+
+    monkeypatch.setattr("tft_pipeline.pipeline.transient.FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(io_managers, "read_artifact", fails_once)
+    assert not materialise(finished, "production_fold", finished.folds()[0])["failed"]
+    assert asked[:2] == ["production_plan", "production_plan"]
 
 
 def test_a_fold_that_could_not_be_stored_is_not_trained_again(

@@ -119,6 +119,20 @@ def test_the_lock_is_held_until_the_value_is_stored_and_no_longer(
 
 
 @pytest.mark.fault("transient_fault")
+def test_a_lock_server_that_is_away_is_asked_again_three_times_and_nothing_is_computed_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tft_pipeline.pipeline.transient.FIRST_WAIT_SECONDS", 0.01)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens on it
+        monkeypatch.setenv("TFT_LOCKS", f"postgresql://u:s3cret@127.0.0.1:{taken.getsockname()[1]}/db")
+        result = _run(tmp_path, monkeypatch, lambda: pytest.fail("computed without a lock"))
+    kinds = [event.event_type_value for event in result.all_events]
+    assert (kinds.count("STEP_UP_FOR_RETRY"), kinds.count("STEP_FAILURE")) == (3, 1)
+    assert "nothing is computed without it" in failure_of(result, "")[1]
+
+
+@pytest.mark.fault("transient_fault")
 @pytest.mark.parametrize(
     ("error", "computed"), [(ConnectionRefusedError("nobody listens"), 4), (ValueError("bad bars"), 1)], ids=repr
 )

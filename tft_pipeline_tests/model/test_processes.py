@@ -8,13 +8,16 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import psutil
 import pytest
 
-from tft_pipeline.model import processes
+from tft_pipeline.domain.panel import Panel
+from tft_pipeline.model import processes, tuning_fits
 from tft_pipeline.model.network import count_parameters
-from tft_pipeline.model.processes import THREAD_VARIABLES, InThisProcess, n_workers, process_pool
+from tft_pipeline.model.processes import THREAD_VARIABLES, InThisProcess, WorkerPool, n_workers, process_pool
+from tft_pipeline.model.tuning_fits import PooledFits
 
 
 def leave_a_note(note: str, _heavy: object) -> None:
@@ -155,6 +158,27 @@ def test_a_pool_that_an_interrupt_leaves_waits_for_no_task_and_leaves_no_process
     with pytest.raises(SystemExit):
         work()
     assert not note.exists()
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.fault("sigterm")
+@pytest.mark.parametrize("leaves", [SystemExit, ValueError])
+def test_fits_of_trials_that_are_left_leave_no_process(leaves, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning_fits, "n_workers", lambda _wanted: 2)
+    tuning: Any = SimpleNamespace(tuning=SimpleNamespace(parallel_trials=2))
+    note, seconds = tmp_path / "done", 60.0 if leaves is SystemExit else 1.0
+
+    def work() -> None:
+        with PooledFits(cast(Panel, None), (), tuning) as fits:
+            assert isinstance(fits._pool, WorkerPool)
+            fits._pool.submit(sleep_and_leave_a_note, note, seconds)
+            while not note.with_name("begun").exists():
+                time.sleep(0.05)
+            raise leaves
+
+    with pytest.raises(leaves):
+        work()
+    assert note.exists() is (leaves is ValueError), "an interrupt waits for nothing; a failure leaves nobody computing"
     assert not multiprocessing.active_children()
 
 

@@ -19,6 +19,9 @@ from optuna.trial import TrialState
 from tft_pipeline.domain.sharpe import sharpe_ratio
 from tft_pipeline.model.tuning_control import ControlFileError, read_control_log
 from tft_pipeline.model.tuning_rounds import search
+from tft_pipeline.model.tuning_trials import SharedTrials
+from tft_pipeline.storage.artifacts import IntegrityError
+from tft_pipeline.storage.object_store import StoreError
 from tft_pipeline_tests.builders import small
 from tft_pipeline_tests.scripted_fits import ScriptedBench, ScriptedFits, memory_folder, returns_of
 
@@ -281,6 +284,38 @@ def test_trials_of_a_round_that_is_interrupted_are_told(tmp_path):
         raise KeyboardInterrupt
 
     assert told_by(bench(tmp_path), interrupt) == [["running"] * 2, ["fail"] * 2]
+
+
+@pytest.mark.parametrize("unwritten", [OSError(28, "disk full"), StoreError("no answer"), IntegrityError("damaged")])
+@pytest.mark.parametrize("locked_out", [False, True])
+def test_an_interruption_stays_one_whatever_fails_while_trials_are_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unwritten: Exception, locked_out: bool
+) -> None:
+    one = bench(tmp_path)
+
+    def remember(rows: Any) -> None:
+        if one.fits.asked:
+            raise unwritten
+
+    def interrupt(n: int) -> None:
+        if locked_out:
+            monkeypatch.setattr(SharedTrials, "put_back", refuse)
+        raise KeyboardInterrupt
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise unwritten
+
+    one.fits = ScriptedFits(one.score, interrupt)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        search(one.experiment, one.fold_keys, one.study, one.fits, report=one.lines.append, remember=remember)
+    (note,) = raised.value.__notes__
+    assert str(unwritten) in note
+    if locked_out:
+        assert note.startswith("trials [0, 1] could not be put back, the next start sweeps them")
+        assert {trial.state for trial in stored(one)} == {TrialState.RUNNING}
+    else:
+        assert note.startswith("trials [0, 1] were put back; the ledger was not told, the next start tells it")
+        assert {trial.state for trial in stored(one)} == {TrialState.FAIL, TrialState.WAITING}
 
 
 def test_a_limit_that_is_deleted_cuts_as_one_that_is_lowered(tmp_path):

@@ -16,6 +16,7 @@ from tft_pipeline.live.onnx_predictor import OnnxPredictor
 from tft_pipeline.pipeline.assets import release as release_asset
 from tft_pipeline.pipeline.bundling import StagedBundle, fill_version, stage_bundle
 from tft_pipeline.pipeline.commands import materialise_asset
+from tft_pipeline.pipeline.gate_claims import CLAIMS
 from tft_pipeline.pipeline.panels import fold_panel
 from tft_pipeline.storage.artifacts import read_artifact, write_artifact
 from tft_pipeline.storage.deployments import deployments, linked_release
@@ -130,6 +131,7 @@ def test_the_gate_file_is_about_these_weights_and_every_gate_is_a_check(finished
     own = next(row for row in gates["gates"] if row["name"] == "bundle_verified")
     assert "eager torch, onnx_window, onnx_stream were loaded" in own["why"]
     assert own["figures"]["difference_onnx_stream"] <= 1e-5
+    gates_by_check = {check: gate for gate, (check, _) in CLAIMS.items()}
     with finished.instance() as instance:
         found = {}
         for key in finished.definitions.resolve_asset_graph().asset_check_keys:
@@ -137,7 +139,7 @@ def test_the_gate_file_is_about_these_weights_and_every_gate_is_a_check(finished
                 continue
             event = instance.get_latest_asset_check_evaluation_record(key).event  # type: ignore[union-attr]
             assert event is not None
-            found[key.name] = event.asset_check_evaluation.passed  # type: ignore[union-attr]
+            found[gates_by_check[key.name]] = event.asset_check_evaluation.passed  # type: ignore[union-attr]
     assert set(found) == set(GATES)
     assert found == {row["name"]: row["verdict"] != FAIL for row in gates["gates"]}
     assert not all(found.values())

@@ -26,9 +26,13 @@ from tft_pipeline.storage.artifacts import write_artifact
 from tft_pipeline.storage.experiments import read_experiment
 from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256, write_fold_bundle
 from tft_pipeline.storage.layout import Layout
+from tft_pipeline.storage.object_store import ObjectStore, StoreError
+from tft_pipeline.storage.published import PublishError
 from tft_pipeline_tests.builders import FEATURES, MIN_HISTORY, planned, small, toy_features, toy_panel
 from tft_pipeline_tests.conftest import random_bars, small_experiment
+from tft_pipeline_tests.object_stores import use_store, writer
 from tft_pipeline_tests.oracles.portfolio import book, held_positions
+from tft_pipeline_tests.released import released
 from tft_pipeline_tests.signatures import made_signature
 
 EXPERIMENT = small()
@@ -291,8 +295,48 @@ def test_a_live_version_that_is_gone_or_older_than_signatures_is_a_finding(bench
     folder = bench.release()
     folder.rename(folder.with_name("elsewhere"))
     assert "the live version r1 cannot be read" in bench.compared().why
-    write_artifact(folder.parent, lambda stage: (stage / "model_card.json").write_text("{}") and None, version="old")
+    write_artifact(folder.parent, writer({"model_card.json": b"{}", "weights.safetensors": b""}), version="old")
     assert "cannot be read: old: no signature.json in it" in bench.compared().why
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A machine on which nothing is live, and in its store r1, which another one made live."""
+    use_store(monkeypatch, "file", tmp_path)
+    graph = ExperimentGraph(read_experiment(small_experiment(tmp_path, BARS)), Layout(tmp_path / "home"))
+    monkeypatch.setenv("TFT_HOME", str(tmp_path / "other"))
+    released(Layout(tmp_path / "other").models("small"), "r1", "one")
+    monkeypatch.setenv("TFT_HOME", str(tmp_path / "home"))
+    unread: Any = None  # the live version is asked for before these
+    return Bench(graph=graph, spec=unread, challenger=unread, champion=unread)
+
+
+@pytest.mark.fault("store_down")
+@pytest.mark.parametrize("asked", ["current.json", "r1/manifest.json"], ids=["pointer", "version"])
+def test_a_store_that_is_down_is_an_error_and_no_finding_that_would_outlast_it(
+    elsewhere: Bench, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    answered = ObjectStore.get
+
+    def get(store: ObjectStore, key: str) -> bytes | None:
+        if key.endswith(asked):
+            raise StoreError(f"{key}: the store did not answer", may_pass=True)
+        return answered(store, key)
+
+    monkeypatch.setattr(ObjectStore, "get", get)
+    with pytest.raises(PublishError, match="the store did not answer") as raised:
+        elsewhere.compared()
+    assert raised.value.may_pass
+
+
+def test_a_live_version_that_is_damaged_in_the_store_is_named_where_nothing_is_live_here(
+    elsewhere: Bench, tmp_path: Path
+) -> None:
+    path = tmp_path / "store/experiments/small/models/versions/r1/weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    found = elsewhere.compared()
+    assert (found.applies, found.champion) == (True, "r1")
+    assert found.why.startswith("the live version r1 cannot be read: ")
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,9 @@ import dagster as dg
 import pytest
 import yaml
 
-from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.pipeline.commands import materialise_asset
 from tft_pipeline.pipeline.factory import build_definitions
-from tft_pipeline.storage.experiments import read_experiments
+from tft_pipeline.storage.experiments import usable_experiments
 from tft_pipeline.storage.layout import PROJECT_ROOT, Layout
 from tft_pipeline_tests.conftest import Workbench, small_experiment, write_experiment
 
@@ -54,7 +53,7 @@ def test_experiments_live_side_by_side_without_sharing_keys_partitions_jobs_or_f
     content = yaml.safe_load(second.read_text())
     content["name"] = "other"
     second.write_text(yaml.safe_dump(content))
-    definitions = build_definitions(read_experiments([first, second]), Layout(tmp_path / "home"))
+    definitions = build_definitions(usable_experiments([first, second])[0], Layout(tmp_path / "home"))
     assets = definitions.resolve_asset_graph()
     by_experiment = {
         name: [key for key in assets.get_all_asset_keys() if key.path[0] == name] for name in ("small", "other")
@@ -69,12 +68,6 @@ def test_experiments_live_side_by_side_without_sharing_keys_partitions_jobs_or_f
         if assets.get(key).is_partitioned and key.path[-1] != "drift_night"
     }
     assert partitions == {f"{name}_{phase}_folds" for name in by_experiment for phase in ("exploration", "production")}
-
-
-def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
-    paths = [small_experiment(tmp_path / "one"), small_experiment(tmp_path / "two")]
-    with pytest.raises(ConfigurationError, match="both named 'small'"):
-        read_experiments(paths)
 
 
 @pytest.mark.parametrize(

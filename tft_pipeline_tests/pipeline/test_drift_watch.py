@@ -120,7 +120,7 @@ def watch(finished: Workbench) -> Watch:
 def test_fresh_bars_are_one_request_a_day_and_the_same_tick_twice_is_none(finished: Workbench) -> None:
     watch = Watch(finished)
     (request,) = watch.tick()
-    assert (request.job_name, request.partition_key) == ("small_drift_night", NEWEST)
+    assert (request.job_name, request.partition_key) == ("small_judge_night", NEWEST)
     assert request.run_key == f"drift/{NEWEST}/1"
     assert request.tags["tft/drift_day"] == NEWEST
     assert watch.said.startswith(
@@ -244,8 +244,7 @@ def test_so_many_significant_nights_ask_for_one_run_once_it_would_add_a_fold(wat
     assert "waits for 1 more bars" in watch.said
     watch.bars(n)
     (request,) = watch.tick()
-    assert request.job_name == "small_full_run"
-    assert request.run_config == {"ops": {"small_drive": {"config": {"resume": True}}}}
+    assert request.job_name == "small_retrain"
     assert watch.tick() == []
     assert "A retrain was requested at" in watch.said
     watch.launch(request, dg.DagsterRunStatus.FAILURE)
@@ -254,7 +253,7 @@ def test_so_many_significant_nights_ask_for_one_run_once_it_would_add_a_fold(wat
     assert "it is tried again after 30 minutes" in watch.said
     watch.bars(n + 1)
     (night,) = watch.tick()
-    assert night.job_name == "small_drift_night", "a day that has no result is judged before anything is retrained"
+    assert night.job_name == "small_judge_night", "a day that has no result is judged before anything is retrained"
 
 
 @pytest.mark.fault("flipped_byte")
@@ -278,7 +277,7 @@ def test_a_fold_of_the_plan_without_a_model_lets_the_nights_wait(watch: Watch) -
 
 def test_a_day_that_a_person_judges_by_hand_is_not_asked_for(watch: Watch) -> None:
     watch.bars(N_BARS + 1)
-    by_hand = dg.RunRequest(job_name="small_drift_night", tags={"dagster/partition": day_of(N_BARS)})
+    by_hand = dg.RunRequest(job_name="small_judge_night", tags={"dagster/partition": day_of(N_BARS)})
     watch.launch(by_hand, dg.DagsterRunStatus.STARTED)
     assert watch.tick() == []
     assert f"{day_of(N_BARS)} is under way in run" in watch.said
@@ -308,7 +307,7 @@ def test_the_cursor_is_read_back_as_it_was_written(watch: Watch) -> None:
 
 
 def test_a_run_that_was_asked_for_refuses_to_do_a_day_again_and_a_persons_own_run_does_not(watch: Watch) -> None:
-    job = watch.definitions.resolve_job_def("small_drift_night")
+    job = watch.definitions.resolve_job_def("small_judge_night")
     nights = [watch.bench.graph.key("drift_night")]
     tags = {"tft/drift_of": "small", "tft/drift_day": NEWEST, "tft/drift_by": "sensor"}
     with watch.bench.instance() as instance:
@@ -372,7 +371,7 @@ def test_nights_find_a_shift_ask_for_a_retrain_and_start_anew_after_it(finished:
     assert [record.recent["last"][:10] for record in records] == days
     assert all((finished.layout.experiment("small") / "drift" / f"drift_{day}.json").is_file() for day in days)
     (retrain,) = watch.tick()
-    assert retrain.job_name == "small_full_run"
+    assert retrain.job_name == "small_retrain"
     folds = finished.folds()
     arrive(N_BARS + 45)
     assert watch.run(retrain) == ""
@@ -380,7 +379,7 @@ def test_nights_find_a_shift_ask_for_a_retrain_and_start_anew_after_it(finished:
     watch.tick()
     assert f"No streak of nights against fold {finished.folds()[-1]}" in watch.said
     watch.cursor = None
-    assert not [one for one in watch.tick() if one.job_name == "small_full_run"]
+    assert not [one for one in watch.tick() if one.job_name == "small_retrain"]
 
 
 def night_record(bench: Workbench, day: str) -> DriftRecord:

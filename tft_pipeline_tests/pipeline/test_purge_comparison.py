@@ -21,6 +21,7 @@ from tft_pipeline.pipeline.comparison import compare_purge, comparison_config
 from tft_pipeline.pipeline.driver import STEPS
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.panels import fold_panel
+from tft_pipeline.pipeline.run_process import process_tags
 from tft_pipeline.pipeline.variants import LONGEST_NAME, Window, overlap_graph, without_purge
 from tft_pipeline.storage.artifacts import write_artifact
 from tft_pipeline.storage.experiments import ExperimentFile, claim_name
@@ -159,6 +160,10 @@ def test_a_missing_plan_is_named(finished: Workbench) -> None:
     (finished.layout.artifact("small", "production_plan") / "current").unlink()
     (failed,) = compare(finished)["failed"]
     assert "production_plan" in failed["reason"]
+    with finished.instance() as instance:
+        run = instance.get_run_by_id(failed["run_id"])
+    assert run is not None
+    assert run.tags.items() >= process_tags(run.run_id).items(), "were it killed, nobody could tell"
 
 
 def test_a_fold_of_an_older_spec_is_refused(finished: Workbench) -> None:

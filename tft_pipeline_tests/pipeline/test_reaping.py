@@ -135,6 +135,14 @@ def test_a_run_on_another_machine_ends_with_the_run_it_is_part_of(
     assert _status(instance) == after
 
 
+def test_a_part_that_this_machine_still_computes_goes_on_though_the_whole_was_recorded_as_ended(
+    instance: dg.DagsterInstance, parent: Callable[[str], str]
+) -> None:
+    _unfinished(instance, process_tags(RUN) | nested_tags(RUN, parent("CANCELED")))
+    assert reap(instance) == []
+    assert _status(instance) == "STARTED"
+
+
 def test_another_try_of_a_failed_run_is_no_part_of_it(
     instance: dg.DagsterInstance, parent: Callable[[str], str]
 ) -> None:

@@ -363,8 +363,8 @@ def test_the_experiment_file_need_not_be_there_any_more(two) -> None:
 
 def test_the_job_of_the_ui_does_what_the_command_does(two) -> None:
     bench, first, second = two
-    job = bench.definitions.resolve_job_def("small_rollback")
-    config = {"ops": {"small_roll_back": {"config": {"to": "previous", "reason": "from the UI"}}}, **QUIET}
+    job = bench.definitions.resolve_job_def("small_roll_back")
+    config = {"ops": {"small_go_back": {"config": {"to": "previous", "reason": "from the UI"}}}, **QUIET}
     with bench.instance() as instance:
         assert job.execute_in_process(instance=instance, run_config=config).success
         again = job.execute_in_process(instance=instance, run_config=config, raise_on_error=False)

@@ -15,16 +15,16 @@ def test_a_night_never_runs_inside_a_whole_run_nor_a_whole_run_beside_it(finishe
     lock = finished.layout.run_lock("small")
     with run_lock(lock), pytest.raises(RunLockedError):
         next(iter(executor.execute(None, None)))  # type: ignore[arg-type]
-    (job,) = [one for one in finished.definitions.jobs or () if one.name == "small_drift_night"]
+    (job,) = [one for one in finished.definitions.jobs or () if one.name == "small_judge_night"]
     assert job.executor_def is not None
     assert job.executor_def.name == "beside_no_whole_run"
 
 
-def test_the_full_run_job_of_the_ui_nests_its_runs_below_itself_and_keeps_what_is_current(finished: Workbench) -> None:
+def test_the_job_run_everything_nests_its_runs_below_itself_and_keeps_what_is_current(finished: Workbench) -> None:
     before = finished.materialisations()
     config = {"ops": {"small_drive": {"config": {"resume": True}}}, **QUIET}
     with finished.instance() as instance:
-        job = finished.definitions.resolve_job_def("small_full_run")
+        job = finished.definitions.resolve_job_def("small_run_everything")
         result = job.execute_in_process(instance=instance, run_config=config)
         assert result.success
         nested = instance.get_runs(filters=dg.RunsFilter(tags={"dagster/parent_run_id": result.run_id}))

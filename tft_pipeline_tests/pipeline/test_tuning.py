@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.reports import TunedHyperparameters
 from tft_pipeline.pipeline.commands import materialise_asset
 from tft_pipeline.pipeline.tuning_worker import STORAGE_VARIABLE, work_on_study
+from tft_pipeline.storage import slots
 from tft_pipeline_tests.conftest import Workbench
 from tft_pipeline_tests.stored import stored_report
 
@@ -55,6 +57,23 @@ def test_each_round_leaves_an_observation_with_what_was_done_so_far(finished: Wo
     seen = [one.asset_observation.metadata for one in reversed(records) if one.asset_observation is not None]
     assert [one["trials_complete"].value for one in seen] == [2, 3]
     assert all(one["trials_wanted"].value == 3 and "best_sharpe_annual" in one for one in seen)
+
+
+def test_a_worker_waits_where_all_cores_compute_and_says_who_does(
+    finished: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(slots, "n_cores", lambda: 1)
+    with ExitStack() as another:
+        another.enter_context(slots.computing(finished.layout.slots, waits=print))
+
+        def told(line: str) -> None:
+            lines.append(line)
+            if line.startswith("waits for one of 1 slots"):
+                another.close()
+
+        assert work_on_study(finished.file, told)["trials"] == {"complete": 3}
+    assert any(f"process {os.getpid()} of this machine compute" in line for line in lines)
 
 
 def test_a_worker_joins_the_assets_study_and_the_asset_records_what_it_found(finished: Workbench) -> None:

@@ -131,7 +131,7 @@ def test_the_ui_repairs_a_failed_fold_and_runs_exactly_it_and_its_downstream(
             """The job of the UI with `resume`, and what it ran."""
             counts = finished.materialisations()
             config = {"ops": {"small_drive": {"config": {"resume": True}}}}
-            _, status = launch({"pipelineName": "small_full_run"}, config)
+            _, status = launch({"pipelineName": "small_run_everything"}, config)
             assert status == "SUCCESS", (tmp_path / "daemon.log").read_text()[-3000:]
             return ran_since(finished, counts)
 

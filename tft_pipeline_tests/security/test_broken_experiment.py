@@ -65,7 +65,7 @@ def test_the_good_files_load_and_the_bad_one_says_what_is_wrong(
     assert list(shown(found)) == ["broken_bad"]
     assert "network.hidden" in text
     assert "bad.yaml: 1 problem(s)" in caplog.text
-    assert {job.name for job in found.resolve_all_job_defs()} >= {"good_full_run"}
+    assert {job.name for job in found.resolve_all_job_defs()} >= {"good_run_everything"}
     assert not any(job.name.startswith("bad") for job in found.resolve_all_job_defs())
 
 

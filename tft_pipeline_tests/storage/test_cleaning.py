@@ -243,6 +243,21 @@ def test_a_store_is_cleaned_under_a_lock_that_reaches_other_machines_or_when_som
     assert clean_experiment("small")["failed"] == []
 
 
+def test_a_plan_of_another_shape_removes_nothing_and_says_what_to_do(tmp_path, monkeypatch):
+    use_store(monkeypatch, "none", tmp_path)
+    claimed = tmp_path / "home" / "experiments" / "small"
+    made = [version(claimed, "features", f"v{k}", 20 - k) for k in range(2)]
+    (claimed / OWNER_FILE).write_text("small.yaml")
+    version(claimed, "production_plan", "plan", 20, report={"folds": "of another shape"})
+    for dry_run in (False, True):
+        (said,) = clean_experiment("small", keep=1, dry_run=dry_run)["failed"]
+        assert "production_plan" in said
+        assert "nothing was removed" in said
+        assert "`tft run --resume`" in said
+    assert all(one.folder.is_dir() for one in made)
+    assert not (claimed / "removed.jsonl").exists()
+
+
 def test_nothing_is_removed_below_one_and_an_empty_experiment_is_no_error(experiment):
     with pytest.raises(ValueError, match="keep 0 < 1"):
         cleaned(experiment, keep=0)

@@ -1,10 +1,11 @@
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tft_pipeline.domain.experiment import ConfigurationError
-from tft_pipeline.storage.experiments import read_experiment, read_experiments
+from tft_pipeline.storage.experiments import read_experiment, usable_experiments
 from tft_pipeline_tests.builders import raw_experiment
 
 SHIPPED = sorted((Path(__file__).resolve().parents[2] / "experiments").glob("*.yaml"))
@@ -91,12 +92,13 @@ def test_a_file_that_does_not_validate_is_named_with_its_problems(tmp_path):
         read_experiment(path)
 
 
-def test_two_files_of_one_name_are_refused(tmp_path):
+def test_two_files_of_one_name_are_both_refused_and_others_are_loaded(tmp_path):
     first, second = write(tmp_path / "a.yaml"), write(tmp_path / "b.yaml")
-    with pytest.raises(ConfigurationError, match=r"a\.yaml and .*b\.yaml are both named 'small'"):
-        read_experiments([first, second])
     other = write(tmp_path / "c.yaml", name="other")
-    assert [found.experiment.name for found in read_experiments([first, other])] == ["small", "other"]
+    found, refused = usable_experiments([first, second, other])
+    assert [one.experiment.name for one in found] == ["other"]
+    assert [one.path for one in refused] == [first, second]
+    assert all(re.search(r"a\.yaml and .*b\.yaml are both named 'small'", one.reason) for one in refused)
 
 
 def test_minutes_and_tables_are_relative_to_the_file_too(tmp_path):

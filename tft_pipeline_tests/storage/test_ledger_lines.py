@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tft_pipeline.storage.artifacts import IntegrityError
+from tft_pipeline.storage.artifacts import IntegrityError, sha256_file
 from tft_pipeline.storage.layout import Layout
-from tft_pipeline.storage.ledger_lines import Kind, add_line, read_lines
+from tft_pipeline.storage.ledger_lines import Kind, add_line, only_looking, read_lines
 from tft_pipeline.storage.looks import competing_looks, push_looks, record_look
 from tft_pipeline.storage.object_store import StoreError, open_store
 from tft_pipeline.storage.scopes import Scope
@@ -232,6 +232,52 @@ def test_a_damaged_file_with_lines_that_the_store_lacks_is_refused(tmp_path, mon
         competing_looks(ledger, SCOPE)
     ledger.write_bytes(sound)
     assert len(competing_looks(ledger, SCOPE)) == 3
+
+
+def everything(folder: Path) -> dict[str, str]:
+    return {str(path): sha256_file(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_who_only_looks_sees_the_lines_of_file_and_store_and_writes_to_neither(tmp_path, monkeypatch):
+    use_store(monkeypatch, "file", tmp_path)
+    ledger = machine(tmp_path, monkeypatch, "a")
+    record_look(ledger, look(1))
+    with monkeypatch.context() as alone:
+        alone.delenv("TFT_STORE")
+        record_look(ledger, look(2))
+    record_look(machine(tmp_path, monkeypatch, "b"), look(3))
+    machine(tmp_path, monkeypatch, "a")
+    with only_looking():
+        assert [row["at"][-1] for row in competing_looks(ledger, SCOPE)] == list("132")
+        before = everything(tmp_path)  # with the copies of the store's lines, which are a cache
+        assert len(competing_looks(ledger, SCOPE)) == 3
+    assert everything(tmp_path) == before
+    assert len(ledger.read_text().splitlines()) == 2
+    assert not (tmp_path / "store/production_looks/00000003.json").exists()
+
+
+@pytest.mark.fault("flipped_byte")
+@pytest.mark.parametrize("known", [True, False])
+def test_who_only_looks_at_a_damaged_file_sees_what_would_be_made_again_and_else_is_refused(
+    tmp_path, monkeypatch, known
+):
+    use_store(monkeypatch, "file", tmp_path)
+    ledger = machine(tmp_path, monkeypatch, "a")
+    for k in range(1, 4):
+        record_look(ledger, look(k))
+    if not known:
+        with monkeypatch.context() as alone:
+            alone.delenv("TFT_STORE")
+            record_look(ledger, look(4))
+    ledger.write_bytes(ledger.read_bytes().replace(b"hash2", b"hush2"))
+    before = everything(tmp_path)
+    with only_looking():
+        if known:
+            assert [row["at"][-1] for row in competing_looks(ledger, SCOPE)] == list("123")
+        else:
+            with pytest.raises(IntegrityError, match="which may lack some of its lines"):
+                competing_looks(ledger, SCOPE)
+    assert everything(tmp_path) == before
 
 
 def test_lines_without_hashes_are_known_by_the_head_once_the_store_has_them(tmp_path, monkeypatch):

@@ -28,6 +28,7 @@ from tft_pipeline.storage.releases import (
 from tft_pipeline.storage.retention import prune
 from tft_pipeline.storage.rollback import find_release, roll_back
 from tft_pipeline.storage.standing import standing
+from tft_pipeline.storage.stored_versions import DamagedCopyWarning
 from tft_pipeline_tests.object_stores import STORES, requests_fail, use_store
 from tft_pipeline_tests.released import aged, candidate, files_of
 
@@ -300,6 +301,38 @@ def test_a_fresh_machine_compares_with_what_is_live_in_the_store_without_taking_
     assert right.deployment.source == made.version
     monkeypatch.delenv("TFT_STORE")
     assert live_in_store(fresh) is None
+
+
+@pytest.mark.fault("flipped_byte")
+def test_a_damaged_copy_of_a_release_is_set_aside_and_fetched_again_and_of_two_damaged_ones_none_is_taken(
+    kind, tmp_path, monkeypatch
+):
+    models = machine("a", tmp_path, monkeypatch)
+    made = candidate(models, "r1", "one")
+    deploy_release(models, "r1", reason="first")
+
+    def damage() -> None:
+        path = made.path("weights.safetensors")
+        path.chmod(0o644)
+        path.write_text("weights 0ne")
+
+    damage()
+    with pytest.warns(DamagedCopyWarning, match="was set aside"):
+        assert fetch_version(models, "r1").files == made.files
+    assert made.path("weights.safetensors").read_text() == "weights one"
+    assert stat.S_IMODE(made.folder.stat().st_mode) == 0o555
+    assert len(list(made.folder.parent.glob(".damaged-r1-*"))) == 1
+    assert deploy_problems(models) == []
+    damage()
+    store = open_store()
+    assert store is not None
+    store.put(f"{KEY}/versions/r1/weights.safetensors", b"weights 1ne")
+    with pytest.raises(IntegrityError, match=r"versions/r1/weights\.safetensors: SHA-256 is"):
+        fetch_version(models, "r1")
+    store.remove(f"{KEY}/versions/r1/manifest.json")
+    with pytest.raises(IntegrityError, match=r"weights\.safetensors: SHA-256 is"):
+        fetch_version(models, "r1")
+    assert made.folder.is_dir()
 
 
 def test_who_names_no_candidate_is_told_of_deployments_that_this_machine_did_not_know(behind):

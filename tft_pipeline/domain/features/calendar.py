@@ -62,7 +62,8 @@ def cycle(history: History, *, of: str, wave: str) -> Array:
     """sin or cos of 2 pi position / period; read from a table, so a value does not depend on the array's length."""
     position, period = _CYCLES[of]
     table: Array = _WAVES[wave](2.0 * np.pi * np.arange(period) / period)
-    return table[position(history)]
+    found: Array = table[position(history)]
+    return found
 
 
 def day_cycle(history: History, *, months: int, wave: str) -> Array:
@@ -72,7 +73,8 @@ def day_cycle(history: History, *, months: int, wave: str) -> Array:
     end = (number + months).astype("datetime64[M]").astype("datetime64[D]")
     day = (history.local_times.astype("datetime64[D]") - start).astype(np.int64)
     length = (end - start).astype(np.int64)
-    return _day_table(wave)[length, day]
+    found: Array = _day_table(wave)[length, day]
+    return found
 
 
 @cache
@@ -94,7 +96,8 @@ def turn_of_month(history: History) -> Array:
     end = (history.local_times.astype("datetime64[M]") + 1).astype("datetime64[D]")
     weekdays_so_far = np.busday_count(start, day + 1)
     weekdays_left = np.busday_count(day + 1, end)
-    return ((weekdays_so_far <= FIRST_WEEKDAYS) | (weekdays_left == 0)).astype(np.float64)
+    found: Array = ((weekdays_so_far <= FIRST_WEEKDAYS) | (weekdays_left == 0)).astype(np.float64)
+    return found
 
 
 CALENDAR = (

@@ -26,13 +26,15 @@ def turn_of(history: History, *, months: int) -> Array:
     start = history.local_times.astype("datetime64[M]").astype("datetime64[D]")
     late = (day - start).astype(np.int64) >= 15
     edge = np.where(late, number == months - 1, number == 0)
-    return turn_of_month(history) * edge
+    found: Array = turn_of_month(history) * edge
+    return found
 
 
 def week_of_month(history: History) -> Array:
     """(day of the month - 1) // 7: 0 in the first seven days ... 4 from the 29th on."""
     start = history.local_times.astype("datetime64[M]").astype("datetime64[D]")
-    return ((_days(history) - start).astype(np.int64) // 7).astype(np.float64)
+    found: Array = ((_days(history) - start).astype(np.int64) // 7).astype(np.float64)
+    return found
 
 
 def expiry_week(history: History) -> Array:
@@ -43,7 +45,8 @@ def expiry_week(history: History) -> Array:
     to_friday = FRIDAY - weekday(history)
     friday = _days(history) + to_friday
     of_month = (friday - friday.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64) + 1
-    return ((to_friday >= 0) & (of_month >= 15) & (of_month <= 21)).astype(np.float64)
+    found: Array = ((to_friday >= 0) & (of_month >= 15) & (of_month <= 21)).astype(np.float64)
+    return found
 
 
 def days_since_bar(history: History) -> Array:

@@ -30,7 +30,8 @@ def mean_shift(history: History, newer: int, older: int) -> Array:
     """Student's two-sample t of the mean return, newer bars less older ones, with the pooled variance; NaN without any."""
     mean_new, mean_old, squares_new, squares_old = _sides(history, newer, older)
     pooled = np.sqrt((squares_new + squares_old) / (newer + older - 2))
-    return ratio(mean_new - mean_old, pooled, floor=SPREAD_FLOOR) / np.sqrt(1.0 / newer + 1.0 / older)
+    found: Array = ratio(mean_new - mean_old, pooled, floor=SPREAD_FLOOR) / np.sqrt(1.0 / newer + 1.0 / older)
+    return found
 
 
 def spread_shift(history: History, newer: int, older: int) -> Array:
@@ -42,7 +43,8 @@ def spread_shift(history: History, newer: int, older: int) -> Array:
     floor = SPREAD_FLOOR**2
     new, old = squares_new / (newer - 1), squares_old / (older - 1)
     logs = positive_log(ratio(np.where(new > floor, new, np.nan), old, floor=floor))
-    return logs / np.sqrt(2.0 / (newer - 1) + 2.0 / (older - 1))
+    found: Array = logs / np.sqrt(2.0 / (newer - 1) + 2.0 / (older - 1))
+    return found
 
 
 def severity(history: History, *, of: Compare, bars: int) -> Array:

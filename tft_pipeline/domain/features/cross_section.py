@@ -68,7 +68,8 @@ def _centred_ranks(values: Array) -> Array:
     ranks = np.empty_like(places)
     np.put_along_axis(ranks, order, places, axis=1)
     others = known.sum(axis=1, keepdims=True) - 1.0
-    return np.divide(ranks, others, out=np.full(values.shape, np.nan), where=known & (others > 0.0)) - 0.5
+    found: Array = np.divide(ranks, others, out=np.full(values.shape, np.nan), where=known & (others > 0.0)) - 0.5
+    return found
 
 
 def _mean_places(same: np.ndarray) -> Array:

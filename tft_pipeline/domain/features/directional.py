@@ -63,7 +63,8 @@ def choppiness(history: History, *, bars: int) -> Array:
     Over `bars`; NaN without range. Source: Dreiss (1993), the choppiness index.
     """
     height = window_max(highest(history), bars) - window_min(lowest(history), bars)
-    return positive_log(ratio(window_sum(true_range(history), bars), height)) / np.log(bars)
+    found: Array = positive_log(ratio(window_sum(true_range(history), bars), height)) / np.log(bars)
+    return found
 
 
 def vortex(history: History, *, bars: int) -> Array:

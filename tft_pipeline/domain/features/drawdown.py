@@ -60,7 +60,8 @@ def age(history: History) -> Array:
     row = np.arange(len(history.close))
     highest = np.maximum.accumulate(history.close)
     since = row - np.maximum.accumulate(np.where(history.close == highest, row, 0))
-    return np.log(since + 1.0)
+    found: Array = np.log(since + 1.0)
+    return found
 
 
 def deepest(history: History, *, bars: int) -> Array:

@@ -157,7 +157,8 @@ class CrossSection:
 
 def known_count(matrix: Array) -> NDArray[np.intp]:
     """Number of symbols with a known value on each bar."""
-    return np.isfinite(matrix).sum(axis=1)
+    found: NDArray[np.intp] = np.isfinite(matrix).sum(axis=1)
+    return found
 
 
 def mean_over_symbols(matrix: Array, *, symbols_needed: int = 2) -> Array:
@@ -166,7 +167,8 @@ def mean_over_symbols(matrix: Array, *, symbols_needed: int = 2) -> Array:
     total = np.zeros(len(matrix))
     for column in matrix.T:
         total += np.where(np.isfinite(column), column, 0.0)
-    return np.divide(total, count, out=np.full(len(matrix), np.nan), where=count >= symbols_needed)
+    found: Array = np.divide(total, count, out=np.full(len(matrix), np.nan), where=count >= symbols_needed)
+    return found
 
 
 def _change(values: Array, bars: int) -> Array:

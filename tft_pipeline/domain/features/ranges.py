@@ -34,7 +34,8 @@ _UNITS = "annual volatility"
 def parkinson(history: History, *, bars: int) -> Array:
     """sqrt(A * mean(ln(H/L)^2) / (4 ln 2)). Source: Parkinson (1980), J. Business 53(1)."""
     mean = window_mean(squared_log_range(history), bars)
-    return np.sqrt(mean * (history.bars_per_year / (4.0 * np.log(2.0))))
+    found: Array = np.sqrt(mean * (history.bars_per_year / (4.0 * np.log(2.0))))
+    return found
 
 
 def garman_klass(history: History, *, bars: int) -> Array:

@@ -98,7 +98,8 @@ def residual_deviation(history: History, *, bars: int) -> Array:
 
 def idiosyncratic_volatility(history: History, *, bars: int) -> Array:
     """`residual_deviation` times sqrt(bars_per_year)."""
-    return residual_deviation(history, bars=bars) * np.sqrt(history.bars_per_year)
+    found: Array = residual_deviation(history, bars=bars) * np.sqrt(history.bars_per_year)
+    return found
 
 
 def idiosyncratic_share(history: History, *, bars: int) -> Array:

@@ -70,7 +70,8 @@ def zero_spread(history: History, *, bars: int) -> Array:
     """
     share = zero_share(history, bars=bars)
     quantile = ndtri(0.5 + 0.5 * np.where(share < 1.0, share, np.nan))
-    return 2.0 * window_std(history.log_return, bars) * quantile
+    found: Array = 2.0 * window_std(history.log_return, bars) * quantile
+    return found
 
 
 @series(*HIGH_LOW_CLOSE)
@@ -85,7 +86,8 @@ def corwin_schultz(history: History) -> Array:
     single = squared_log_range(history) + lag(squared_log_range(history), 1)
     root = np.sqrt(single)
     alpha = (np.sqrt(2.0) * root - root) / _TWO_BARS - both / np.sqrt(_TWO_BARS)
-    return np.maximum(2.0 * np.tanh(0.5 * alpha), 0.0)
+    found: Array = np.maximum(2.0 * np.tanh(0.5 * alpha), 0.0)
+    return found
 
 
 @series(*HIGH_LOW_CLOSE)

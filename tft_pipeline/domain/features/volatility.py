@@ -37,12 +37,14 @@ AUTOCORRELATION_WINDOWS = (21, 63)
 
 def realised(history: History, *, bars: int) -> Array:
     """Standard deviation (ddof 1) of the last `bars` log returns, times sqrt(bars_per_year)."""
-    return window_std(history.log_return, bars) * np.sqrt(history.bars_per_year)
+    found: Array = window_std(history.log_return, bars) * np.sqrt(history.bars_per_year)
+    return found
 
 
 def exponential(history: History, *, span: int) -> Array:
     """EWM standard deviation of log returns, times sqrt(bars_per_year)."""
-    return ewm_std(history.log_return, span) * np.sqrt(history.bars_per_year)
+    found: Array = ewm_std(history.log_return, span) * np.sqrt(history.bars_per_year)
+    return found
 
 
 def log_ratio(history: History, *, short: int, long: int) -> Array:

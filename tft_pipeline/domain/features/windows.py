@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from tft_pipeline.domain.features import pyramid
 from tft_pipeline.domain.features.pyramid import Merge
-from tft_pipeline.domain.features.sharing import Array, Arrays, once
+from tft_pipeline.domain.features.sharing import Array as Array
+from tft_pipeline.domain.features.sharing import Arrays, once
 
 State = Arrays
 
@@ -36,7 +37,8 @@ def lag(values: Array, bars: int) -> Array:
 def ratio(numerator: Array, denominator: Array, *, floor: float = 0.0) -> Array:
     """numerator / denominator, NaN where |denominator| <= floor or either is NaN."""
     usable = np.abs(denominator) > floor
-    return np.divide(numerator, denominator, out=np.full(np.shape(numerator), np.nan), where=usable)
+    found: Array = np.divide(numerator, denominator, out=np.full(np.shape(numerator), np.nan), where=usable)
+    return found
 
 
 def positive_log(values: Array) -> Array:

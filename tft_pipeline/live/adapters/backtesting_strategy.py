@@ -120,4 +120,5 @@ def candles(bars: pl.DataFrame, symbol: str) -> "pd.DataFrame":
 def _microseconds(index: "pd.DatetimeIndex") -> np.ndarray:
     """(N,) microseconds since 1970; naive times are UTC."""
     naive = index.tz_convert("UTC").tz_localize(None) if index.tz is not None else index
-    return naive.to_numpy().astype("datetime64[us]").astype(np.int64)
+    found: np.ndarray = naive.to_numpy().astype("datetime64[us]").astype(np.int64)
+    return found

@@ -192,9 +192,9 @@ def strategy_of_signals(signals: Signals, strategy: TFTStrategy, terms: Freqtrad
                 return None
             change = (fraction * sign - held) * capital  # of the amount's value, now
             if change > 0.0:
-                return min(change / trade.leverage, max_stake)
+                return min(float(change / trade.leverage), max_stake)
             # freqtrade sells stake / trade.stake_amount of the amount: stakes are counted at entry prices
-            return change / current_rate * trade.stake_amount / trade.amount
+            return float(change / current_rate * trade.stake_amount / trade.amount)
 
         def custom_exit(
             self, pair: str, trade: "Trade", current_time: datetime, current_rate: float, current_profit: float

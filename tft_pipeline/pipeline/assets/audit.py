@@ -25,10 +25,12 @@ from tft_pipeline.pipeline.assets.evaluation import all_production_folds
 from tft_pipeline.pipeline.assets.snapshot import MINUTES
 from tft_pipeline.pipeline.automation import on_all_folds
 from tft_pipeline.pipeline.evidence import Evidence
+from tft_pipeline.pipeline.figures import BLUE, GREY, PALE, VERMILION
 from tft_pipeline.pipeline.gates import undeclared_leaks
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.guarded import guarded
 from tft_pipeline.pipeline.guards import audit
+from tft_pipeline.pipeline.judgement_metadata import check_metadata
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.partitions import planned_folds
 from tft_pipeline.pipeline.plots import picture
@@ -41,10 +43,10 @@ if TYPE_CHECKING:
 
 CHECK = "no_guard_found_a_leak"
 WORDS = {
-    "held": ("held", "#55a868"),
-    "leak": ("LEAK", "#c44e52"),
-    "not_used": ("not used", "#dddddd"),
-    "not_verifiable": ("not verifiable", "#999999"),
+    "held": ("held", BLUE),
+    "leak": ("LEAK", VERMILION),
+    "not_used": ("not used", PALE),
+    "not_verifiable": ("not verifiable", GREY),
 }
 SECTIONS = ("data", "features", "target", "periods", "exploration", "pruning", "tuning.folds")
 
@@ -73,7 +75,6 @@ def audit_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             "production_folds": all_production_folds(graph),
         },
         io_manager_key="reports",
-        group_name=f"{graph.name}_6_evaluation",
         code_version=graph.code_version("3", *SECTIONS),
         automation_condition=on_all_folds(),
     )
@@ -91,7 +92,8 @@ def audit_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         production_plan: FoldPlanReport,
         production_folds: dict[str, FoldBundle],
     ) -> dg.Output[LeakageAudit]:
-        """Attempts to make the pipeline use what it could not have known; one row a guard."""
+        """Attempts to make the pipeline use what it could not have known, on the stored bars and folds. Look at what each guard
+        tried; a leak stops card, report and release. One row a guard."""
         record = audit(
             Evidence(
                 experiment=experiment,
@@ -138,7 +140,12 @@ def audit_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             passed=leakage_audit.passed or declared,
             severity=dg.AssetCheckSeverity.WARN if declared else dg.AssetCheckSeverity.ERROR,
             description=found or f"no guard found a leak: {states_in_words(leakage_audit.rows)}",
-            metadata={"leaks": len(leaks), **untried},
+            metadata={
+                **check_metadata(
+                    len(leaks), 0, unit="guards that found a leak", finding=found or "no guard found a leak"
+                ),
+                **untried,
+            },
         )
 
     return [leakage_audit, no_guard_found_a_leak]

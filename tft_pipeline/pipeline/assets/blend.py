@@ -8,7 +8,7 @@ import polars as pl
 
 from tft_pipeline.domain.bar_bootstrap import dense_bars
 from tft_pipeline.domain.bar_trials import effective_trials
-from tft_pipeline.domain.blending import BlendPart, blend_record
+from tft_pipeline.domain.blending import BlendPart
 from tft_pipeline.domain.classification import (
     break_even_accuracy,
     describe_probabilities,
@@ -90,15 +90,25 @@ def _break_even(rows: pl.DataFrame, position: PositionSection, years: float) -> 
     return break_even_accuracy(round_trip, move) if move > 0.0 else None
 
 
-def blend_probabilities(folds: dict[str, FoldBundle], *, l2: float, horizon: int, seed: int) -> EnsembleWeights:
-    """Weights from all folds, metrics from folds that neither calibration nor weights had seen: see `blending.blend_record`."""
+def blend_parts(folds: dict[str, FoldBundle]) -> list[BlendPart]:
+    """Each fold's probabilities and labels on the bars of all of them, as `blending.blend_record` takes them."""
     calendar = np.unique(np.concatenate([_stamps(fold) for fold in folds.values()]))
     parts = []
     for key, fold in folds.items():
         probabilities, y, missing = fold_probabilities(fold)
         bars = np.searchsorted(calendar, _stamps(fold))
         parts.append(BlendPart(key=key, probabilities=probabilities, y=y, bars=bars, missing=missing))
-    return blend_record(parts, l2=l2, horizon=horizon, seed=seed)
+    return parts
+
+
+def weight_rows(record: EnsembleWeights) -> list[dict[str, Any]]:
+    """Weight of each source with its interval, as a picture takes them; no interval for one that is absent."""
+    intervals = record.intervals.get("weights") or {}
+    rows = []
+    for name, weight in record.weights.items():
+        low, high = intervals.get(name) or (None, None)
+        rows.append({"name": name, "value": weight, "low": low, "high": high})
+    return rows
 
 
 def _stamps(fold: FoldBundle) -> np.ndarray:

@@ -20,16 +20,17 @@ from tft_pipeline.domain.reports import (
     TunedHyperparameters,
 )
 from tft_pipeline.pipeline.assets.evaluation import all_production_folds, newest_fold
+from tft_pipeline.pipeline.assets.performance import statistics_picture
 from tft_pipeline.pipeline.automation import on_all_folds
 from tft_pipeline.pipeline.card import validate_card
 from tft_pipeline.pipeline.card.made import drift_schedule, fold_facts, made_with, scored_intervals
 from tft_pipeline.pipeline.gates import refuse_another_model, refuse_leaks, refuse_outdated_verdict
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.guarded import guarded
+from tft_pipeline.pipeline.judgement_metadata import headline_rows
 from tft_pipeline.pipeline.markdown import listing
-from tft_pipeline.pipeline.outputs import HasContent, content_output
+from tft_pipeline.pipeline.outputs import HasContent, content_output, table
 from tft_pipeline.pipeline.partitions import planned_folds
-from tft_pipeline.pipeline.plots import bar_picture
 from tft_pipeline.storage.environment import utc_now
 from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
 from tft_pipeline.storage.snapshots import Snapshot
@@ -71,7 +72,6 @@ def card_asset(graph: ExperimentGraph) -> dg.AssetsDefinition:
             "ensemble": dg.AssetIn(graph.key("ensemble_weights")),
         },
         io_manager_key="reports",
-        group_name=f"{graph.name}_7_release",
         code_version=graph.code_version(CARD_REVISION, *CARD_SECTIONS),
         automation_condition=on_all_folds(),
     )
@@ -91,7 +91,8 @@ def card_asset(graph: ExperimentGraph) -> dg.AssetsDefinition:
         drift: DriftRecord,
         ensemble: EnsembleWeights,
     ) -> dg.Output[ModelCard]:
-        """Everything a reader must know before using the model; one record, every figure from this run."""
+        """Everything a reader must know before using the model, every figure from the records of this run. Look at verdict,
+        reasons and limitations; one record."""
         refuse_leaks(graph, audit, plan)
         refuse_outdated_verdict(graph, performance, plan)
         used = planned_folds(plan, folds)
@@ -140,18 +141,14 @@ def card_asset(graph: ExperimentGraph) -> dg.AssetsDefinition:
         validate_card(card)
         own = graph.experiment.section_fingerprint(*CARD_SECTIONS)
         content = json_sha256([own, contents, fitted])
-        ratios = {"model": performance.net["sharpe_annual"]} | {
-            name: row["sharpe_annual"]
-            for name, row in performance.baselines.items()
-            if row["sharpe_annual"] is not None
-        }
         return content_output(
             ModelCard(content=content, card=card, plan_sha256=plan.content_sha256()),
             {
                 "verdict": card["verdict"],
                 "reasons": listing(card["reasons"]),
                 "card": dg.MetadataValue.json(card),
-                "picture": bar_picture(ratios, title="net out-of-sample Sharpe a year", label="Sharpe"),
+                "headline": table(headline_rows(card, performance, audit, latency, drift)),
+                "picture": statistics_picture(performance),
             },
         )
 

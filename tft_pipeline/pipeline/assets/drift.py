@@ -5,10 +5,12 @@ for (`pipeline.drift_watch`).
 """
 
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
+from pydantic import ValidationError
 
 from tft_pipeline.domain.findings import DriftRecord
 from tft_pipeline.domain.nights import fold_for
@@ -21,6 +23,7 @@ from tft_pipeline.pipeline.drift_facts import NIGHT, bars_are_dated, first_test_
 from tft_pipeline.pipeline.drift_plots import drift_pictures
 from tft_pipeline.pipeline.drift_said import SCORED
 from tft_pipeline.pipeline.drift_watch import refuse_a_second_run
+from tft_pipeline.pipeline.gate_plots import nights_picture
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.guarded import EVERY_FREE_SLOT, guarded
 from tft_pipeline.pipeline.markdown import listing
@@ -28,17 +31,16 @@ from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.panels import panel_of
 from tft_pipeline.pipeline.partitions import planned_folds
 from tft_pipeline.pipeline.plots import bar_picture
-from tft_pipeline.storage.artifacts import read_artifact
+from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError, read_artifact
 from tft_pipeline.storage.drift_reports import drift_folder, report_name, report_of, write_report
 from tft_pipeline.storage.environment import utc_now
 from tft_pipeline.storage.fold_bundles import FoldBundle
 
-MOST_BARS = 20
+MOST_BARS, SHOWN_NIGHTS = 20, 30
 
 
 def drift_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """`drift_report` and `drift_night`."""
-    group = f"{graph.name}_6_evaluation"
     read = {
         "plan": dg.AssetIn(graph.key("production_plan")),
         "folds": all_production_folds(graph),
@@ -51,7 +53,6 @@ def drift_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         key=graph.key("drift_report"),
         ins=read,
         io_manager_key="reports",
-        group_name=group,
         code_version=graph.code_version("4", *(f"drift.{name}" for name in JUDGED_BY)),
         automation_condition=on_all_folds(),
     )
@@ -64,7 +65,8 @@ def drift_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         targets: pl.DataFrame,
         catalogue: FeatureCatalogue,
     ) -> dg.Output[DriftRecord]:
-        """Newest bars against those the newest fold's model learned from: inputs, outputs, errors; one row a feature."""
+        """The newest bars against those the newest fold's model learned from: inputs, outputs, errors. Look at the verdict and
+        at the features that moved; one row a feature."""
         record = _evaluated(graph, plan, folds, features, targets, catalogue, until=None)
         return _told(graph, context, record, night=None)
 
@@ -75,7 +77,6 @@ def drift_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             start_date=graph.experiment.periods.production_start.isoformat(), timezone="UTC"
         ),
         io_manager_key="reports",
-        group_name=group,
         # a night stays as it was judged: no change of settings or code makes an old one outdated
         code_version="1",
     )
@@ -88,7 +89,8 @@ def drift_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         targets: pl.DataFrame,
         catalogue: FeatureCatalogue,
     ) -> dg.Output[DriftRecord]:
-        """The same as of the end of one UTC day: bars after it, and models tested from a later day on, are not there."""
+        """Drift as of the end of one UTC day: bars after it, and models tested from a later day on, have no part. The sensor
+        asks for each day once; several days that say retrain lead to a retrain. One row a feature."""
         refuse_a_second_run(graph, context)
         day = date.fromisoformat(context.partition_key)
         record = _evaluated(graph, plan, folds, features, targets, catalogue, until=day)
@@ -134,18 +136,8 @@ def _evaluated(
 def _told(
     graph: ExperimentGraph, context: dg.AssetExecutionContext, record: DriftRecord, *, night: date | None
 ) -> dg.Output[DriftRecord]:
-    """The record as an output, and as a report in the experiment's folder; there a night's stays before a whole run's,
-    whichever machine judged it."""
-    now = utc_now()
-    name = report_name(record, otherwise=now.date(), dated=bars_are_dated(graph))
-    path = drift_folder(graph.layout, graph.name) / name
-    day = date.fromisoformat(path.stem.removeprefix("drift_"))
-    of_a_night = night is None and day in judged_days(graph.layout, graph.name)
-    if of_a_night and path.is_file():
-        context.log.info(f"{path} is the report of drift_night of {day} and stays")
-    else:
-        reported = night_record(graph.layout, graph.name, day) if of_a_night else record
-        write_report(path, report_of(reported, experiment=graph.name, created_at=now))
+    """The record as an output, and as a report."""
+    path = write_reported(graph, record, night=night, log=context.log)
     context.log.info(f"drift {record.verdict}: {'; '.join(record.reasons)}")
     shown = {str(row["feature"]): float(row["psi"] or 0.0) for row in record.rows}
     largest = dict(sorted(shown.items(), key=lambda item: -item[1])[:MOST_BARS])
@@ -157,7 +149,62 @@ def _told(
         "n_recent": record.n_recent,
         "features": table([{k: v for k, v in row.items() if k != "reason"} for row in record.rows]),
         "report": dg.MetadataValue.path(str(path)),
-        "picture": bar_picture(largest, title="PSI by feature", label="PSI", line=graph.experiment.drift.psi_threshold),
+        "picture": bar_picture(
+            largest,
+            title=f"PSI by feature, the largest {len(largest)} of {len(shown)}: the last {record.n_recent} bars",
+            label="PSI",
+            line=graph.experiment.drift.psi_threshold,
+        ),
         **drift_pictures(record),
+        **_earlier_nights(graph, context, night, record),
     }
     return content_output(record, metadata)
+
+
+def _earlier_nights(
+    graph: ExperimentGraph, context: dg.AssetExecutionContext, night: date | None, record: DriftRecord
+) -> dict[str, Any]:
+    """A night beside those before it; nothing for a whole run's record, which is of no night."""
+    if night is None:
+        return {}
+    days = [day for day in judged_days(graph.layout, graph.name) if day < night][-SHOWN_NIGHTS:]
+    rows = []
+    for day in days:
+        try:
+            rows.append(_night_row(day, night_record(graph.layout, graph.name, day)))
+        except (ArtifactMissingError, IntegrityError, ValidationError) as error:
+            context.log.warning(f"drift_night of {day} is left out of the picture of nights: {error}")
+    rows.append(_night_row(night, record))
+    return {
+        "nights": table([row | {"day": str(row["day"])} for row in rows]),
+        "psi_by_night": nights_picture(rows, limit=graph.experiment.drift.psi_threshold),
+    }
+
+
+def _night_row(day: date, record: DriftRecord) -> dict[str, Any]:
+    known = [float(row["psi"]) for row in record.rows if row["psi"] is not None]
+    return {"day": day, "verdict": record.verdict, "psi": max(known, default=None), "fold": record.fold}
+
+
+def write_reported(
+    graph: ExperimentGraph, record: DriftRecord, *, night: date | None, log: dg.DagsterLogManager
+) -> Path:
+    """A report in the experiment's folder; there a night's stays before a whole run's, whichever machine judged it, but for
+    one that cannot be read: the watch has it judged again.
+
+    Args:
+        night: the day that the record judges; None: it is a whole run's.
+    """
+    now = utc_now()
+    name = report_name(record, otherwise=now.date(), dated=bars_are_dated(graph))
+    path = drift_folder(graph.layout, graph.name) / name
+    day = date.fromisoformat(path.stem.removeprefix("drift_"))
+    if night is None and day in judged_days(graph.layout, graph.name):
+        if path.is_file():
+            log.info(f"{path} is the report of drift_night of {day} and stays")
+            return path
+        try:
+            record = night_record(graph.layout, graph.name, day)
+        except (ArtifactMissingError, IntegrityError, ValidationError) as error:
+            log.warning(f"{path} holds what this run found, for drift_night of {day} cannot be read: {error}")
+    return write_report(path, report_of(record, experiment=graph.name, created_at=now))

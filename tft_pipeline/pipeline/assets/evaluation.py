@@ -6,20 +6,29 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from tft_pipeline.domain.backtest import BASELINES, backtest
+from tft_pipeline.domain.backtest import backtest
+from tft_pipeline.domain.blending import blend_record
 from tft_pipeline.domain.findings import EnsembleWeights, LatencyBenchmark, LeakageAudit, OosPerformance
 from tft_pipeline.domain.reports import FoldPlanReport, TunedHyperparameters
-from tft_pipeline.pipeline.assets.blend import blend_probabilities
-from tft_pipeline.pipeline.assets.performance import performance_of, statistics_rows
+from tft_pipeline.pipeline.assets.blend import SOURCES, blend_parts, weight_rows
+from tft_pipeline.pipeline.assets.performance import performance_of, statistics_picture, statistics_rows
 from tft_pipeline.pipeline.automation import on_all_folds
 from tft_pipeline.pipeline.benching import benchmark_bundle, machine_in_words, open_loop_in_words
+from tft_pipeline.pipeline.equity_plots import (
+    equity_picture,
+    fold_rows,
+    folds_picture,
+    ratio_picture,
+    validation_picture,
+)
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.guarded import guarded
+from tft_pipeline.pipeline.latency_plots import latency_picture
 from tft_pipeline.pipeline.ledgers import ScoredPeriod, look_at
 from tft_pipeline.pipeline.markdown import listing
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.partitions import planned_folds
-from tft_pipeline.pipeline.plots import bar_picture, histogram_picture, line_picture
+from tft_pipeline.pipeline.reliability_plots import blend_panels, reliability_picture
 from tft_pipeline.storage.ensemble_json import write_ensemble_json
 from tft_pipeline.storage.fold_bundles import FoldBundle
 
@@ -39,21 +48,19 @@ def newest_fold(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> FoldBundl
 def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """`oos_portfolio`, `oos_performance`, `latency_benchmark`, `ensemble_weights`."""
     experiment = graph.experiment
-    group = f"{graph.name}_6_evaluation"
     plan_in = dg.AssetIn(graph.key("production_plan"))
 
     @dg.asset(
         key=graph.key("oos_portfolio"),
         ins={"plan": plan_in, "folds": all_production_folds(graph)},
         io_manager_key="frames",
-        group_name=group,
         code_version="2",
         automation_condition=on_all_folds(),
-        kinds={"polars", "parquet"},
     )
     @guarded(graph, "oos_portfolio")
     def oos_portfolio(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> dg.Output[pl.DataFrame]:
-        """Out-of-sample portfolio returns, net of costs, with baselines on the same bars; one row a bar."""
+        """Returns of the predictions of all production folds as one portfolio, net of costs, with baselines on the same bars.
+        Look at the equity; writing it counts as a look at the period. One row a bar."""
         used = planned_folds(plan, folds)
         newest = plan.specs[-1]
         predictions = pl.concat([fold.predictions for fold in used.values()])
@@ -64,19 +71,15 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             bars_per_year=newest.bars_per_year,
         )
         look_at(graph, ScoredPeriod.of(predictions, series), series, name=graph.name)  # before the picture is drawn
-        stamps = series["timestamp"].to_list()
-        lines = {
-            name: (stamps, np.cumsum(np.nan_to_num(series[column].to_numpy())).tolist())
-            for name, column in {"model, net": "net", **{name: f"{name}_net" for name in BASELINES}}.items()
-        }
+        rows = fold_rows(series)
         return content_output(
             series,
             {
                 "n_bars": series.height,
                 "mean_turnover": float(np.nanmean(series["turnover"].to_numpy())),
-                "equity": line_picture(
-                    lines, title="cumulative out-of-sample return, net of costs", label="sum of returns"
-                ),
+                "equity": equity_picture(series),
+                "by_fold": folds_picture(rows),
+                "folds": table(rows),
             },
         )
 
@@ -90,7 +93,6 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             "audit": dg.AssetIn(graph.key("leakage_audit")),
         },
         io_manager_key="reports",
-        group_name=group,
         code_version=graph.code_version("5", "evaluation", "position", "data"),
         automation_condition=on_all_folds(),
     )
@@ -102,12 +104,17 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         tuned: TunedHyperparameters,
         audit: LeakageAudit,
     ) -> dg.Output[OosPerformance]:
-        """Sharpe ratio with its error, deflated, against baselines, and the verdict; one row a fold."""
+        """What the portfolio earned and whether it means anything: Sharpe ratio with its error, deflated by looks and trials,
+        against baselines. Look at the verdict and its reasons; one row a fold."""
         try:
             record = performance_of(graph, plan, planned_folds(plan, folds), portfolio, tuned, audit)
         except ValueError as error:
             raise dg.Failure(f"out-of-sample performance: {error}", allow_retries=False) from error
-        ratios = {fold["fold"]: fold["oos_sharpe_annual"] or 0.0 for fold in record.folds}
+        said = {
+            source: {"as said": record.direction[source]["reliability"]}
+            for source in SOURCES
+            if source in record.direction
+        }
         return content_output(
             record,
             {
@@ -122,7 +129,13 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                 "track_record": dg.MetadataValue.json(record.track_record),
                 "symbols": table([dict(row) for row in record.symbols]),
                 "folds": table([dict(row) for row in record.folds]),
-                "picture": bar_picture(ratios, title="net out-of-sample Sharpe a year, by fold", label="Sharpe"),
+                "picture": statistics_picture(record),
+                "by_fold": validation_picture(record.folds),
+                **(
+                    {"reliability": reliability_picture(said, title="reliability out of sample, uncalibrated")}
+                    if said
+                    else {}
+                ),
             },
         )
 
@@ -130,15 +143,14 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         key=graph.key("latency_benchmark"),
         ins={"plan": plan_in, "folds": all_production_folds(graph)},
         io_manager_key="reports",
-        group_name=group,
         code_version=graph.code_version("3", "latency"),
         automation_condition=on_all_folds(),
     )
     @guarded(graph, "latency_benchmark", slots=1)
     def latency_benchmark(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> dg.Output[LatencyBenchmark]:
-        """Latency of one decision of the newest model, in every form of it; one record."""
+        """How long one decision of the newest fold's model takes on this machine, in every form of it. Look at the p95 and its
+        interval; one record."""
         record = benchmark_bundle(newest_fold(plan, folds), experiment.latency, seed=experiment.seed)
-        chosen = next(row for row in record.forms if row["chosen"])
         figures = record.latency_ms
         return content_output(
             record,
@@ -151,12 +163,8 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                 "left_out": dg.MetadataValue.json(record.left_out),
                 "open_loop": open_loop_in_words(record.open_loop),
                 "machine": machine_in_words(record.machine),
-                "picture": histogram_picture(
-                    chosen["distribution"]["ms"],
-                    title=f"latency of one decision, {record.form}, closed loop",
-                    label="milliseconds",
-                    marks={name: figures[name] for name in ("p50", "p95", "p99")},
-                ),
+                "limit_ms": record.max_p95_ms,
+                "picture": latency_picture(record.forms, limit_ms=record.max_p95_ms, p95_ci=figures["p95_ci"]),
             },
         )
 
@@ -164,20 +172,18 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         key=graph.key("ensemble_weights"),
         ins={"plan": plan_in, "folds": all_production_folds(graph)},
         io_manager_key="reports",
-        group_name=group,
         code_version=graph.code_version("3", "ensemble.l2"),
         automation_condition=on_all_folds(),
     )
     @guarded(graph, "ensemble_weights")
     def ensemble_weights(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> dg.Output[EnsembleWeights]:
-        """Convex weights of the model, LightGBM and sentiment, scored on later folds, also as ensemble.json; one row a fold."""
+        """Weights with which model, LightGBM and sentiment are blended, scored on later folds than those they come from; also
+        as ensemble.json. Look at the finding; one row a fold."""
+        parts = blend_parts(planned_folds(plan, folds))
+        l2, horizon = experiment.ensemble.l2, plan.specs[-1].horizon
         try:
-            record = blend_probabilities(
-                planned_folds(plan, folds),
-                l2=experiment.ensemble.l2,
-                horizon=plan.specs[-1].horizon,
-                seed=experiment.seed,
-            )
+            record = blend_record(parts, l2=l2, horizon=horizon, seed=experiment.seed)
+            panels, title = blend_panels(parts, l2=l2, horizon=horizon)
         except (ValueError, RuntimeError) as error:
             raise dg.Failure(f"ensemble weights: {error}", allow_retries=False) from error
         place = graph.layout.ensemble(graph.name)
@@ -191,7 +197,12 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                 "finding": str(record.comparison.get("sentence") or record.measured_on),
                 "folds": table([dict(row) for row in record.folds]),
                 "ensemble_json": dg.MetadataValue.path(str(place)),
-                "picture": bar_picture(record.weights, title="ensemble weights", label="weight"),
+                "picture": ratio_picture(
+                    weight_rows(record),
+                    title="weights of the newest blend with their 95 % bootstrap intervals",
+                    label="weight, share of 1",
+                ),
+                "reliability": reliability_picture(panels, title=title),
             },
         )
 

@@ -24,7 +24,7 @@ from tft_pipeline.pipeline.graph import EXPLORATION, ExperimentGraph
 from tft_pipeline.pipeline.guarded import guarded
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.panels import fold_panel, panel_of
-from tft_pipeline.pipeline.partitions import group_of, planned_folds, publish_specs, spec_asset
+from tft_pipeline.pipeline.partitions import planned_folds, publish_specs, spec_asset
 from tft_pipeline.pipeline.plots import fold_picture
 from tft_pipeline.pipeline.selection_metadata import fold_metadata, selection_metadata
 from tft_pipeline.pipeline.tracking import FoldJournal
@@ -40,7 +40,6 @@ SHOWN_SYMBOLS = 8
 def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """`exploration_plan`, `exploration_spec`, `exploration_fold`, `selected_features`."""
     experiment = graph.experiment
-    group = group_of(graph, EXPLORATION)
     partitions = graph.folds(EXPLORATION)
     spec = spec_asset(graph, EXPLORATION)
 
@@ -54,7 +53,6 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
             "prefiltered": dg.AssetIn(graph.key("prefiltered_features")),
         },
         io_manager_key="reports",
-        group_name=group,
         code_version=graph.code_version(
             "3", "exploration", "periods", "target", "network", "training", "position", "data"
         ),
@@ -69,7 +67,8 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
         catalogue: FeatureCatalogue,
         prefiltered: PrefilteredFeatures,
     ) -> dg.Output[FoldPlanReport]:
-        """Folds of phase 2, all inside the research period; one row a fold."""
+        """Folds of phase 2, all inside the research period; registers them as partitions and publishes what each is made of.
+        Look at the picture of the folds; one row a fold."""
         _refuse_unknown_fees(
             experiment.position.symbol_cost_bps, snapshot.manifest["symbols"], experiment.position.cost_bps
         )
@@ -90,20 +89,19 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
         ins={"spec": dg.AssetIn(graph.key("exploration_spec"))},
         partitions_def=partitions,
         io_manager_key="reports",
-        group_name=group,
         code_version=graph.code_version("4", "exploration.permutations"),
         automation_condition=on_content_change(),
-        kinds={"pytorch"},
     )
     @guarded(graph, "exploration_fold", slots=1)
     def exploration_fold(context: dg.AssetExecutionContext, spec: FoldSpec) -> dg.Output[ExplorationFold]:
-        """Mean variable selection weight of each feature on the fold's validation windows; one row a feature."""
+        """Phase 2: networks fitted on one fold with several seeds, and how much each feature and its shadow weighed on the
+        validation windows. One row a feature."""
         try:
-            explored = _explore(graph, spec, context)
+            explored, histories = _explore(graph, spec, context)
         except (ValueError, FloatingPointError, SliceChangedError) as error:
             raise dg.Failure(f"exploration fold {spec.key}: {error}", allow_retries=False) from error
         record = explored.record
-        return content_output(record, fold_metadata(record, explored.importance_seconds))
+        return content_output(record, fold_metadata(record, histories, spec, explored.importance_seconds))
 
     @dg.asset(
         key=graph.key("selected_features"),
@@ -117,7 +115,6 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
             ),
         },
         io_manager_key="reports",
-        group_name=group,
         code_version=graph.code_version("3", "pruning"),
         automation_condition=on_all_folds(),
     )
@@ -125,7 +122,8 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
     def selected_features(
         plan: FoldPlanReport, prefiltered: PrefilteredFeatures, folds: dict[str, ExplorationFold]
     ) -> dg.Output[SelectedFeatures]:
-        """Phase 3: features that beat their shadows often enough; one row a feature, ranked by weight."""
+        """Phase 3: the features that beat their shadows in enough exploration folds; all later phases see only these. Look at
+        weight and stability; one row a feature, ranked by weight."""
         planned = list(planned_folds(plan, folds).values())
         began = time.perf_counter()
         try:
@@ -210,16 +208,25 @@ def plan_metadata(plan: FoldPlanReport) -> dict[str, object]:
     }
 
 
-def _explore(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionContext) -> "Explored":
+def _explore(
+    graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionContext
+) -> tuple["Explored", list[list[dict[str, Any]]]]:
+    """The explored fold, and the history of each seed."""
     from tft_pipeline.model.exploration import explore_fold
 
     panel = fold_panel(graph, spec)
     journal = FoldJournal(graph.layout, graph.name, EXPLORATION, spec, run_id=context.run.run_id)
+    histories: list[list[dict[str, Any]]] = [[] for _ in spec.seeds]
+
+    def epoch(k: int, row: dict[str, Any]) -> None:
+        histories[k].append(row)
+        journal.epoch(_of_seed(row, k))
+
     explored = explore_fold(
         panel,
         spec,
         permutations=graph.experiment.exploration.permutations,
-        on_epoch=lambda k, row: journal.epoch(_of_seed(row, k)),
+        on_epoch=epoch,
         checkpoint=lambda k: graph.layout.training_state(graph.name, EXPLORATION, f"{spec.key}-{k}"),
         on_seed=context.log.info,
     )
@@ -227,7 +234,7 @@ def _explore(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionC
     unmirrored = journal.finish(best, {})
     if unmirrored is not None:
         context.log.warning(f"MLflow did not take this fold ({unmirrored}); {journal.path} keeps it for the next one")
-    return explored
+    return explored, histories
 
 
 def _of_seed(row: dict[str, Any], k: int) -> dict[str, Any]:

@@ -17,12 +17,13 @@ from tft_pipeline.domain.targets import build_targets
 from tft_pipeline.model.feature_stream import feature_frames, workers_for
 from tft_pipeline.pipeline.automation import on_content_change
 from tft_pipeline.pipeline.feature_list import catalogue_of
+from tft_pipeline.pipeline.feature_plots import catalogue_metadata, label_metadata, missing_metadata
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.guarded import EVERY_FREE_SLOT, guarded
 from tft_pipeline.pipeline.io_managers import FRAME_FILE
-from tft_pipeline.pipeline.outputs import content_output, table
+from tft_pipeline.pipeline.judgement_metadata import check_metadata
+from tft_pipeline.pipeline.outputs import content_output
 from tft_pipeline.pipeline.panels import panel_of
-from tft_pipeline.pipeline.plots import bar_picture, histogram_picture
 from tft_pipeline.pipeline.selection_metadata import prefilter_metadata
 from tft_pipeline.storage.atomic import stage_beside
 from tft_pipeline.storage.frames import FrameFile, write_frames
@@ -75,19 +76,18 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """`feature_catalogue`, `features`, `targets`, `prefiltered_features`."""
     experiment = graph.experiment
     data = experiment.data
-    group = f"{graph.name}_2_features"
 
     @dg.asset(
         key=graph.key("feature_catalogue"),
         ins={"snapshot": dg.AssetIn(graph.key("snapshot"))},
         io_manager_key="reports",
-        group_name=group,
         code_version=graph.code_version("4", "features", "data", "ensemble.sentiment_column"),
         automation_condition=on_content_change(),
     )
     @guarded(graph, "feature_catalogue")
     def feature_catalogue(snapshot: Snapshot) -> dg.Output[FeatureCatalogue]:
-        """Which features the bars allow, with formula, lookback, units and lag; one row a feature."""
+        """Which features the snapshot's columns allow, with formula, lookback, units and lag, and which are left out and why;
+        one row a feature."""
         try:
             record = catalogue_of(experiment, snapshot.bars.columns)
             sentiment = experiment.ensemble.sentiment_column
@@ -95,19 +95,7 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                 refuse_impossible_sentiment(snapshot.bars, sentiment, untraded=data.untraded)
         except ValueError as error:
             raise dg.Failure(f"feature catalogue: {error}", allow_retries=False) from error
-        skipped = [{"feature": name, "reason": reason} for name, reason in record.skipped.items()]
-        rows = [row.model_dump() for row in record.used]
-        counts: dict[str, float] = {}
-        for name in record.names:
-            counts[name.split("_")[0]] = counts.get(name.split("_")[0], 0.0) + 1.0
-        metadata = {
-            "n_features": len(record.names),
-            "features": table(rows),
-            "picture": bar_picture(counts, title="features by group", label="features"),
-        }
-        if skipped:
-            metadata["left_out"] = table(skipped)
-        return content_output(record, metadata)
+        return content_output(record, catalogue_metadata(record))
 
     @dg.asset(
         key=graph.key("features"),
@@ -116,27 +104,24 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             "catalogue": dg.AssetIn(graph.key("feature_catalogue")),
         },
         io_manager_key="frames",
-        group_name=group,
         code_version=graph.code_version("2", "features", "data"),
         automation_condition=on_content_change(),
-        kinds={"polars", "parquet"},
     )
     @guarded(graph, "features", slots=EVERY_FREE_SLOT)
     def features(snapshot: Snapshot, catalogue: FeatureCatalogue) -> Iterator[dg.Output[FrameFile]]:
-        """Causal features; one row a traded symbol and bar, one Float32 column a feature."""
+        """Features of the snapshot, each from bars up to its own close; the check tries whether one sees later bars. One row a
+        traded symbol and bar, one Float32 column a feature."""
         build = feature_build(experiment, snapshot.bars, catalogue)
         workers = workers_for(build)
         # the stage lives until the IO manager has moved the file out of it
         with stage_beside(graph.layout.artifact(graph.name, "features")) as stage:
             stored = write_frames(stage / FRAME_FILE, feature_frames(build, stage, workers=workers))
-            present = {name: 1.0 - stored.null_counts[name] / stored.height for name in catalogue.names}
-            shown = dict(sorted(present.items(), key=lambda item: item[1])[:20])
             yield content_output(
                 stored,
                 {
                     "n_features": len(catalogue.names),
                     "workers": workers,
-                    "present": bar_picture(shown, title="share of bars with a value (lowest 20)", label="share"),
+                    **missing_metadata(stored, catalogue.names),
                 },
             )
 
@@ -159,42 +144,44 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         # features about a market that has not begun cannot be built
         tried = inside.filter(inside >= all_have_begun(snapshot.bars, data.untraded))
         if len(tried) <= CAUSALITY_CUTS:
+            too_few = (
+                f"{len(tried)} bars since all of {', '.join(data.untraded)} have begun are too few to try whether "
+                "features depend on later bars; bring more bars, or drop the market that begins so late"
+            )
             return dg.AssetCheckResult(
                 passed=False,
-                description=f"{len(tried)} bars since all of {', '.join(data.untraded)} have begun are too few to try whether "
-                "features depend on later bars; bring more bars, or drop the market that begins so late",
+                description=too_few,
+                metadata=check_metadata(len(tried), CAUSALITY_CUTS + 1, unit="bars to try it on", finding=too_few),
             )
         cuts = [tried[len(tried) * (k + 1) // (CAUSALITY_CUTS + 1)] for k in range(CAUSALITY_CUTS)]
         violation = first_causality_violation(lambda frame: computed_features(experiment, frame, catalogue), bars, cuts)
+        found = "no feature depends on later bars" if violation is None else str(violation)
         return dg.AssetCheckResult(
             passed=violation is None,
-            description="no feature depends on later bars" if violation is None else str(violation),
-            metadata={"bars": len(inside), "cuts": len(cuts), "user_columns": "not verifiable: computed elsewhere"},
+            description=found,
+            metadata={
+                **check_metadata(
+                    int(violation is not None), 0, unit="features that changed; it ends at the first", finding=found
+                ),
+                "bars": len(inside),
+                "cuts": len(cuts),
+                "user_columns": "not verifiable: computed elsewhere",
+            },
         )
 
     @dg.asset(
         key=graph.key("targets"),
         ins={"snapshot": dg.AssetIn(graph.key("snapshot"))},
         io_manager_key="frames",
-        group_name=group,
         code_version=graph.code_version("1", "target", "data"),
         automation_condition=on_content_change(),
-        kinds={"polars", "parquet"},
     )
     @guarded(graph, "targets")
     def targets(snapshot: Snapshot) -> dg.Output[pl.DataFrame]:
-        """Next return, ex-ante volatility and label; one row a traded symbol and bar."""
+        """What is to be learned, from the snapshot: next return, volatility known before it, and the label over the horizon.
+        Look at the label's distribution; one row a traded symbol and bar."""
         frame = computed_targets(experiment, snapshot.bars)
-        labels = frame["label"].drop_nulls()
-        shown = labels.filter(labels.is_between(-6, 6)).to_list()
-        return content_output(
-            frame,
-            {
-                "n_labels": len(labels),
-                "share_up": int((labels > 0).sum()) / max(len(labels), 1),
-                "labels": histogram_picture(shown, title="labels, in units of expected risk", label="label"),
-            },
-        )
+        return content_output(frame, label_metadata(frame, experiment.target.horizon))
 
     @dg.asset(
         key=graph.key("prefiltered_features"),
@@ -204,7 +191,6 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             "catalogue": dg.AssetIn(graph.key("feature_catalogue")),
         },
         io_manager_key="reports",
-        group_name=group,
         code_version=graph.code_version(
             "2", "prefilter", "periods", "target.horizon", "exploration.folds", "tuning.folds", "data.interval"
         ),
@@ -214,7 +200,8 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     def prefiltered_features(
         features: pl.LazyFrame, targets: pl.DataFrame, catalogue: FeatureCatalogue
     ) -> dg.Output[PrefilteredFeatures]:
-        """Phase 1: features that are not degenerate, judged on the bars before any validation bar; one row a drop."""
+        """Phase 1: drops features that are constant, mostly missing or copies of others, judged on bars before any research
+        fold's validation. Look at what was dropped and why; one row a dropped feature."""
         panel = panel_of(features, targets, catalogue, catalogue.names)
         try:
             record = prefiltered(panel, experiment)

@@ -31,10 +31,8 @@ def path_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             "tuned": dg.AssetIn(graph.key("tuned_hyperparameters")),
         },
         io_manager_key="reports",
-        group_name=f"{graph.name}_4_tuning",
         code_version=graph.code_version(REVISION, "research_paths", "periods", "target", "data.bars_per_year"),
         automation_condition=on_content_change(),
-        kinds={"torch"},
     )
     @guarded(graph, "research_paths", slots=EVERY_FREE_SLOT)
     def research_paths(
@@ -45,7 +43,8 @@ def path_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         selected: SelectedFeatures,
         tuned: TunedHyperparameters,
     ) -> dg.Output[ResearchPaths]:
-        """Net Sharpe ratio of the chosen settings along paths of left-out research bars; one row a path."""
+        """Net Sharpe ratio of the chosen settings along paths of left-out research bars (combinatorial purged
+        cross-validation). Look at how far the paths lie apart; one row a path."""
         from tft_pipeline.model.paths import fit_paths
 
         panel = panel_of(features, targets, catalogue, selected.features)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+import dagster as dg
 import numpy as np
 import polars as pl
 
@@ -26,6 +27,7 @@ from tft_pipeline.domain.verdict import (
     research_evidence,
 )
 from tft_pipeline.pipeline.assets.blend import direction_statistics
+from tft_pipeline.pipeline.equity_plots import ratio_picture
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.ledgers import ScoredPeriod, look_at, looks_at, other_trials, research_scope
 from tft_pipeline.storage.fold_bundles import FoldBundle
@@ -169,6 +171,16 @@ def statistics_rows(record: OosPerformance) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def statistics_picture(record: OosPerformance) -> dg.MarkdownMetadataValue:
+    """The Sharpe ratios of these series with their intervals."""
+    keys = {"name": "series", "value": "sharpe_annual", "low": "ci_low_annual", "high": "ci_high_annual"}
+    return ratio_picture(
+        [{name: row[key] for name, key in keys.items()} for row in statistics_rows(record)],
+        title=f"{record.verdict}: out-of-sample Sharpe ratios with their 95 % bootstrap intervals",
+        label="Sharpe ratio a year",
+    )
 
 
 def _baseline(

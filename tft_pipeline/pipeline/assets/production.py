@@ -21,12 +21,12 @@ from tft_pipeline.domain.reports import (
 from tft_pipeline.domain.trend_rules import macd_positions
 from tft_pipeline.pipeline.assets.exploration import plan_metadata
 from tft_pipeline.pipeline.automation import on_content_change
+from tft_pipeline.pipeline.fold_plots import production_picture
 from tft_pipeline.pipeline.graph import PRODUCTION, ExperimentGraph
 from tft_pipeline.pipeline.guarded import guarded
-from tft_pipeline.pipeline.outputs import content_output
+from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.panels import fold_panel, panel_of
-from tft_pipeline.pipeline.partitions import group_of, publish_specs, spec_asset
-from tft_pipeline.pipeline.plots import line_picture
+from tft_pipeline.pipeline.partitions import publish_specs, spec_asset
 from tft_pipeline.pipeline.sentiment import fold_sentiment, specs_with_sentiment
 from tft_pipeline.pipeline.tracking import FoldJournal
 from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
@@ -36,7 +36,6 @@ from tft_pipeline.storage.snapshots import Snapshot
 def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """`production_plan`, `production_spec`, `production_fold`."""
     experiment = graph.experiment
-    group = group_of(graph, PRODUCTION)
     # what a plan takes from the snapshot besides its id: the values to blend
     outdates_nothing = [graph.key("snapshot")] if experiment.ensemble.sentiment_column is None else []
 
@@ -51,7 +50,6 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
             "tuned": dg.AssetIn(graph.key("tuned_hyperparameters")),
         },
         io_manager_key="reports",
-        group_name=group,
         code_version=graph.code_version(
             "3",
             "production",
@@ -76,7 +74,8 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
         selected: SelectedFeatures,
         tuned: TunedHyperparameters,
     ) -> dg.Output[FoldPlanReport]:
-        """Folds that tile the production period, with the chosen features and hyper-parameters; one row a fold."""
+        """Phase 5: folds whose tests tile the production period, with the chosen features and settings; registers them as
+        partitions and publishes what each is made of. Look at the picture of the folds; one row a fold."""
         panel = panel_of(features, targets, catalogue, selected.features)
         try:
             folds = production_folds(panel, experiment)
@@ -123,22 +122,17 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
         ins={"spec": dg.AssetIn(graph.key("production_spec"))},
         partitions_def=graph.folds(PRODUCTION),
         io_manager_key="fold_bundles",
-        group_name=group,
         code_version="5",
         automation_condition=on_content_change(),
-        kinds={"pytorch", "lightgbm"},
     )
     @guarded(graph, "production_fold", slots=1)
     def production_fold(context: dg.AssetExecutionContext, spec: FoldSpec) -> dg.Output[FoldBundle]:
-        """One trained fold: weights, trees, predictions with baselines beside them, one row a test bar and symbol."""
+        """One fold of the walk forward: network and LightGBM fitted, stopped on validation, asked on the test bars, with
+        baselines beside them. Look at the losses by epoch; one row a test bar and symbol."""
         try:
-            bundle = _fit(graph, spec, context)
+            bundle, vsn_weights = _fit(graph, spec, context)
         except (ValueError, FloatingPointError, SliceChangedError) as error:
             raise dg.Failure(f"production fold {spec.key}: {error}", allow_retries=False) from error
-        epochs = [row["epoch"] for row in bundle.fitted.history]
-        lines = {
-            name: (epochs, [row[name] for row in bundle.fitted.history]) for name in ("train_loss", "validation_loss")
-        }
         best = bundle.fitted.history[bundle.fitted.best_epoch]
         return content_output(
             bundle,
@@ -153,14 +147,24 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
                 "seconds": bundle.seconds,
                 "checkpoint_status": bundle.checkpoint_status,
                 **({"checkpoint_reason": bundle.checkpoint_reason} if bundle.checkpoint_reason else {}),
-                "losses": line_picture(lines, title=f"losses, fold {spec.key}", label="loss"),
+                "picture": production_picture(
+                    bundle.fitted.history,
+                    bundle.fitted.best_epoch,
+                    vsn_weights,
+                    bundle.predictions["raw_position"].to_numpy(),
+                    spec,
+                ),
+                "parts": table([{"part": part, **spec.dates[part]} for part in ("train", "validation", "test")]),
             },
         )
 
     return [production_plan, spec_asset(graph, PRODUCTION), production_fold]
 
 
-def _fit(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionContext) -> FoldBundle:
+def _fit(
+    graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionContext
+) -> tuple[FoldBundle, dict[str, float]]:
+    """The trained fold, and its mean selection weights over the test bars, NaN for a family that selects nothing."""
     from tft_pipeline.model.baselines import boosting_positions, fit_ridge, ridge_positions
     from tft_pipeline.model.boosting import boosting_probability, fit_boosting
     from tft_pipeline.model.fit import fit_fold
@@ -241,7 +245,7 @@ def _fit(graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionConte
     )
     if unmirrored is not None:
         context.log.warning(f"MLflow did not take this fold ({unmirrored}); {journal.path} keeps it for the next one")
-    return bundle
+    return bundle, dict(zip(fitted.scaler.names, predicted.vsn_weights.tolist(), strict=True))
 
 
 def _in_words(unwritten: list[str]) -> str:

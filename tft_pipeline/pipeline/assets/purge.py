@@ -20,13 +20,13 @@ from tft_pipeline.domain.sharpe import annualise, kurtosis, sharpe_standard_erro
 from tft_pipeline.domain.verdict import annual_sharpe_or_none
 from tft_pipeline.pipeline.assets.evaluation import all_production_folds
 from tft_pipeline.pipeline.driver import PipelineFailedError
+from tft_pipeline.pipeline.equity_plots import ratio_picture
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.guarded import guarded
 from tft_pipeline.pipeline.ledgers import ScoredPeriod, look_at
 from tft_pipeline.pipeline.markdown import listing
 from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.partitions import planned_folds
-from tft_pipeline.pipeline.plots import bar_picture
 from tft_pipeline.pipeline.variants import overlap_portfolio, refit_all_without_purge
 from tft_pipeline.storage.fold_bundles import FoldBundle
 
@@ -51,15 +51,14 @@ def purge_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         key=graph.key("purge_comparison"),
         ins={"plan": dg.AssetIn(graph.key("production_plan")), "folds": all_production_folds(graph)},
         io_manager_key="reports",
-        group_name=f"{graph.name}_6_evaluation",
         code_version=graph.code_version("2", "production.folds.window", "data.interval"),
-        kinds={"pytorch"},
     )
     @guarded(graph, "purge_comparison", measured=False)
     def purge_comparison(
         context: dg.AssetExecutionContext, config: PurgeChoice, plan: FoldPlanReport, folds: dict[str, FoldBundle]
     ) -> dg.Output[PurgeComparison]:
-        """Production folds with and without purge on the same bars, and the paired differences; one row a variant."""
+        """What leaving out the purge would have shown: the production folds with and without it on the same bars. On request
+        only; look at the paired difference. One row a variant."""
         window = experiment.production.folds.window
         predictions = [fold.predictions for fold in planned_folds(plan, folds).values()]
         try:
@@ -171,23 +170,37 @@ def _book(plan: FoldPlanReport, predictions: list[pl.DataFrame]) -> pl.DataFrame
 
 
 def _metadata(record: PurgeComparison) -> dict[str, Any]:
-    shown = {str(row["name"]): row for row in record.variants if row["sharpe_annual"] is not None}
-    defined = {str(row["name"]): row for row in record.differences if row["difference_annual"] is not None}
     return {
         "finding": listing(str(row["words"]) for row in record.differences),
         "variants": table([dict(row) for row in record.variants]),
         "differences": table([dict(row) for row in record.differences]),
-        "picture": bar_picture(
-            {name: row["sharpe_annual"] for name, row in shown.items()},
-            title="net out-of-sample Sharpe a year, with one standard error",
-            label="Sharpe",
-            errors=[row["se_annual"] for row in shown.values()],
+        "picture": ratio_picture(
+            [_with_error(row) for row in record.variants],
+            title="net out-of-sample Sharpe ratio of each variant, with one standard error",
+            label="Sharpe ratio a year",
         ),
-        "differences_picture": bar_picture(
-            {name: row["difference_annual"] for name, row in defined.items()},
+        "differences_picture": ratio_picture(
+            [
+                {
+                    "name": row["name"],
+                    "value": row["difference_annual"],
+                    "low": row["low_annual"],
+                    "high": row["high_annual"],
+                }
+                for row in record.differences
+            ],
             title="difference to with_purge on the same bars, with its 95 % interval",
             label="difference of the Sharpe ratios a year",
-            line=0.0,
-            errors=[row["high_annual"] - row["difference_annual"] for row in defined.values()],
         ),
+    }
+
+
+def _with_error(row: dict[str, Any]) -> dict[str, Any]:
+    value, error = row["sharpe_annual"], row["se_annual"]
+    known = value is not None and error is not None
+    return {
+        "name": row["name"],
+        "value": value,
+        "low": value - error if known else None,
+        "high": value + error if known else None,
     }

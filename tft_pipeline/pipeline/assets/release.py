@@ -22,7 +22,7 @@ from tft_pipeline.domain.findings import (
 )
 from tft_pipeline.domain.gate_row import GateRow
 from tft_pipeline.domain.performance_targets import deploy_target, performance_targets
-from tft_pipeline.domain.release_gates import GATES, gate_document, why_not_live
+from tft_pipeline.domain.release_gates import gate_document, why_not_live
 from tft_pipeline.domain.reports import FeatureCatalogue, FoldPlanReport
 from tft_pipeline.pipeline.assets.card import card_asset
 from tft_pipeline.pipeline.assets.evaluation import all_production_folds, newest_fold
@@ -30,6 +30,8 @@ from tft_pipeline.pipeline.automation import on_all_folds
 from tft_pipeline.pipeline.bundling import StagedBundle, fill_version, stage_bundle, told_by_forms
 from tft_pipeline.pipeline.card import card_html, card_markdown, complete_card, validate_card
 from tft_pipeline.pipeline.card.made import live_card
+from tft_pipeline.pipeline.gate_claims import CLAIMS, gate_checks
+from tft_pipeline.pipeline.gate_plots import gates_picture
 from tft_pipeline.pipeline.gates import (
     refuse_another_model,
     refuse_card_of_another_plan,
@@ -38,8 +40,8 @@ from tft_pipeline.pipeline.gates import (
 )
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.guarded import guarded
+from tft_pipeline.pipeline.judgement_metadata import gate_metadata
 from tft_pipeline.pipeline.outputs import content_output, table
-from tft_pipeline.pipeline.plots import bar_picture
 from tft_pipeline.pipeline.registry import follow
 from tft_pipeline.pipeline.release_gates import release_gate_rows
 from tft_pipeline.storage.artifacts import Artifact, IntegrityError, read_artifact
@@ -75,7 +77,6 @@ RELEASE_SECTIONS = (
 
 def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """`model_card`, `release`."""
-    group = f"{graph.name}_7_release"
 
     @dg.asset(
         key=graph.key("release"),
@@ -92,9 +93,8 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             "card": dg.AssetIn(graph.key("model_card")),
         },
         # a check a gate: what a failed one blocks is the deployment, which asks the gates by itself, and not the run
-        check_specs=[dg.AssetCheckSpec(name=name, asset=graph.key("release")) for name in GATES],
+        check_specs=gate_checks(graph),
         io_manager_key="reports",
-        group_name=group,
         code_version=graph.code_version("7", *RELEASE_SECTIONS),
         automation_condition=on_all_folds(),
     )
@@ -111,8 +111,9 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         drift: DriftRecord,
         ensemble: EnsembleWeights,
         card: ModelCard,
-    ) -> Iterator[dg.Output | dg.AssetCheckResult]:
-        """The newest fold's model as one bundle with its gates; it goes live when every gate passes, else it is a candidate."""
+    ) -> Iterator[dg.Output[Any] | dg.AssetCheckResult]:
+        """The newest fold's model as one bundle with its gates: live when every gate passes, else a candidate for the job
+        deploy. Look at the gates that failed; one record."""
         refuse_leaks(graph, audit, plan)
         refuse_outdated_verdict(graph, performance, plan)
         refuse_card_of_another_plan(card, plan)
@@ -199,7 +200,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                 "forms": dg.MetadataValue.json({**staged.bundle.signature.forms, **staged.bundle.signature.left_out}),
                 "release": dg.MetadataValue.path(str(folder)),
                 "model_card": dg.MetadataValue.path(str(folder / CARD_FILE)),
-                "picture": _weights_picture(fold),
+                "picture": gates_picture(gates["gates"]),
             },
         )
         yield from (_check(row) for row in rows)
@@ -291,23 +292,15 @@ def _how_far(models: Path, release_id: str, error: Exception) -> str:
 
 def _check(row: GateRow) -> dg.AssetCheckResult:
     """A gate as the UI shows it; a failed one warns, for the run is whole and a candidate is what it is to make."""
-    threshold = row.threshold if not isinstance(row.threshold, tuple) else ", ".join(row.threshold)
-    shown = {"value": row.value, "rule": row.rule, "threshold": threshold, "unit": row.unit, "source": row.source}
     return dg.AssetCheckResult(
-        check_name=row.name,
+        check_name=CLAIMS[row.name][0],
         passed=not row.blocks,
         severity=dg.AssetCheckSeverity.WARN,
         description=row.why,
-        metadata={"verdict": row.verdict} | {name: "none" if value is None else value for name, value in shown.items()},
+        metadata=gate_metadata(row),
     )
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     """A gate as a row of the UI's table."""
     return {name: row[name] for name in ("name", "verdict", "value", "rule", "threshold", "unit", "why")}
-
-
-def _weights_picture(fold: FoldBundle) -> dg.MarkdownMetadataValue:
-    sizes = {name: float(value.abs().mean()) for name, value in fold.fitted.state.items()}
-    largest = dict(sorted(sizes.items(), key=lambda item: -item[1])[:20])
-    return bar_picture(largest, title="released weights, mean size (largest 20 tensors)", label="mean |weight|")

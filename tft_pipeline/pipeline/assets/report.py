@@ -1,9 +1,8 @@
 """The page that people look at, from the records of a finished run. Not here: what it shows (`pipeline.report`)."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import dagster as dg
-import numpy as np
 import polars as pl
 
 from tft_pipeline.domain.findings import (
@@ -19,15 +18,15 @@ from tft_pipeline.domain.findings import (
 )
 from tft_pipeline.domain.reports import ExplorationFold, FoldPlanReport, Report, SelectedFeatures, TunedHyperparameters
 from tft_pipeline.pipeline.automation import on_all_folds
+from tft_pipeline.pipeline.equity_plots import equity_picture
 from tft_pipeline.pipeline.gates import refuse_card_of_another_plan, refuse_leaks, refuse_outdated_verdict
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.guarded import guarded
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
-from tft_pipeline.pipeline.outputs import content_output
+from tft_pipeline.pipeline.judgement_metadata import headline_rows
+from tft_pipeline.pipeline.outputs import content_output, table
 from tft_pipeline.pipeline.partitions import planned_folds
-from tft_pipeline.pipeline.plots import line_picture
 from tft_pipeline.pipeline.report.build import report_page
-from tft_pipeline.pipeline.report.charts import thinned
 from tft_pipeline.pipeline.report.records import ReportRecords
 from tft_pipeline.storage.artifacts import ArtifactMissingError, read_artifact
 from tft_pipeline.storage.snapshots import Snapshot
@@ -63,10 +62,8 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         },
         deps=[] if experiment.research_paths is None else [graph.key("research_paths")],
         io_manager_key="pages",
-        group_name=f"{graph.name}_7_release",
         code_version=graph.code_version("4", *type(experiment).model_fields),
         automation_condition=on_all_folds(),
-        kinds={"plotly", "html"},
     )
     @guarded(graph, "report", measured=False)
     def report(
@@ -84,8 +81,9 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         ensemble: EnsembleWeights,
         card: ModelCard,
         release: ReleaseRecord,
-    ) -> dg.Output:
-        """The verdict, its reasons and everything behind them as one HTML page that loads nothing; one page."""
+    ) -> dg.Output[Any]:
+        """The verdict, its reasons and everything behind them as one HTML page that loads nothing from elsewhere. Open
+        report.html of the path that the page shows; one page."""
         refuse_leaks(graph, audit, plan)
         refuse_outdated_verdict(graph, performance, plan)
         refuse_card_of_another_plan(card, plan)
@@ -111,7 +109,11 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         )
         return content_output(
             report_page(records),
-            {"verdict": card.card["verdict"], "picture": _picture(records)},
+            {
+                "verdict": card.card["verdict"],
+                "headline": table(headline_rows(card.card, performance, audit, latency, drift)),
+                "picture": equity_picture(portfolio, said=f"{card.card['verdict']}: "),
+            },
         )
 
     return [report]
@@ -124,17 +126,3 @@ def _stored(graph: ExperimentGraph, asset: str, kind: type[Record]) -> Record | 
     except ArtifactMissingError:
         return None
     return kind.model_validate_json(artifact.path(REPORT_FILE).read_text())
-
-
-def _picture(records: ReportRecords) -> dg.MarkdownMetadataValue:
-    """Equity of the model and the baselines."""
-    frame = records.portfolio
-    shown = thinned(frame.height, 1000)
-    stamps = frame["timestamp"].gather(shown).to_list()
-    columns = {"model, net": "net"} | {name: f"{name}_net" for name in records.performance.baselines}
-    lines = {
-        name: (stamps, np.cumprod(np.maximum(1.0 + frame[column].to_numpy(), 0.0))[shown].tolist())
-        for name, column in columns.items()
-    }
-    verdict = records.card.card["verdict"]
-    return line_picture(lines, title=f"{verdict}: capital out of sample, net of costs", label="1 at the start")

@@ -14,11 +14,13 @@ from tft_pipeline.domain.intervals import refusal_of_openings
 from tft_pipeline.domain.manifest import snapshot_manifest
 from tft_pipeline.domain.minutes import join_minutes
 from tft_pipeline.domain.tables import join_table, normalise_table
+from tft_pipeline.pipeline.assets.plausible import plausible_bars
 from tft_pipeline.pipeline.automation import on_content_change
+from tft_pipeline.pipeline.coverage_plots import coverage_metadata, source_rows
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.guarded import guarded
 from tft_pipeline.pipeline.outputs import content_output, table
-from tft_pipeline.pipeline.plots import line_picture
+from tft_pipeline.pipeline.plots import line_picture, thinned_line
 from tft_pipeline.storage.environment import environment_record, utc_now
 from tft_pipeline.storage.experiments import ExperimentFile
 from tft_pipeline.storage.snapshots import Snapshot, find_snapshot, read_snapshot
@@ -38,31 +40,34 @@ class TakenBars:
     tables: tuple[dict[str, Any], ...]
 
 
-def snapshot_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.SourceAsset]:
-    """`bars` (observed, outside) and `snapshot`."""
+def snapshot_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
+    """`bars` (observed, outside), `snapshot` and its check `bars_look_plausible`."""
     data = graph.experiment.data
-    group = f"{graph.name}_1_data"
 
-    @dg.observable_source_asset(
-        key=graph.key("bars"),
-        group_name=group,
-        description="The researcher's own files: bars, one row a symbol and bar, and the minutes and tables joined to them.",
+    @dg.multi_observable_source_asset(
+        name=f"{graph.name}__bars",
+        specs=[
+            dg.AssetSpec(
+                graph.key("bars"),
+                description="The researcher's own files: bars, and the minutes and tables joined to them. Observing them "
+                "compares their hash with the last one; one row a symbol and bar.",
+            )
+        ],
     )
-    def bars() -> dg.DataVersion:
-        return dg.DataVersion(sources_sha256(graph.file)[:16])
+    def bars() -> dg.ObserveResult:
+        return dg.ObserveResult(data_version=dg.DataVersion(sources_sha256(graph.file)[:16]))
 
     @dg.asset(
         key=graph.key("snapshot"),
         deps=[graph.key("bars")],
         io_manager_key="snapshots",
-        group_name=group,
         code_version=graph.code_version("3", "data"),
         automation_condition=on_content_change(),
-        kinds={"polars", "parquet"},
     )
     @guarded(graph, "snapshot")
     def snapshot(context: dg.AssetExecutionContext) -> dg.Output[Snapshot]:
-        """Validated bars with what minutes and tables say, frozen with a manifest; one row a symbol and bar."""
+        """Bars, minutes and tables as they are in the source now, validated, joined and frozen with a manifest. Look at gaps by
+        symbol and at the dates of the first and last bar; one row a symbol and bar."""
         try:
             taken = taken_bars(graph.file)
         except BarsError as error:
@@ -86,27 +91,23 @@ def snapshot_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.Sou
         joined = _joined_metadata(taken, data.untraded, context.log.warning)
         closes = frame.group_by("symbol", maintain_order=True).agg("timestamp", "close")
         lines = {
-            row["symbol"]: (row["timestamp"], [price / row["close"][0] for price in row["close"]])
+            row["symbol"]: thinned_line(row["timestamp"], [price / row["close"][0] for price in row["close"]])
             for row in closes.head(6).iter_rows(named=True)
         }
-        quality = manifest["quality"]
-        rows = [
-            {"symbol": name, "bars": count, "gaps": quality["gaps_per_symbol"][name]}
-            for name, count in quality["rows_per_symbol"].items()
-        ]
         return content_output(
             value,
             {
                 "snapshot_id": manifest["snapshot_id"],
                 "first": manifest["event_range"]["start"],
                 "last": manifest["event_range"]["end"],
-                "symbols": table(rows),
-                "prices": line_picture(lines, title="close, first bar = 1 (first symbols)", label="close"),
+                "sources": table(source_rows([taken.source, taken.minute_source, *taken.tables])),
+                **coverage_metadata(frame, manifest),
+                "prices": line_picture(lines, title="close, first bar = 1 (first symbols)", label="close", level=1.0),
                 **joined,
             },
         )
 
-    return [bars, snapshot]
+    return [bars, snapshot, plausible_bars(graph)]
 
 
 def sources_sha256(file: ExperimentFile) -> str:

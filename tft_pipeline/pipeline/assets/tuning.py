@@ -30,10 +30,8 @@ def tuning_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             "selected": dg.AssetIn(graph.key("selected_features")),
         },
         io_manager_key="reports",
-        group_name=f"{graph.name}_4_tuning",
         code_version=graph.code_version(REVISION, "tuning.n_trials", *OBJECTIVE),
         automation_condition=on_content_change(),
-        kinds={"optuna"},
     )
     @guarded(graph, "tuned_hyperparameters", slots=experiment.tuning.parallel_trials)
     def tuned_hyperparameters(
@@ -43,7 +41,8 @@ def tuning_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         catalogue: FeatureCatalogue,
         selected: SelectedFeatures,
     ) -> dg.Output[TunedHyperparameters]:
-        """Phase 4: the best trial of the study and every trial that was started; one row a trial."""
+        """Phase 4: the settings with the best validation score on research folds, and every trial that was started, for the
+        statistics count them. Look at the best value by trial; one row a trial."""
         from tft_pipeline.model.tuning import NoTrialCompletedError, tune
         from tft_pipeline.model.tuning_storage import StudyStorageError
 

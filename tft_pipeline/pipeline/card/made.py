@@ -17,7 +17,7 @@ from tft_pipeline.domain.direction_intervals import direction_intervals
 from tft_pipeline.pipeline.assets.blend import fold_probabilities
 from tft_pipeline.pipeline.champion import live_version
 from tft_pipeline.pipeline.drift_facts import NIGHT, night_job_name
-from tft_pipeline.pipeline.graph import PRODUCTION, ExperimentGraph
+from tft_pipeline.pipeline.graph import PRODUCTION, RETRAIN, ExperimentGraph
 from tft_pipeline.pipeline.tracking import URI_VARIABLE
 from tft_pipeline.pipeline.usage import resource_tables
 from tft_pipeline.storage.artifacts import IntegrityError
@@ -79,7 +79,7 @@ def drift_schedule(graph: ExperimentGraph) -> dict[str, str]:
         "timezone": "UTC",
         "asset": f"{graph.name}/{NIGHT}",
         "job": night_job_name(graph),
-        "retrain_job": f"{graph.name}_full_run",
+        "retrain_job": graph.job(RETRAIN),
         "switch": f"{SWITCH}=on",
     }
 

@@ -71,7 +71,8 @@ def _chosen(records: ReportRecords) -> dict[str, object]:
 
 
 def _yaml(value: object) -> str:
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
+    found: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
+    return found
 
 
 def _fold_hashes(records: ReportRecords) -> Html:

@@ -1,0 +1,139 @@
+"""`tft doctor`: every check by itself, within its time, and what they found. Nothing is written.
+
+A check that crashes or hangs is its own problem and takes no other with it. Not here: the checks (`doctor_machine`,
+`doctor_disk`, `doctor_databases`, `doctor_servers`, `doctor_experiments`).
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tft_pipeline.domain.credentials import without_credentials
+from tft_pipeline.pipeline.doctor_findings import OK, PROBLEM, STATES, WARNING, Finding
+from tft_pipeline.storage.layout import Layout, default_layout
+
+SECONDS = 8.0
+"""For all checks together; what has not answered by then is said not to have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing to look at.
+
+    Attributes:
+        name: of its findings where it cannot name them itself.
+        look: finds; it may raise anything, and may hang.
+    """
+
+    name: str
+    look: Callable[[], Sequence[Finding]]
+
+
+def diagnose(experiment: Path | None) -> list[Finding]:
+    """Everything that `tft doctor` says, in its order.
+
+    Args:
+        experiment: the file to look at; None for all that the UI would load.
+    """
+    return look_at(checks(default_layout(), experiment), seconds=SECONDS)
+
+
+def checks(layout: Layout, experiment: Path | None) -> list[Check]:
+    """All checks of a home."""
+    from tft_pipeline.pipeline import doctor_databases as databases
+    from tft_pipeline.pipeline import doctor_disk as disk
+    from tft_pipeline.pipeline import doctor_experiments as experiments
+    from tft_pipeline.pipeline import doctor_machine as machine
+    from tft_pipeline.pipeline import doctor_servers as servers
+
+    return [
+        Check("python", machine.python),
+        Check("versions", machine.versions),
+        Check("torch", machine.torch_build),
+        Check("cores", machine.cores),
+        Check("memory", machine.memory),
+        Check("variables", machine.variables),
+        Check("automation", machine.automation),
+        Check("home", lambda: disk.home(layout)),
+        Check("disk", lambda: disk.room(layout)),
+        Check("locks", lambda: disk.locks(layout)),
+        Check("clock", lambda: disk.clock(layout)),
+        Check("dagster", lambda: databases.dagster(layout)),
+        Check("dead runs", lambda: databases.dead_runs(layout)),
+        Check("mlflow", lambda: databases.mlflow(layout)),
+        Check("studies", lambda: databases.studies(layout)),
+        Check("TFT_STORE", servers.store),
+        Check("TFT_LOCKS", servers.lock_server),
+        Check("TFT_TUNING_STORAGE", servers.study_server),
+        Check("experiments", lambda: experiments.files(experiment)),
+        *[
+            Check(f"would run: {path.name}", lambda path=path: experiments.would_run(path, layout))  # type: ignore[misc]
+            for path in experiments.chosen(experiment)
+        ],
+    ]
+
+
+def look_at(checks: Sequence[Check], *, seconds: float) -> list[Finding]:
+    """What the checks find, in their order; all begin at once, for some wait for a server.
+
+    Args:
+        seconds: for all of them.
+    """
+    found: dict[int, Sequence[Finding]] = {}
+
+    def run(k: int, check: Check) -> None:
+        try:
+            found[k] = check.look()
+        except BaseException as error:  # a broken machine raises anything, and the other checks are still of use
+            said = without_credentials(" ".join(f"{type(error).__name__}: {error}".split()))
+            found[k] = [Finding(check.name, PROBLEM, f"the check itself failed: {said}", "read it; mend what it names")]
+
+    threads = [
+        threading.Thread(target=run, args=(k, check), name=f"doctor {check.name}", daemon=True)
+        for k, check in enumerate(checks)
+    ]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    return [
+        one
+        for k, check in enumerate(checks)
+        for one in found.get(
+            k,
+            [
+                Finding(
+                    check.name,
+                    WARNING,
+                    f"no answer within {seconds:g} s",
+                    "a server or a disk hangs, or the machine is busy: try again when it is idle",
+                )
+            ],
+        )
+    ]
+
+
+def answer(findings: Sequence[Finding]) -> dict[str, Any]:
+    """For a program: every finding, how many of each state, and the problems as what failed."""
+    return {
+        "findings": [asdict(one) for one in findings],
+        "count": {state: sum(one.state == state for one in findings) for state in STATES},
+        "failed": [f"{one.name}: {one.said}" for one in findings if one.state == PROBLEM],
+    }
+
+
+def in_words(findings: Sequence[Finding]) -> list[str]:
+    """For people: a line a finding, its remedy below it, and how many of each."""
+    state_width, name_width = max(map(len, STATES)), max(len(one.name) for one in findings)
+    lines = []
+    for one in findings:
+        lines.append(f"{one.state:<{state_width}}  {one.name:<{name_width}}  {one.said}")
+        if one.state != OK and one.remedy:
+            lines.append(f"{'':<{state_width}}  {'':<{name_width}}  -> {one.remedy}")
+    counts = {state: sum(one.state == state for one in findings) for state in STATES}
+    ready = "a run would be stopped by what is called a problem" if counts[PROBLEM] else "a run can work here"
+    return [*lines, "", f"{counts[PROBLEM]} problems, {counts[WARNING]} warnings: {ready}"]

@@ -1,0 +1,92 @@
+"""The job that runs failed folds again: these, what follows from them, and nothing else."""
+
+import json
+import shutil
+from collections.abc import Callable
+
+import dagster as dg
+import pytest
+
+from tft_pipeline.pipeline.assets import production
+from tft_pipeline.pipeline.driver import FOLDS, steps_of
+from tft_pipeline.pipeline.runs import QUIET, failure_of
+from tft_pipeline_tests.conftest import Workbench
+from tft_pipeline_tests.reruns import FOLD, aggregates, another_fit, materialise_alone, ran_since
+
+NOTHING = "no fold failed, is missing or is of an older spec: there is nothing to run again"
+
+
+def rerun(bench: Workbench) -> tuple[dg.ExecuteInProcessResult, int]:
+    """Launch the job here; its result and how many runs it nested."""
+    with bench.instance() as instance:
+        job = bench.definitions.resolve_job_def("small_rerun_failed_folds")
+        result = job.execute_in_process(instance=instance, run_config=QUIET, raise_on_error=False)
+        nested = instance.get_runs(filters=dg.RunsFilter(tags={"dagster/parent_run_id": result.run_id}))
+    return result, len(nested)
+
+
+def said(bench: Workbench) -> list[str]:
+    """What the jobs of this home said, oldest first."""
+    lines = (bench.layout.experiment("small") / "progress.jsonl").read_text().splitlines()
+    return [json.loads(line)["line"] for line in lines]
+
+
+def test_a_fold_that_failed_and_one_that_is_lost_run_again_alone_where_they_come_out_as_before(
+    finished: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> None:
+        raise ValueError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(production, "_fit", no_memory)
+        (failed,) = materialise_alone(finished, "production_fold", FOLD)["failed"]
+    lost = finished.folds("exploration")[0]
+    shutil.rmtree(finished.layout.artifact("small", "exploration_fold", lost))
+    before = finished.materialisations()
+    result, nested = rerun(finished)
+    assert result.success
+    assert ran_since(finished, before) == {("exploration_fold", lost), ("production_fold", FOLD)}
+    assert nested == 2
+    lines = said(finished)
+    assert f"production_fold [{FOLD}]: runs, for its latest run, {failed['run_id'][:8]}, failed" in lines
+    assert any(line.startswith(f"exploration_fold [{lost}]: runs, for its files are gone") for line in lines)
+    assert "snapshot" not in " ".join(lines)
+
+    before = finished.materialisations()
+    result, nested = rerun(finished)
+    assert (result.success, nested, said(finished)[-1]) == (True, 0, NOTHING)
+    assert finished.materialisations() == before
+
+
+@pytest.mark.slow
+def test_what_follows_from_a_fold_that_comes_out_otherwise_is_computed_too(finished: Workbench) -> None:
+    shutil.rmtree(finished.layout.artifact("small", "production_fold", FOLD))
+    before = finished.materialisations()
+    with another_fit():
+        result, _ = rerun(finished)
+    assert result.success
+    assert ran_since(finished, before) == {("production_fold", FOLD)} | aggregates()
+
+
+def test_an_experiment_that_was_never_planned_has_no_failed_fold(workbench: Callable[..., Workbench]) -> None:
+    bench = workbench()
+    result, nested = rerun(bench)
+    assert (result.success, nested, said(bench)) == (True, 0, [NOTHING])
+
+
+def test_a_plan_that_cannot_be_read_is_a_failure_that_names_the_remedy(finished: Workbench) -> None:
+    (finished.artifact("production_plan") / "report.json").write_text("{")
+    result, nested = rerun(finished)
+    assert (result.success, nested) == (False, 0)
+    why = failure_of(result, "")[1]
+    assert "production_plan cannot be read" in why
+    assert "a run of everything with resume makes it again" in why
+
+
+def test_every_step_after_a_fold_follows_from_it(workbench: Callable[..., Workbench]) -> None:
+    graph, definitions = workbench().graph, workbench().definitions
+    assets = definitions.resolve_asset_graph()
+    steps = steps_of(graph)
+    for fold in FOLDS:
+        follows = dg.AssetSelection.assets(graph.key(fold)).downstream(include_self=False).resolve(assets)
+        assert {graph.key(name) for name in steps[steps.index(fold) + 1 :]} <= follows
