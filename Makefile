@@ -8,6 +8,7 @@ VENV ?= .venv
 PYTHON ?= python3
 PORT ?= 3000
 AUTOMATION ?= off
+COVERAGE ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -17,7 +18,7 @@ HOME_OF_DAGSTER = from tft_pipeline.pipeline.runs import prepare_dagster_home as
 	from tft_pipeline.storage.layout import default_layout; print(prepare(default_layout()))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-slow faults docs lint types audit bench
+.PHONY: help setup demo dev test test-slow coverage mutants faults screenshots docs lint types audit bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -44,14 +45,25 @@ dev: $(STAMP) ## open Dagster's UI on this machine; AUTOMATION=on starts schedul
 	exec $(BIN)/dg dev -w workspace.yaml --host 127.0.0.1 --port $(PORT)
 
 test: $(STAMP) ## run the tests that take seconds
-	$(ONE_THREAD) $(BIN)/python -m pytest -m "not slow and not browser" -n auto --maxprocesses 4 --dist loadfile
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "not slow and not browser" -n auto --maxprocesses 4 --dist loadfile $(COVERAGE)
 
 test-slow: $(STAMP) ## run the tests that take minutes or a browser (Chromium)
 	$(ONE_THREAD) $(BIN)/python -m pytest -m "slow or browser" -n 2 --dist loadfile
 
+coverage: $(STAMP) ## run the tests that take seconds, and write what of domain, model and storage they reach; fails below 90 %
+	@$(MAKE) --no-print-directory test COVERAGE="--cov --cov-report=term --cov-report=json:$(VENV)/coverage.json"
+	$(BIN)/python benchmarks/quality.py $(VENV)/coverage.json
+
+mutants: $(STAMP) ## change domain in 300 places, one at a time, and write how many changes its tests notice (an hour)
+	$(ONE_THREAD) $(BIN)/python benchmarks/mutants.py
+
 faults: $(STAMP) ## inject every fault and write docs/faults.md (half an hour; some need root)
 	TFT_REQUIRE_FAULTS=1 $(ONE_THREAD) $(BIN)/python -m pytest -m fault --junitxml=$(VENV)/faults.xml
 	$(BIN)/python -m tft_pipeline_tests.faults.table $(VENV)/faults.xml
+
+screenshots: $(STAMP) ## walk through the UI in Chromium and write docs/images (a quarter of an hour)
+	TFT_REQUIRE_BROWSER=1 TFT_SCREENSHOTS=docs/images $(ONE_THREAD) $(BIN)/python -m pytest \
+		--basetemp="$$(mktemp -d /tmp/tft-XXXX)/ui" tft_pipeline_tests/browser/test_walk.py
 
 docs: $(STAMP) ## build the site of the documentation into site/; it loads nothing from the network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -18,7 +18,9 @@ print(
 
 # %% The frame brings the history too; features are computed from it by the model's own formulas.
 decisions = model.predict(pl.read_parquet(BARS), n_bars=5)
-print(decisions.frame.pivot("symbol", index="timestamp", values="position").select(pl.all().round(3)))
+days = decisions.frame.with_columns(pl.col("timestamp").dt.strftime("%Y-%m-%d"), pl.col("position").round(3))
+with pl.Config(tbl_rows=-1):
+    print(days.pivot("timestamp", index="symbol", values="position"))
 
 # %% What the numbers may hang on, in sentences; none where the frame was long enough.
 for sentence in decisions.history_short:

@@ -1,5 +1,6 @@
 """The command `tft`: thin, the same code as the assets. Heavy libraries are imported by the commands that need them."""
 
+import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -72,6 +73,8 @@ def main() -> None:
     from tft_pipeline.storage.object_store import StoreError
     from tft_pipeline.storage.published import PublishError
 
+    # it tells at length how it makes its tables, between our lines and with --quiet; workers inherit it
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     try:
         app()
     except ConfigurationError as error:

@@ -25,8 +25,8 @@ LONGEST_HOLIDAY = 6
 YEAR_DAYS = 365.25
 ROUND_YEARS = (252.0, 260.0, 365.0)
 """Daily bars a year that are written as they are usually; a count within 1.5 % of one is taken for it."""
-ALONE = 0.25
-"""Share of the symbols under way that have a bar at a timestamp, below which it counts as one where others have none."""
+ALONE = 1.0 / 3.0
+"""Share of the symbols under way that have a bar at a timestamp, up to which it counts as one where others have none."""
 LONGEST_LISTED = 3
 
 
@@ -193,7 +193,7 @@ def missing_and_alone(bars: pl.DataFrame, days: MarketDays, interval: Interval) 
     begun = np.searchsorted(spans["first"].sort().to_numpy(), calendar, side="right")
     ended = np.searchsorted(spans["last"].sort().to_numpy(), calendar, side="left")
     under_way = np.maximum(begun - ended, 1)
-    lonely = (ticks["n"].to_numpy() < ALONE * under_way) & (under_way >= 3)
+    lonely = (ticks["n"].to_numpy() <= ALONE * under_way) & (under_way >= 3)
     found += _missing_of_one(bars, spans, calendar[~lonely])
     if lonely.any():
         found += _alone(bars, ticks.filter(pl.Series(lonely)), interval)
@@ -234,18 +234,17 @@ def _alone(bars: pl.DataFrame, ticks: pl.DataFrame, interval: Interval) -> list[
     stamps = ticks["timestamp"].to_list()
     form = "%a %Y-%m-%d" if interval == "1d" else "%Y-%m-%d %H:%M"
     shown = ", ".join(f"{stamp:{form}}" for stamp in stamps[:LONGEST_LISTED])
+    shown += " ..." if len(stamps) > LONGEST_LISTED else ""
     return [
         Finding(
             "alone",
             names[0] if len(names) == 1 else None,
             stamps[0],
             there.height,
-            f"at {len(stamps)} timestamp{'s' * (len(stamps) > 1)} ({shown}{' ...' if len(stamps) > LONGEST_LISTED else ''}) only "
-            f"{', '.join(names[:LONGEST_LISTED])}{' ...' if len(names) > LONGEST_LISTED else ''} has a bar: each is a bar "
-            "of the "
-            "common calendar, so the others lose the return into and out of it; a holiday, a weekend, or stamps of another "
-            "time "
-            "of day: correct or remove these rows",
+            f"at {len(stamps)} timestamp{'s' * (len(stamps) > 1)} ({shown}) only "
+            f"{', '.join(names[:LONGEST_LISTED])}{' ...' if len(names) > LONGEST_LISTED else ''} has a bar: each is a bar of "
+            "the common calendar, so the others lose the return into and out of it; a holiday, a weekend, or stamps of another "
+            "time of day: correct or remove these rows",
         )
     ]
 

@@ -103,7 +103,7 @@ class ReleasedModel:
         )
 
 
-def load_bundle(where: str | Path, *, release: str = CURRENT, form: "Form | None" = None) -> ReleasedModel:
+def load_bundle(where: str | Path, *, release: str = "current", form: "Form | None" = None) -> ReleasedModel:
     """A released model; every file is verified against its manifest before a byte of it is parsed.
 
     Torch is set to one thread for the whole process where the form is torch: its results then do not depend on the machine.

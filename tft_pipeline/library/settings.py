@@ -31,9 +31,9 @@ def new_experiment(
         interval: length of one bar.
         bars_per_year: bars that a year has: 252 for US daily bars, 525,600 for minutes around the clock.
         production_start: first date that is scored.
-        train, validation, test: bars of a fold's parts; every bar from `production_start` on is scored once, `test` at a time.
-            With the purge between them, 5 bars unless `sections` says otherwise. `validation` must be longer than one window
-            of the network, `training.lookback`.
+        train: bars that a fold trains on. Between its parts lies the purge, 5 bars unless `sections` says otherwise.
+        validation: bars that stop its training early; more than one window of the network, `training.lookback`.
+        test: bars that it scores; every bar from `production_start` on is scored once.
         epochs: at most, a fold; training stops early when the validation loss no longer falls.
         window: whether training starts at the first bar in every fold, or moves on with it.
         sections: any keys of the experiment file by section, such as {"network": {"hidden": 8}, "position": {"cost_bps": 2.0}};

@@ -215,7 +215,8 @@ def _adjusted(frame: pl.DataFrame, columns: SourceColumns) -> tuple[pl.DataFrame
     close = names.get("close", "close")
     factor = pl.col(adjusted) / pl.col(close)
     prices = [names.get(name, name) for name in PRICES if name != "close" and names.get(name, name) in frame.columns]
-    frame = frame.with_columns([(pl.col(name) * factor).alias(name) for name in prices], pl.col(adjusted).alias(close))
+    scales = [(pl.col(name) * factor).alias(name) for name in prices]
+    frame = frame.with_columns(*scales, pl.col(adjusted).alias(close))
     scaled = f"; {', '.join(prices)} are scaled by the same factor" if prices else ""
     return frame.drop(adjusted), [f"close is {adjusted!r}, in place of {close!r}{scaled}"]
 

@@ -14,6 +14,8 @@ from tft_pipeline.storage import object_store, postgres_locks
 ABSENT = "doctor"
 """A key and a lock that nobody has: asking for them changes nothing."""
 CONNECT_SECONDS = 3
+BACKENDS = ("postgresql", "sqlite")
+"""As `model.tuning_storage` takes them, which takes seconds to import."""
 
 
 def store() -> list[Finding]:
@@ -57,12 +59,15 @@ def study_server() -> list[Finding]:
         url = sqlalchemy.make_url(given)
     except (ArgumentError, ValueError):  # its words may repeat a password
         return [Finding(STORAGE_VARIABLE, PROBLEM, "it is no URL of a database", remedy)]
+    if url.get_backend_name() not in BACKENDS:
+        said = f"a {url.get_backend_name()} database, and workers can share {' or '.join(BACKENDS)} only"
+        return [Finding(STORAGE_VARIABLE, PROBLEM, said, remedy)]
     limits = {"connect_timeout": CONNECT_SECONDS} if url.get_backend_name() == "postgresql" else {}
     try:
         engine = sqlalchemy.create_engine(url, poolclass=NullPool, connect_args=limits)
         with engine.connect() as connection:
             connection.execute(sqlalchemy.text("SELECT 1"))
-    except SQLAlchemyError as error:
+    except (ImportError, SQLAlchemyError) as error:  # its driver is not installed, or it does not answer
         said = without_credentials(str(error).splitlines()[0])
         if url.password:
             said = said.replace(str(url.password), "***")

@@ -72,6 +72,7 @@ def catalogue_metadata(record: FeatureCatalogue) -> dict[str, Any]:
 
 def groups_picture(groups: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataValue:
     """Features built by group, and those left out behind them."""
+    from matplotlib.ticker import MaxNLocator
 
     def draw(axes: "Axes") -> None:
         places = range(len(groups))
@@ -91,7 +92,7 @@ def groups_picture(groups: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataVa
         axes.set_yticks(places, [short_label(str(row["group"])) for row in groups], fontsize=7)
         axes.invert_yaxis()
         axes.tick_params(axis="x", labelsize=7)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("features", fontsize=8)
         axes.legend(fontsize=8)
 

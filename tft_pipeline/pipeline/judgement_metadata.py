@@ -29,8 +29,8 @@ def headline_rows(
     """The figures a reader asks for first, in words, and the asset each is of."""
     net, figures = performance.net, latency.latency_ms
     low, high = net.get("bootstrap_ci_annual") or (None, None)
-    states = [row["state"] for row in audit.rows]
-    held = f"{states.count('held')} held, {states.count('leak')} leak(s), {len(states)} in all"
+    passed = [row["passed"] for row in audit.rows]  # None: not used, or not to be verified
+    held = f"{passed.count(True)} held, {passed.count(False)} leak(s), {passed.count(None)} not tried"
     rows = [
         ("verdict", str(card["verdict"]), "oos_performance"),
         ("reasons against", str(len(card["reasons"])), "oos_performance"),

@@ -55,7 +55,7 @@ def run_jobs(graph: ExperimentGraph) -> list[dg.JobDefinition]:
             RERUN_FAILED_FOLDS,
             "repair",
             "Computes the folds of exploration and production whose latest attempt failed, that have no result, or whose "
-            "result is of an older spec, then what follows where content changes. Use it when folds are red. It reads "
+            "result is of an older spec, then what follows and is out of date. Use it when folds are red. It reads "
             "no new bars, and says in its log which folds and why; if no fold needs it, it says so and changes nothing.",
             {},
             lambda driver, _: rerun_failed_folds(driver),

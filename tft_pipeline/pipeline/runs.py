@@ -81,8 +81,13 @@ def materialise(
 
 
 def _doubts(result: dg.ExecuteInProcessResult) -> tuple[str, ...]:
-    told = (one.metadata.get(DOUBTS) for one in result.get_asset_check_evaluations() if not one.passed)
-    return tuple(str(sentence) for value in told if value is not None for sentence in value.value or ())
+    """Sentences of the checks that did not pass and brought some."""
+    told: list[str] = []
+    for one in result.get_asset_check_evaluations():
+        value = one.metadata.get(DOUBTS)
+        if not one.passed and isinstance(value, dg.JsonMetadataValue) and isinstance(value.data, list):
+            told += [str(sentence) for sentence in value.data]
+    return tuple(told)
 
 
 def failure_of(result: dg.ExecuteInProcessResult, default: str) -> tuple[str, str]:

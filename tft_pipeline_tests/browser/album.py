@@ -49,7 +49,7 @@ class Album:
 
     def shapes(self) -> dict[str, tuple[int, int]]:
         """Names and sizes of the pictures in the folder."""
-        return {path.stem: Image.open(path).size for path in sorted(self.folder.glob("*.png"))}
+        return {path.stem: loaded(path).size for path in sorted(self.folder.glob("*.png"))}
 
     def store(self, folder: Path) -> None:
         """Write the pictures where pages show them, and remove those that no walk takes any more."""
@@ -58,6 +58,13 @@ class Album:
             old.unlink()
         for path in self.folder.glob("*.png"):
             shutil.copyfile(path, folder / path.name)
+
+
+def loaded(path: Path) -> Image.Image:
+    """A stored picture."""
+    with Image.open(path) as picture:
+        picture.load()
+        return picture
 
 
 def ink(picture: Image.Image) -> float:

@@ -6,9 +6,10 @@ The UI redraws while it polls: playwright waits until what it clicks stands stil
 import re
 from dataclasses import dataclass, field
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
 ENDED = re.compile(r"^(Success|Failure|Canceled)$")
+FAILED = re.compile(r"^(Failure|Canceled)$")
 PATIENCE_MS = 120_000
 RUN_MS = 3_600_000
 
@@ -55,7 +56,8 @@ class Person:
         self.page.keyboard.press("Escape")
         self.page.get_by_role("navigation").get_by_role("button", name="search").click()
         self.page.get_by_placeholder(re.compile("Search assets")).fill(f"{self.experiment} {name}")
-        self.page.get_by_text(f"{self.experiment} / {name}", exact=True).filter(visible=True).last.click()
+        found = self.page.locator('[class*="SearchDialog"]').get_by_text(f"{self.experiment} / {name}", exact=True)
+        found.filter(visible=True).last.click()
         self.page.wait_for_url(f"**/assets/{self.experiment}/{name}**")
         self.page.get_by_role("tab", name=tab, exact=True).click()
 
@@ -64,6 +66,7 @@ class Person:
         self.page.get_by_placeholder("Filter by name…").fill(key)
         self.page.get_by_text(key, exact=True).filter(visible=True).last.click()
         self.page.wait_for_url(f"**partition={key}**")
+        self.page.get_by_placeholder("Filter by name…").fill("")
 
     def materialise(self) -> None:
         """The button of an asset's page, and what its dialog asks; ends on the page of the run."""
@@ -88,11 +91,11 @@ class Person:
         badge.wait_for(timeout=RUN_MS)
         return badge.inner_text()
 
-    def line(self, pattern: str) -> Locator:
-        """Wait on the page of a run for a line of its log."""
+    def line(self, pattern: str) -> None:
+        """Wait on the page of a run for a line of its log, which follows the run; a run that fails ends the waiting."""
         found = self.page.get_by_text(re.compile(pattern)).last
-        found.wait_for(timeout=RUN_MS)
-        return found
+        found.or_(self.page.get_by_text(FAILED)).first.wait_for(timeout=RUN_MS)
+        expect(found).to_be_visible()
 
     @property
     def run(self) -> str:

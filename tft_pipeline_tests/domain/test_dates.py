@@ -78,6 +78,15 @@ def test_midnights_are_refused_unless_each_ends_the_day_its_row_speaks_of(
     assert refusal_of_midnights(midnights.append(timed), stamps.append(stamps), zone) == ""
 
 
+def test_a_refusal_of_midnights_counts_the_rows_that_have_both_times_and_names_the_first_of_them() -> None:
+    day = datetime(2024, 3, 4, tzinfo=UTC)
+    midnights = pl.Series([None, day, None, day + timedelta(days=1), day], dtype=STAMP)
+    stamps = pl.Series([day, None, None, day, day], dtype=STAMP)
+    said = refusal_of_midnights(midnights, stamps, None)
+    assert "00:00 UTC in all 2 rows (such as 2024-03-04T00:00:00+00:00)" in said
+    assert refusal_of_midnights(midnights[:3], stamps[:3], None) == ""
+
+
 def test_dates_as_they_came_are_refused_and_times_and_nothing_pass() -> None:
     assert "first 2024-01-02" in refusal_of_dates(pl.Series([None, datetime(2024, 1, 2).date()]))
     assert "first 20240103" in refusal_of_dates(pl.Series(["2024-01-02T10:00:00Z", "20240103"]))

@@ -55,7 +55,9 @@ def test_the_usual_size_is_the_median_of_the_returns_around_as_a_loop_finds_it()
 
 
 @given(st.sampled_from(RATIOS), st.booleans(), st.integers(60, 540), st.integers(0, 20))
-def test_a_planted_split_is_found_at_its_bar_with_its_ratio(ratio: tuple[int, int], falls: bool, bar: int, seed: int) -> None:
+def test_a_planted_split_is_found_at_its_bar_with_its_ratio(
+    ratio: tuple[int, int], falls: bool, bar: int, seed: int
+) -> None:
     closes = walk(seed=seed)
     closes[bar] = closes[bar - 1]  # an ordinary day but for the split
     new, old = ratio

@@ -57,13 +57,13 @@ def test_phases_one_to_four_of_the_daily_experiment_run_unattended_and_survive_a
     monkeypatch.setenv("DAGSTER_HOME", str(layout.dagster_home))
     file = cut(tmp_path)
     arguments = ["run", str(file), "--until", "tuned_hyperparameters", "--background", "--json"]
-    first = json.loads(CliRunner().invoke(app, arguments).output)
+    first = json.loads(CliRunner().invoke(app, arguments).stdout)
     _wait(lambda: "selected_features: done" in Path(first["log"]).read_text(), first)
     _wait(lambda: layout.study("daily").exists(), first)
     os.killpg(first["pid"], signal.SIGKILL)
     os.waitpid(first["pid"], 0)
 
-    second = json.loads(CliRunner().invoke(app, [*arguments, "--resume"]).output)
+    second = json.loads(CliRunner().invoke(app, [*arguments, "--resume"]).stdout)
     _wait(lambda: os.waitpid(second["pid"], os.WNOHANG)[0] == second["pid"], second)
     log = Path(second["log"]).read_text()
     assert "exploration_fold: 2 of 2 folds are current" in log, log

@@ -98,7 +98,9 @@ def test_more_trials_leave_less_of_it() -> None:
         (["up"] * 9, {}, "returns are no numbers"),
     ],
 )
-def test_what_cannot_be_judged_is_refused_in_one_sentence(returns: Any, settings: dict[str, float], message: str) -> None:
+def test_what_cannot_be_judged_is_refused_in_one_sentence(
+    returns: Any, settings: dict[str, float], message: str
+) -> None:
     with pytest.raises(ConfigurationError, match=message) as refused:
         honest_sharpe(returns, **{"bars_per_year": 252, "trials": 1} | settings)
     assert "\n" not in str(refused.value)

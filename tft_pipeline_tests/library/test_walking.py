@@ -150,7 +150,9 @@ def test_bad_bars_are_refused_with_the_sentences_of_the_pipeline() -> None:
     with pytest.raises(BarsError, match="duplicate"):
         walk_forward(pl.concat([bars, bars.head(1)]), settings())
     with pytest.raises(BarsError, match="close is missing, non-finite or not positive in 1 of"):
-        walk_forward(bars.with_columns(close=pl.when(pl.int_range(pl.len()) == 5).then(-1.0).otherwise("close")), settings())
+        walk_forward(
+            bars.with_columns(close=pl.when(pl.int_range(pl.len()) == 5).then(-1.0).otherwise("close")), settings()
+        )
     with pytest.raises(BarsError, match="has no time zone"):
         walk_forward(bars.with_columns(pl.col("timestamp").dt.replace_time_zone(None)), settings())
     with pytest.raises(BarsError, match=r"data.market_symbol 'SPX' has no bars"):

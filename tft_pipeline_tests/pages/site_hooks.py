@@ -22,7 +22,10 @@ OUTSIDE = {
 }
 """Pages outside docs/, and where they stand in the site."""
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
-FENCE = re.compile(r"(^[ ]*```.*?^[ ]*```$|`[^`\n]+`)", re.M | re.S)
+BLOCK = re.compile(r"(^[ ]*```.*?^[ ]*```$)", re.M | re.S)
+CODE = re.compile(r"(^[ ]*```.*?^[ ]*```$|`[^`\n]+`)", re.M | re.S)
+LIST = re.compile(r"^([^\s*|>#-].*)\n(?=[*-] \S)", re.M)
+"""A list that follows its paragraph without a blank line: GitHub reads it as a list, Python's Markdown does not."""
 FLOWCHART = re.compile(r"^```mermaid\n(.*?)^```$", re.M | re.S)
 
 
@@ -53,6 +56,6 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         inside = found.relative_to(ROOT)
         return f"`{inside}`" if text.strip("`") in (inside.name, str(inside)) else f"{text} (`{inside}`)"
 
-    drawn = FLOWCHART.sub(lambda match: svg(match[1]) + "\n", markdown)
-    parts = FENCE.split(drawn)
-    return "".join(part if k % 2 else LINK.sub(link, part) for k, part in enumerate(parts))
+    text = FLOWCHART.sub(lambda match: svg(match[1]) + "\n", markdown)
+    text = "".join(part if k % 2 else LIST.sub(r"\1\n\n", part) for k, part in enumerate(BLOCK.split(text)))
+    return "".join(part if k % 2 else LINK.sub(link, part) for k, part in enumerate(CODE.split(text)))

@@ -16,7 +16,11 @@ from tft_pipeline_tests.test_docs import PAGES, ROOT, TEXT, blocks, named
 
 Names = dict[str, Any]
 MODELS = Path("data/experiments/demo/models")
-ELSEWHERE = {"docs/strategies.md": "tft_pipeline_tests/live/test_strategies_page.py"}
+ELSEWHERE = {
+    "docs/library.md": "tft_pipeline_tests/library/test_page.py",
+    "docs/strategies.md": "tft_pipeline_tests/live/test_strategies_page.py",
+    "docs/tutorial.md": "tft_pipeline_tests/test_tutorial.py",
+}
 PYTHON = [page for page in PAGES if blocks(TEXT[page], "python") and named(page) not in ELSEWHERE]
 
 

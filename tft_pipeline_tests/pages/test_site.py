@@ -38,21 +38,23 @@ class Elements(HTMLParser):
         self.tags: list[tuple[str, dict[str, str]]] = []
         self.texts: list[str] = []
         self._inside: list[str] = []
+        self._heading = False
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, {name: value or "" for name, value in attrs}))
         if tag in ("pre", "script", "style", "code"):
             self._inside.append(tag)
-        if tag in ("p", "li", "td", "h1", "h2", "h3"):
+        if tag in ("p", "li", "td"):
             self.texts.append("")
+        self._heading = tag in ("h1", "h2", "h3", "h4", "h5", "h6")
 
     def handle_endtag(self, tag: str) -> None:
         if self._inside and self._inside[-1] == tag:
             self._inside.pop()
 
     def handle_data(self, data: str) -> None:
-        if self.texts and not self._inside:
+        if self.texts and not self._inside and not self._heading:
             self.texts[-1] += data
 
 
@@ -66,8 +68,9 @@ def outside(page: str) -> list[str]:
 
 def markdown_left(page: str) -> list[str]:
     """Pieces of text that were meant as a list, a table, a fence, a heading or a link."""
-    raw = re.compile(r"(^|\n)\s*([*-] \S|\d+\. \S|\|.*\||```|#{1,4} \S)|\]\(\S+\)|\*\*\S")
-    return [text.strip()[:80] for text in Elements(page).texts if raw.search(text)]
+    raw = re.compile(r"(^|\n)\s*([*-] \S|\d{1,2}\. \S|\| .* \||```|#{2,4} \S)|\]\(\S+\)|\*\*\S")
+    article = page.partition("<article")[2].partition("</article>")[0]
+    return [text.strip()[:80] for text in Elements(article).texts if raw.search(text)]
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +145,8 @@ def test_the_checks_find_what_they_are_for() -> None:
         "//fonts.example/f.css",
         "http://a.b/c.css",
     ]
-    assert markdown_left("<p>text\n* one\n* two</p><p>a - b, 3. May</p><p>[a](b.md)</p><pre>* x</pre>") == [
+    said = "<p>text\n* one\n* two</p><p>a - b, 3. May</p><p>[a](b.md)</p><pre>* x</pre>"
+    assert markdown_left(f"1. A<article>{said}</article>") == [
         "text\n* one\n* two",
         "[a](b.md)",
     ]

@@ -15,7 +15,7 @@ from tft_pipeline_tests.conftest import Workbench
 
 Make = Callable[..., Workbench]
 GRAIN = re.compile(r"\b[Oo]ne (row\sa\s.+|record|page)\.$", re.DOTALL)
-CLAIM = re.compile(r"(^|_)(is|are|do|does|look|found|chose|loses|keeps|kept|has|holds)_")
+CLAIM = re.compile(r"(^|_)(is|are|do|does|look|found|chose|loses|keeps|kept|has|holds)(_|$)")
 """A claim has a verb; a topic has none."""
 PATHS = {"research_paths": {"groups": 4, "test_groups": 2, "epochs": 1, "validation": 20, "embargo": 0}}
 

@@ -107,7 +107,7 @@ def test_parts_may_be_computed_beside_each_other_and_keep_a_whole_run_out(tmp_pa
 def test_a_run_in_the_background_is_killed_and_goes_on_where_it_was(workbench: Callable[..., Workbench]) -> None:
     bench = workbench(changes={"exploration.epochs": 3})
     arguments = ["run", str(bench.file), "--until", "tuned_hyperparameters", "--background", "--json"]
-    first = json.loads(CliRunner().invoke(app, arguments).output)
+    first = json.loads(CliRunner().invoke(app, arguments).stdout)
     assert os.getsid(first["pid"]) == first["pid"]  # the terminal's hang-up does not reach it
     with pytest.raises(ConfigurationError, match=f"process {first['pid']}"):
         run_in_background(bench.file, resume=True, until=None)
@@ -115,7 +115,7 @@ def test_a_run_in_the_background_is_killed_and_goes_on_where_it_was(workbench: C
     os.kill(first["pid"], signal.SIGKILL)
     os.waitpid(first["pid"], 0)
     done = bench.materialisations()
-    second = json.loads(CliRunner().invoke(app, [*arguments, "--resume"]).output)
+    second = json.loads(CliRunner().invoke(app, [*arguments, "--resume"]).stdout)
     _wait(lambda: "computed_until" in Path(second["log"]).read_text(), second)
     after = bench.materialisations()
     assert {name for name, count in after.items() if count > done.get(name, 0)} & set(done) == {("snapshot", None)}

@@ -223,6 +223,17 @@ def test_nights_wait_while_the_whole_graph_runs(watch: Watch) -> None:
     assert watch.days() == [day_of(N_BARS)]
 
 
+def test_nights_wait_for_each_job_that_has_the_experiment_to_itself(watch: Watch) -> None:
+    watch.bars(N_BARS + 1)
+    for task in ("run_everything", "rerun_failed_folds", "retrain"):
+        run_id = watch.launch(dg.RunRequest(job_name=f"small_{task}"), dg.DagsterRunStatus.NOT_STARTED)
+        assert watch.tick() == []
+        assert watch.said.startswith(f"small_{task} is under way ({run_id[:8]})")
+        with watch.bench.instance() as instance:
+            instance.delete_run(run_id)
+    assert watch.days() == [day_of(N_BARS)]
+
+
 def test_so_many_significant_nights_ask_for_one_run_once_it_would_add_a_fold(watch: Watch) -> None:
     watch.store(NEWEST, "retrain")
     for k, verdict in enumerate(["insufficient_data", "retrain"]):

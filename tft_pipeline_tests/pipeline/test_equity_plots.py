@@ -111,7 +111,15 @@ def test_a_long_series_keeps_its_last_value(n: int, kept: list[int] | None) -> N
 
 
 def test_eighty_folds_of_many_bars_are_a_small_picture() -> None:
-    records = made_records(n_bars=3200, n_folds=80)
-    assert len(png_of(equity_picture(records.portfolio))) < 60_000
-    assert len(png_of(folds_picture(fold_rows(records.portfolio)))) < 60_000
-    assert len(png_of(validation_picture(records.performance.folds))) < 60_000
+    frame = pl.concat([made_records().portfolio] * 20)
+    stamps = pl.datetime_range(datetime(2001, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC), "1d", eager=True)
+    frame = frame.with_columns(timestamp=stamps.head(frame.height), fold=pl.int_range(pl.len()) // 40)
+    rows = fold_rows(frame)
+    assert len(rows) == 80
+    assert len(png_of(equity_picture(frame))) < 60_000
+    assert len(png_of(folds_picture(rows))) < 60_000
+    folds = [
+        {"fold": row["fold"], "validation_sharpe_annual": 1.0, "oos_sharpe_annual": row["model_percent"]}
+        for row in rows
+    ]
+    assert len(png_of(validation_picture(folds))) < 60_000

@@ -16,7 +16,7 @@ from tft_pipeline_tests.conftest import random_bars, small_experiment
 
 
 def test_without_an_experiment_the_whole_catalogue_is_listed() -> None:
-    found = json.loads(CliRunner().invoke(app, ["features", "--json"]).output)
+    found = json.loads(CliRunner().invoke(app, ["features", "--json"]).stdout)
     assert [row["name"] for row in found["features"]] == [feature.name for feature in catalogue()]
     assert set(found["features"][0]) >= {"name", "group", "formula", "lookback", "inputs", "units", "lag"}
     assert sum(group["features"] for group in found["groups"]) == len(catalogue())
@@ -35,7 +35,7 @@ def test_own_columns_are_listed(tmp_path: Path) -> None:
 
 
 def test_the_shipped_sample_has_closes_and_an_index_only() -> None:
-    printed = CliRunner().invoke(app, ["features", str(PROJECT_ROOT / "experiments" / "demo.yaml")]).output
+    printed = CliRunner().invoke(app, ["features", str(PROJECT_ROOT / "experiments" / "demo.yaml")]).stdout
     assert "xs_ret_5: rank over symbols" in printed
     assert "left out, " in printed
     assert "xs_range_21" in printed.partition("left out, ")[2]

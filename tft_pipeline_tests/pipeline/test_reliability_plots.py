@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.special import expit, logit
+from scipy.stats import binomtest
 
 from tft_pipeline.domain.blending import BlendPart
 from tft_pipeline.domain.calibration import calibrate
@@ -28,18 +29,15 @@ def parts_of(n: int) -> list[BlendPart]:
 
 
 def test_each_point_is_the_mean_of_what_was_said_and_the_share_that_went_up() -> None:
-    rng = np.random.default_rng(0)
-    said = rng.random(300)
-    came = (rng.random(300) < said).astype(int)
+    said = np.repeat([0.2, 0.7], [100, 50])
+    came = np.concatenate([np.repeat([1, 0], [30, 70]), np.repeat([1, 0], [40, 10])])
     rows = reliability_rows(came, said)
     figure, _ = figure_of(reliability_plots, lambda: reliability_picture({"tft": {"as said": rows}}, title="t"))
     (axes,) = figure.axes
-    order = np.argsort(said)
-    groups = np.array_split(order, 10)  # as many rows a bin
-    points = [[100.0 * said[rows_].mean(), 100.0 * came[rows_].mean()] for rows_ in groups]
-    np.testing.assert_allclose(line_of(axes, "as said").get_xydata(), points, atol=1.0)
-    low, high = axes.collections[0].get_segments()[0][:, 1]  # type: ignore[attr-defined]
-    assert (low, high) == pytest.approx([100.0 * end for end in rows[0]["interval"]])
+    np.testing.assert_allclose(line_of(axes, "as said").get_xydata(), [[20.0, 30.0], [70.0, 80.0]])
+    wilson = binomtest(40, 50).proportion_ci(method="wilson")
+    ends = axes.collections[0].get_segments()[1][:, 1]  # type: ignore[attr-defined]
+    np.testing.assert_allclose(ends, [100.0 * wilson.low, 100.0 * wilson.high])
     assert axes.get_xlabel() == "said, %"
     assert axes.get_ylabel() == "it went up, %"
 

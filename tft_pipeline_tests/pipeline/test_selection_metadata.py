@@ -18,6 +18,7 @@ from tft_pipeline.pipeline.selection_metadata import (
     selection_metadata,
 )
 from tft_pipeline_tests.domain.test_pruning import DROPPED, PREFILTERED, folds
+from tft_pipeline_tests.report_records import made_records
 
 
 def rows_of(value: Any) -> list[dict[str, Any]]:
@@ -43,13 +44,19 @@ def test_phase_one_shows_every_drop_with_its_partner_and_counts_reasons() -> Non
     assert rows_of(prefilter_metadata(PREFILTERED.model_copy(update={"dropped": ()}))["dropped"]) == []
 
 
-def test_a_fold_shows_importance_and_its_share_of_the_time_where_it_was_measured() -> None:
+def test_a_fold_shows_its_seeds_and_importance_with_its_share_of_the_time_where_it_was_measured() -> None:
     (fold,) = folds(1)
-    shown = fold_metadata(fold, 0.2)
+    n = len(fold.best_epochs)
+    spec = made_records(n_bars=40, n_folds=1).plan.specs[0].model_copy(update={"seeds": tuple(range(n))})
+    epochs = [{"epoch": k, "train_loss": 1.0, "validation_loss": 2.0} for k in range(max(fold.best_epochs) + 1)]
+    shown = fold_metadata(fold, [epochs] * n, spec, 0.2)
     assert shown["importance_share_of_fold"] == pytest.approx(0.2)
-    assert size_of(shown["importance"])
+    assert size_of(shown["picture"])
+    assert [(row["seed"], row["best_epoch"], row["validation_loss"]) for row in rows_of(shown["seeds"])] == [
+        (k, fold.best_epochs[k], pytest.approx(fold.validation_losses[k])) for k in range(n)
+    ]
     (without,) = folds(1, importance=False)
-    assert "importance" not in fold_metadata(without, 0.0)
+    assert "importance_seconds" not in fold_metadata(without, [epochs] * n, spec, 0.0)
 
 
 def test_phase_three_shows_the_notes_tables_and_three_pictures() -> None:

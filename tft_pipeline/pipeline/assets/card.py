@@ -35,7 +35,7 @@ from tft_pipeline.storage.environment import utc_now
 from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
 from tft_pipeline.storage.snapshots import Snapshot
 
-CARD_REVISION = "8"
+CARD_REVISION = "9"
 CARD_SECTIONS = (
     "description",
     "card",

@@ -5,6 +5,7 @@ import dagster as dg
 from tft_pipeline.domain.plausibility import Finding, listed
 from tft_pipeline.domain.plausible_bars import implausible_bars
 from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.judgement_metadata import check_metadata
 from tft_pipeline.pipeline.outputs import table
 from tft_pipeline.pipeline.runs import DOUBTS
 from tft_pipeline.storage.environment import utc_now
@@ -29,11 +30,16 @@ def plausible_bars(graph: ExperimentGraph) -> dg.AssetChecksDefinition:
         told = [one.sentence for one in shown[:MOST_TOLD]]
         if len(shown) > MOST_TOLD:
             told.append(f"and {len(shown) - MOST_TOLD} more findings: see the check bars_look_plausible of snapshot")
+        said = "nothing in the bars looks wrong" if not found else f"{len(found)} findings: {told[0]}"
         return dg.AssetCheckResult(
             passed=not found,
             severity=dg.AssetCheckSeverity.WARN,
-            description="nothing in the bars looks wrong" if not found else f"{len(found)} findings: {told[0]}",
-            metadata={DOUBTS: dg.MetadataValue.json(told), "findings": table([_row(one) for one in shown])},
+            description=said,
+            metadata={
+                **check_metadata(len(found), 0, unit="findings", finding=said),
+                DOUBTS: dg.MetadataValue.json(told),
+                "findings": table([_row(one) for one in shown]),
+            },
         )
 
     return bars_look_plausible

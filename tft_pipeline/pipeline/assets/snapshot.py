@@ -44,7 +44,7 @@ def snapshot_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """`bars` (observed, outside), `snapshot` and its check `bars_look_plausible`."""
     data = graph.experiment.data
 
-    @dg.multi_observable_source_asset(
+    @dg.multi_observable_source_asset(  # type: ignore[untyped-decorator]  # Dagster leaves it without types
         name=f"{graph.name}__bars",
         specs=[
             dg.AssetSpec(

@@ -46,9 +46,9 @@ def test_every_symbol_of_a_formula_is_in_the_legend_or_explained_there() -> None
 
 
 def test_the_legend_is_listed_and_printed() -> None:
-    found = json.loads(CliRunner().invoke(app, ["features", "--json"]).output)
+    found = json.loads(CliRunner().invoke(app, ["features", "--json"]).stdout)
     assert found["legend"] == LEGEND
-    printed = CliRunner().invoke(app, ["features"]).output
+    printed = CliRunner().invoke(app, ["features"]).stdout
     assert all(f"  {symbol}: {meaning}" in printed for symbol, meaning in LEGEND.items())
     page = (PROJECT_ROOT / "docs" / "features.md").read_text()
     assert all(f"| `{symbol}` |" in page for symbol in LEGEND)

@@ -1,0 +1,87 @@
+"""Forms of times in strangers' files: told apart, read back as they were written, never guessed."""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tft_pipeline.domain.time_text import UNITS, parsed_times, time_form
+
+MOMENTS = st.datetimes(datetime(1975, 1, 1), datetime(2099, 1, 1)).map(lambda at: at.replace(microsecond=0))
+PATTERNS = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%y", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M:%S")
+
+
+def column(values: list) -> pl.Series:  # type: ignore[type-arg]
+    return pl.Series("Date", values)
+
+
+@given(st.lists(MOMENTS, min_size=1, max_size=20), st.sampled_from(sorted(UNITS)), st.booleans())
+def test_whole_numbers_are_told_by_their_unit_and_read_as_the_moment_they_name(
+    moments: list[datetime], unit: str, as_text: bool
+) -> None:
+    stamps = [at.replace(tzinfo=UTC) for at in moments]
+    numbers = [int((at - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(seconds=1)) * UNITS[unit] for at in stamps]
+    given_ = column([str(number) for number in numbers] if as_text else numbers)
+    form = time_form(given_)
+    assert (form.form, form.unit) == ("epoch", unit)
+    assert parsed_times(given_, form, None).to_list() == stamps
+
+
+@given(st.lists(MOMENTS, min_size=1, max_size=30), st.sampled_from(PATTERNS))
+def test_dates_with_marks_are_read_as_written_or_called_two_dates(moments: list[datetime], pattern: str) -> None:
+    moments = [at.replace(year=2000 + at.year % 60) for at in moments]
+    texts = [at.strftime(pattern) for at in moments]
+    form = time_form(column(texts))
+    day_first = pattern.startswith("%d")
+    if any(at.day > 12 for at in moments):
+        assert form.form == ("day_first" if day_first else "month_first")
+        found = parsed_times(column(texts), form, None)
+    else:
+        assert form.form == "either"
+        with pytest.raises(ValueError, match=r"which is two dates.*--dates day-first or --dates month-first"):
+            parsed_times(column(texts), form, None)
+        found = parsed_times(column(texts), form, "day-first" if day_first else "month-first")
+    assert found.to_list() == [datetime.strptime(text, pattern) for text in texts]
+
+
+def test_an_order_that_the_dates_contradict_is_refused() -> None:
+    texts = column(["03/04/2023", "15/06/2023"])
+    with pytest.raises(ValueError, match="shows that dates are written day-first"):
+        parsed_times(texts, time_form(texts), "month-first")
+
+
+@pytest.mark.parametrize(
+    ("values", "form", "words"),
+    [
+        (["2023-01-02T00:00:00Z"], "aware", ""),
+        (["2023-01-02 00:00:00+01:00"], "aware", ""),
+        (["2023-01-02"], "naive", "no time zone ('2023-01-02')"),
+        (
+            ["2023-01-02T00:00:00Z", "2023-01-03T00:00:00"],
+            "mixed",
+            "'2023-01-03T00:00:00' has no offset and others have",
+        ),
+        (["13/04/2023", "05/16/2023"], "unreadable", "days and months are exchanged in some rows"),
+        (["Jan 3, 2023"], "named_month", "not ISO 8601"),
+        ([20230102], "compact", "write 2023-01-02"),
+        (["20230102"], "compact", "write 2023-01-02"),
+        (["2023-01-02", "soon"], "unreadable", "'soon', which is no time"),
+        ([12], "unreadable", "no time in any unit"),
+        ([None], "unreadable", "has no value"),
+    ],
+)
+def test_each_form_is_told_in_a_sentence(values: list, form: str, words: str) -> None:  # type: ignore[type-arg]
+    found = time_form(pl.Series("Date", values, dtype=pl.String if values == [None] else None))
+    assert found.form == form
+    assert words in found.sentence
+    if form in ("mixed", "unreadable"):
+        with pytest.raises(ValueError, match="Date"):
+            parsed_times(column([str(value) for value in values]), found, None)
+
+
+def test_compact_and_named_dates_are_read() -> None:
+    for values in ([20230102], ["20230102"], ["Jan 2, 2023"], ["2 Jan 2023"], ["02-Jan-2023"]):
+        given_ = column(values)
+        assert parsed_times(given_, time_form(given_), None).to_list() == [datetime(2023, 1, 2)]
