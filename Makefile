@@ -81,7 +81,7 @@ audit: $(STAMP) ## ask a public database for known vulnerabilities of the pinned
 	@$(VENV)/audit/bin/python -m pip install --quiet 'pip-audit>=2.10,<3'
 	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt
 
-bench: $(PEERS) ## measure speed and memory against other libraries; writes the README's table (half an hour)
+bench: $(PEERS) ## measure speed and memory against other libraries; writes docs/speed.md (half an hour)
 	$(BIN)/python benchmarks/run_all.py
 
 $(PEERS): $(STAMP)

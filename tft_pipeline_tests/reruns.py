@@ -39,8 +39,8 @@ def another_fit() -> Iterator[None]:
     fit = production._fit
 
     def other(*arguments: Any) -> Any:
-        bundle = fit(*arguments)
-        return replace(bundle, predictions=bundle.predictions.with_columns(pl.col("raw_position") * 0.9))
+        bundle, weights = fit(*arguments)
+        return replace(bundle, predictions=bundle.predictions.with_columns(pl.col("raw_position") * 0.9)), weights
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(production, "_fit", other)

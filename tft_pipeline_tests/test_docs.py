@@ -88,7 +88,7 @@ def unknown_commands(text: str) -> list[str]:
         if words[:1] == ["make"]:
             known = [word in targets or word.partition("=")[0] in variables for word in words[1:]]
             unknown += [] if all(known) else [line]
-        elif words and words[0].split("/")[-1] == "tft" and len(words) > 1:
+        elif words and words[0].split("/")[-1] == "tft" and len(words) > 1 and words[1:] != ["--help"]:
             command = group.commands.get(words[1])
             if isinstance(command, typer.core.TyperGroup):
                 command = command.commands.get(words[2]) if len(words) > 2 else None

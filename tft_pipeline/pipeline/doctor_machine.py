@@ -46,7 +46,7 @@ NAMED = 6
 
 def python() -> list[Finding]:
     """Version of Python against what the package asks for."""
-    return judge_python(platform.python_version(), metadata.metadata(DISTRIBUTION).get("Requires-Python") or "")
+    return judge_python(platform.python_version(), metadata.metadata(DISTRIBUTION)["Requires-Python"])
 
 
 def judge_python(version: str, wanted: str) -> list[Finding]:

@@ -1,70 +1,18 @@
 """Which features there are: of the catalogue, or of one experiment's own bars. Not here: computing them."""
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tft_pipeline.domain.bars import BarsError, user_columns
-from tft_pipeline.domain.experiment import ConfigurationError, Experiment
-from tft_pipeline.domain.features import Feature, catalogue, resolve_features
+from tft_pipeline.domain.bars import BarsError
+from tft_pipeline.domain.experiment import ConfigurationError
+from tft_pipeline.domain.experiment_features import catalogue_of, feature_row
+from tft_pipeline.domain.features import catalogue
 from tft_pipeline.domain.features.groups import GROUPS
 from tft_pipeline.domain.features.legend import LEGEND
-from tft_pipeline.domain.reports import FeatureCatalogue, FeatureRow
-from tft_pipeline.domain.sentiment import refuse_absent_sentiment
+from tft_pipeline.domain.reports import FeatureCatalogue
 from tft_pipeline.pipeline.assets.snapshot import taken_bars
 from tft_pipeline.storage.experiments import read_experiment
-
-
-def catalogue_of(experiment: Experiment, columns: Sequence[str]) -> FeatureCatalogue:
-    """The features an experiment builds from bars with some columns, and those it leaves out, with the reason.
-
-    Raises:
-        ValueError: a column carries the name of a feature; nothing can be built; no column of `ensemble.sentiment_column`.
-    """
-    data = experiment.data
-    chosen = resolve_features(
-        columns,
-        groups=experiment.features.groups,
-        names=experiment.features.names,
-        has_market=data.market_symbol is not None,
-        cross_markets=data.cross_markets,
-    )
-    own = user_columns(columns) if experiment.features.user_columns else ()
-    sentiment = experiment.ensemble.sentiment_column
-    if sentiment is not None:  # it is blended with what the models say, so no model may see it
-        refuse_absent_sentiment(columns, sentiment)
-        own = tuple(name for name in own if name != sentiment)
-    clash = sorted(set(own) & {feature.name for feature in chosen.features})
-    if clash:
-        raise ValueError(
-            f"columns {clash} of the source carry names of the catalogue: rename them, for which is meant is unclear"
-        )
-    record = FeatureCatalogue(
-        used=tuple(feature_row(feature) for feature in chosen.features),
-        skipped=dict(chosen.skipped),
-        user_columns=own,
-        max_lookback=max(chosen.max_lookback, 1),
-    )
-    if not record.names:
-        raise ValueError(
-            "not one feature can be built from these columns: there is nothing to learn from; choose other groups"
-        )
-    return record
-
-
-def feature_row(feature: Feature) -> FeatureRow:
-    """A feature of the catalogue as it is recorded and listed."""
-    return FeatureRow(
-        name=feature.name,
-        group=feature.group,
-        formula=feature.formula,
-        lookback=feature.lookback,
-        inputs=tuple(feature.inputs),
-        version=feature.version,
-        units=feature.units,
-        lag=feature.lag,
-    )
 
 
 def list_features(path: Path | None) -> dict[str, Any]:

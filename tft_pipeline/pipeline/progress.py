@@ -175,8 +175,9 @@ def _observed(graph: "ExperimentGraph", instance: "dg.DagsterInstance", began: f
     if not records or records[0].timestamp < began or records[0].asset_observation is None:
         return None
     said = {name: value.value for name, value in records[0].asset_observation.metadata.items()}
-    states = ("trials_complete", "trials_pruned", "trials_failed")
-    return Trials(sum(int(said.get(name, 0)) for name in states), said.get("best_sharpe_annual"))
+    ended = [said.get(name) for name in ("trials_complete", "trials_pruned", "trials_failed")]
+    best = said.get("best_sharpe_annual")
+    return Trials(sum(n for n in ended if isinstance(n, int)), best if isinstance(best, float) else None)
 
 
 class Course:

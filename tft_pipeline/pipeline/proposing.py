@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from tft_pipeline.domain.experiment import ConfigurationError, Experiment
+from tft_pipeline.domain.experiment_features import catalogue_of
 from tft_pipeline.domain.folds import Fold
 from tft_pipeline.domain.intervals import (
     Stamp,
@@ -30,7 +31,6 @@ from tft_pipeline.domain.snapshot_plan import SnapshotCalendar
 from tft_pipeline.domain.targets import build_targets
 from tft_pipeline.domain.time_text import DateOrder
 from tft_pipeline.pipeline.conversion import convert_bars
-from tft_pipeline.pipeline.feature_list import catalogue_of
 from tft_pipeline.pipeline.strange_files import ReadBars, read_bars, shown_path
 from tft_pipeline.storage.atomic import replace_file
 from tft_pipeline.storage.experiments import read_experiment

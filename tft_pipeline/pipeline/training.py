@@ -18,11 +18,11 @@ import yaml
 
 from tft_pipeline.domain.drift_null import turned_starts, windows_needed
 from tft_pipeline.domain.experiment import ConfigurationError, Experiment, parse_experiment
+from tft_pipeline.domain.experiment_features import catalogue_of
 from tft_pipeline.domain.reports import FoldPlanReport
 from tft_pipeline.domain.snapshot_plan import FIXED_BY_FLAGS, FittedPlan, SnapshotCalendar, fit_to_calendar
 from tft_pipeline.domain.targets import build_targets
 from tft_pipeline.pipeline.commands import run_experiment
-from tft_pipeline.pipeline.feature_list import catalogue_of
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.progress import Watch
 from tft_pipeline.storage.artifacts import read_artifact

@@ -12,9 +12,9 @@ import yaml
 
 from tft_pipeline.domain.content import json_sha256
 from tft_pipeline.domain.folds import Fold, Span
+from tft_pipeline.domain.prediction_rows import prediction_frame
 from tft_pipeline.domain.reports import FoldSpec
 from tft_pipeline.model.processes import n_workers, process_pool
-from tft_pipeline.pipeline.assets.production import prediction_frame
 from tft_pipeline.pipeline.driver import Driver
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import FRAME_FILE

@@ -143,7 +143,6 @@ def see_what_became_of_the_graph(walk: Walk) -> None:
     walk.person.menu("/asset-groups")
     expect(walk.page.locator("foreignObject", has_text="production_fold").last).to_be_visible()
     walk.page.mouse.dblclick(WIDTH - 200, HEIGHT - 10)  # on nothing: all of it comes into view
-    walk.page.get_by_role("button", name="zoom_out").click()
     walk.page.wait_for_timeout(2000)  # it glides into place
     walk.picture("graph")
 
@@ -214,7 +213,7 @@ def deploy_twice_and_go_back(walk: Walk) -> None:
     """Gates say no, an override says why all the same; another candidate the same way; then back to the first."""
     person, models = walk.person, walk.models
     (first,) = release_ids(models)
-    person.job("deploy")
+    person.job("deploy", configured("make_live", reason="the first one"))
     assert person.ended() == "Failure"
     expect(walk.page.get_by_text(re.compile("gates say no")).first).to_be_visible()
     assert linked_release(models) is None
@@ -224,9 +223,7 @@ def deploy_twice_and_go_back(walk: Walk) -> None:
     walk.succeed()
     (second,) = set(release_ids(models)) - {first, f"{first}-override"}
     deploy(walk, second)
-    person.job(
-        "roll_back", f"ops:\n  {NAME}_roll_back:\n    config:\n      to: previous\n      reason: it was better\n"
-    )
+    person.job("roll_back", configured("roll_back", to="previous", reason="it was better"))
     walk.succeed()
     live_is(walk, f"{first}-override")
     walk.picture("release")
@@ -234,10 +231,14 @@ def deploy_twice_and_go_back(walk: Walk) -> None:
 
 def deploy(walk: Walk, release: str) -> None:
     """The job with an override."""
-    asked = f"      override: {OVERRIDE}\n      release: {release}\n"
-    walk.person.job("deploy", f"ops:\n  {NAME}_make_live:\n    config:\n{asked}")
+    walk.person.job("deploy", configured("make_live", override=OVERRIDE, release=release))
     walk.succeed()
     live_is(walk, f"{release}-override")
+
+
+def configured(op: str, **fields: str) -> str:
+    """What is typed into a launchpad."""
+    return "".join([f"ops:\n  {NAME}_{op}:\n    config:\n", *(f"      {key}: {fields[key]}\n" for key in fields)])
 
 
 def live_is(walk: Walk, release: str) -> None:

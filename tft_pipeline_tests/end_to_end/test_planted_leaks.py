@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from _pytest.mark.structures import ParameterSet
 
+from tft_pipeline.domain.experiment_features import feature_row
 from tft_pipeline.domain.features.cross_market import cross_market_features
 from tft_pipeline.domain.features.intraday import INTRADAY
 from tft_pipeline.domain.findings import LeakageAudit
@@ -22,7 +23,6 @@ from tft_pipeline.domain.reports import FeatureCatalogue
 from tft_pipeline.model.fit import fit_fold
 from tft_pipeline.pipeline import guards
 from tft_pipeline.pipeline.evidence import Evidence
-from tft_pipeline.pipeline.feature_list import feature_row
 from tft_pipeline.pipeline.guards import GUARDS, audit
 from tft_pipeline.pipeline.io_managers import FRAME_FILE
 from tft_pipeline.pipeline.runs import RunOutcome, materialise

@@ -37,6 +37,8 @@ def test_the_drawing_holds_each_box_and_arrow_once_and_says_them_to_those_who_do
         {n for edge in edges_of(TEXT) for n in edge}
     )
     assert len(list(drawn.iter("path"))) == len(edges_of(TEXT)) == 12
+    height = {text.text: float(text.attrib["y"]) for text in drawn.iter("text")}
+    assert all(height[tail] < height[head] for tail, head in edges_of(TEXT))
     width = float(drawn.attrib["viewBox"].split()[2])
     boxes = [(float(box.attrib["x"]), float(box.attrib["width"])) for box in drawn.iter("rect")]
     assert all(x >= 0 and x + w <= width for x, w in boxes)

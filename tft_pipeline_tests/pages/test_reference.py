@@ -70,7 +70,7 @@ def test_pieces_of_experiments_on_pages_are_valid(page: Any) -> None:
     part = without_required(SCHEMA)
     for text in blocks(TEXT[page], "yaml"):
         content = yaml.safe_load(text)
-        if content is None:  # a comment alone
+        if content is None or set(content) == {"ops"}:  # a comment alone; what a job is given in the launchpad
             continue
         jsonschema.validate(plain(content), part)
         if set(SCHEMA["required"]) <= set(content):

@@ -14,11 +14,11 @@ from tft_pipeline.domain.champion import ChallengerFinding
 from tft_pipeline.domain.folds import Fold, Span
 from tft_pipeline.domain.paired import paired_sharpe_difference
 from tft_pipeline.domain.planning import production_folds
+from tft_pipeline.domain.prediction_rows import prediction_frame
 from tft_pipeline.domain.reports import FeatureCatalogue, FeatureRow, FoldSpec
 from tft_pipeline.domain.targets import build_targets
 from tft_pipeline.model.fit import FittedFold, fit_fold
 from tft_pipeline.model.inference import predict
-from tft_pipeline.pipeline.assets.production import prediction_frame
 from tft_pipeline.pipeline.champion import compare_with_champion
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import FRAME_FILE, REPORT_FILE

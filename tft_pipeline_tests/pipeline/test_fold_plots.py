@@ -151,7 +151,7 @@ def test_a_finished_folds_picture_is_drawn_from_its_journal_and_not_from_what_it
     """Results of the production period are a look: see `ledgers`."""
     key = finished.folds()[0]
     bundle = stored_fold(finished, key)
-    (journal,) = finished.layout.tracking("small").glob(f"production-{key}-*.jsonl*")
+    (journal,) = finished.layout.tracking("small").glob(f"production-{key}-*.mirrored")
     rows = [json.loads(line) for line in journal.read_text().splitlines()]
     told = [row["validation_loss"] for row in rows if row["kind"] == "epoch"]
     assert told == [row["validation_loss"] for row in bundle.fitted.history]

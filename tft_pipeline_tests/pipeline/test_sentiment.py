@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tft_pipeline.domain.experiment_features import catalogue_of
 from tft_pipeline.domain.findings import EnsembleWeights, LeakageAudit
 from tft_pipeline.domain.reports import FeatureCatalogue, FoldPlanReport
 from tft_pipeline.pipeline.commands import materialise_asset
-from tft_pipeline.pipeline.feature_list import catalogue_of
 from tft_pipeline.storage.artifacts import read_artifact
 from tft_pipeline.storage.fold_bundles import FoldBundle, read_fold_bundle
 from tft_pipeline_tests.builders import small

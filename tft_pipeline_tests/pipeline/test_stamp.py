@@ -11,11 +11,11 @@ import polars as pl
 import pytest
 
 from tft_pipeline.domain.bars import BarsError
+from tft_pipeline.domain.experiment_features import catalogue_of
 from tft_pipeline.pipeline.assets.audit import published_rows
 from tft_pipeline.pipeline.assets.exploration import exploration_specs
 from tft_pipeline.pipeline.assets.features import computed_features, computed_targets
 from tft_pipeline.pipeline.assets.snapshot import taken_bars
-from tft_pipeline.pipeline.feature_list import catalogue_of
 from tft_pipeline.pipeline.panels import panel_of
 from tft_pipeline.storage.snapshots import Snapshot
 from tft_pipeline_tests.conftest import Workbench, random_bars, write_experiment

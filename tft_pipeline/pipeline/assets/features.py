@@ -7,8 +7,8 @@ import dagster as dg
 import polars as pl
 
 from tft_pipeline.domain.experiment import Experiment
-from tft_pipeline.domain.features import FeatureSet, first_causality_violation, resolve_features
-from tft_pipeline.domain.features.blocks import FeatureBuild
+from tft_pipeline.domain.experiment_features import catalogue_of, feature_build
+from tft_pipeline.domain.features import first_causality_violation
 from tft_pipeline.domain.judging import prefiltered
 from tft_pipeline.domain.leakage import all_have_begun
 from tft_pipeline.domain.reports import FeatureCatalogue, PrefilteredFeatures
@@ -16,7 +16,6 @@ from tft_pipeline.domain.sentiment import refuse_impossible_sentiment
 from tft_pipeline.domain.targets import build_targets
 from tft_pipeline.model.feature_stream import feature_frames, workers_for
 from tft_pipeline.pipeline.automation import on_content_change
-from tft_pipeline.pipeline.feature_list import catalogue_of
 from tft_pipeline.pipeline.feature_plots import catalogue_metadata, label_metadata, missing_metadata
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.guarded import EVERY_FREE_SLOT, guarded
@@ -36,29 +35,6 @@ CAUSALITY_CUTS = 3
 def computed_features(experiment: Experiment, bars: pl.DataFrame, catalogue: FeatureCatalogue) -> pl.DataFrame:
     """The features of a catalogue from some bars at once: the frames that the asset stores, for its guards to try."""
     return pl.concat(feature_frames(feature_build(experiment, bars, catalogue), Path(), workers=1))
-
-
-def feature_build(experiment: Experiment, bars: pl.DataFrame, catalogue: FeatureCatalogue) -> FeatureBuild:
-    """The features of a catalogue from some bars, to be computed block by block."""
-    return FeatureBuild.of(
-        bars,
-        _feature_set(experiment, bars, catalogue),
-        market_symbol=experiment.data.market_symbol,
-        cross_symbols=tuple(experiment.data.cross_markets.values()),
-        user_columns=catalogue.user_columns,
-        bars_per_year=experiment.data.bars_per_year,
-        timezone=experiment.data.timezone,
-    )
-
-
-def _feature_set(experiment: Experiment, bars: pl.DataFrame, catalogue: FeatureCatalogue) -> FeatureSet:
-    return resolve_features(
-        bars.columns,
-        groups=(),
-        names=[row.name for row in catalogue.used] or None,
-        has_market=experiment.data.market_symbol is not None,
-        cross_markets=experiment.data.cross_markets,
-    )
 
 
 def computed_targets(experiment: Experiment, bars: pl.DataFrame) -> pl.DataFrame:

@@ -5,12 +5,11 @@ from datetime import datetime
 from typing import Any
 
 import dagster as dg
-import numpy as np
 import polars as pl
 
-from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.planning import SliceChangedError, fold_specs, production_folds
 from tft_pipeline.domain.portfolio import momentum_positions
+from tft_pipeline.domain.prediction_rows import prediction_frame
 from tft_pipeline.domain.reports import (
     FeatureCatalogue,
     FoldPlanReport,
@@ -253,23 +252,3 @@ def _in_words(unwritten: list[str]) -> str:
     if len(unwritten) < 2:
         return "".join(unwritten)
     return f"{unwritten[0]} (and {len(unwritten) - 1} more such failure(s), the last: {unwritten[-1]})"
-
-
-def prediction_frame(key: str, test: Panel, columns: dict[str, np.ndarray]) -> pl.DataFrame:
-    """One row a test bar and symbol that is observed there, sorted by bar and symbol."""
-    symbol, bar = np.nonzero(test.observed)
-    order = np.lexsort((symbol, bar))
-    symbol, bar = symbol[order], bar[order]
-    grids = columns | {
-        "next_return": test.next_return,
-        "volatility": test.volatility,
-        "label": test.label,
-    }
-    return pl.DataFrame(
-        {
-            "fold": [key] * len(bar),
-            "timestamp": pl.Series([test.calendar[b] for b in bar], dtype=pl.Datetime("us", "UTC")),
-            "symbol": [test.symbols[s] for s in symbol],
-            **{name: grid[symbol, bar].astype(np.float64) for name, grid in grids.items()},
-        }
-    )

@@ -7,10 +7,9 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from tft_pipeline.domain.bars import BarsError, normalise_bars, publish_in_time
+from tft_pipeline.domain.bars import BarsError
+from tft_pipeline.domain.checked_bars import checked_bars
 from tft_pipeline.domain.content import json_sha256
-from tft_pipeline.domain.data_section import DataSection
-from tft_pipeline.domain.intervals import refusal_of_openings
 from tft_pipeline.domain.manifest import snapshot_manifest
 from tft_pipeline.domain.minutes import join_minutes
 from tft_pipeline.domain.tables import join_table, normalise_table
@@ -132,21 +131,7 @@ def taken_bars(file: ExperimentFile) -> TakenBars:
     data = file.experiment.data
     record = source_record(file.source)
     raw = read_source(file.source)
-    frame = publish_in_time(
-        normalise_bars(
-            raw,
-            timezone=data.timezone,
-            symbols=_with_untraded(data, raw),
-            start=data.start,
-            end=data.end,
-            min_bars=data.min_bars,
-            opened_before=data.opened_before,
-        )
-    )
-    refusal = refusal_of_openings(frame, data.interval) if data.stamp == "open" else None
-    if refusal:  # added to an opening, a wrong length would place the close before the bar has seen it
-        raise BarsError(f"data.stamp is open, which adds data.interval to each timestamp: {refusal}")
-    _refuse_absent_markets(data, frame)
+    frame = checked_bars(data, raw)
     record |= {"rows": raw.height, "stamp": data.stamp}
     minutes = None
     if file.minute_source is not None:
@@ -167,36 +152,6 @@ def taken_bars(file: ExperimentFile) -> TakenBars:
         frame = with_table.bars
         tables.append(about | with_table.about)
     return TakenBars(bars=frame, source=record, minute_source=minutes, tables=tuple(tables))
-
-
-def _with_untraded(data: DataSection, raw: pl.DataFrame) -> tuple[str, ...] | None:
-    """Symbols to keep: those of data.symbols and the markets that are there; which is absent is told by its own key."""
-    if data.symbols is None or "symbol" not in raw.columns:
-        return data.symbols
-    present = set(raw["symbol"].cast(pl.String).unique())
-    return (*data.symbols, *(name for name in data.untraded if name in present and name not in data.symbols))
-
-
-def _refuse_absent_markets(data: DataSection, frame: pl.DataFrame) -> None:
-    present = set(frame["symbol"].unique())
-    if data.market_symbol is not None and data.market_symbol not in present:
-        raise BarsError(
-            f"data.market_symbol {data.market_symbol!r} has no bars in the source; correct it, or remove the key to "
-            "go without market features"
-        )
-    for prefix, symbol in data.cross_markets.items():
-        if symbol not in present:
-            raise BarsError(
-                f"data.cross_markets {prefix}: {symbol!r} has no bars in the source; add them, correct the symbol, or remove "
-                "the prefix to go without its features"
-            )
-    if present <= set(data.untraded):
-        given = {"data.market_symbol": data.market_symbol, "data.cross_markets": data.cross_markets}
-        keys = " and ".join(key for key, value in given.items() if value)
-        raise BarsError(
-            f"{keys} name all symbols there are ({', '.join(sorted(present))}), and these are never traded: there is nothing "
-            f"to learn positions for; add bars of symbols to trade, or take one out of {keys}"
-        )
 
 
 def _joined_metadata(taken: TakenBars, untraded: Collection[str], warn: Callable[[str], None]) -> dict[str, Any]:
