@@ -27,7 +27,7 @@ import quality
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "tft_pipeline/domain"
-COPIED = ("tft_pipeline", "tft_pipeline_tests", "experiments", "data/sample", "pyproject.toml")
+COPIED = ("tft_pipeline", "tft_pipeline_tests", "experiments", "data/sample", "docs", "pyproject.toml")
 FIRST = "tft_pipeline.domain.dates.x_refusal_of_dates__mutmut_1"
 """Named to mutmut so that it makes the mutants of all modules and finds which tests reach them; it has no command for that."""
 

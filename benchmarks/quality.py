@@ -1,7 +1,9 @@
 """What the tests reach and what they catch: docs/quality.json in figures, and the tables of docs/quality.md made from them.
 
-    python benchmarks/quality.py coverage.json    take the figures of a run of `make coverage` from coverage's JSON report
-    python benchmarks/quality.py                  only write the tables again, such as after a judgement in quality.json
+    python benchmarks/quality.py coverage.json [TESTS]   take the figures of coverage's JSON report, as `make coverage` does
+    python benchmarks/quality.py                         only write the tables, such as after a judgement in quality.json
+
+TESTS says in words which ones ran, if not all fast ones.
 
 Not here: measuring coverage (coverage.py, settings in pyproject.toml), making and trying mutants (`mutants`).
 """
@@ -55,7 +57,7 @@ def inserted(page: str, block: str) -> str:
     return f"{before}{OPENING}\n\n{block}\n\n{CLOSING}{rest.split(CLOSING)[1]}"
 
 
-def coverage_of(report: dict[str, Any]) -> dict[str, Any]:
+def coverage_of(report: dict[str, Any], tests: str = "all fast tests") -> dict[str, Any]:
     """Counts of a layer, and the files below the limit, from coverage's JSON report.
 
     A file's percentage is of its lines and branches together, as coverage.py reports and limits it.
@@ -72,6 +74,7 @@ def coverage_of(report: dict[str, Any]) -> dict[str, Any]:
         "date": date.today().isoformat(),
         "python": platform.python_version(),
         "coverage": report["meta"]["version"],
+        "tests": tests,
         "layers": layers,
         "below": below,
     }
@@ -89,7 +92,7 @@ def _coverage(one: dict[str, Any] | None) -> Table:
     if one is None:
         return [*lines, "Not measured yet."]
     lines += [
-        f"{one['date']}, Python {one['python']}, coverage.py {one['coverage']}.",
+        f"{one['date']}, {one['tests']}, Python {one['python']}, coverage.py {one['coverage']}.",
         "",
         "| layer | lines | branches | both |",
         "|---|---|---|---|",
@@ -189,5 +192,5 @@ def _code(lines: list[str]) -> str:
 if __name__ == "__main__":
     known = read()
     if sys.argv[1:]:
-        known["coverage"] = coverage_of(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+        known["coverage"] = coverage_of(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), *sys.argv[2:3])
     write(known)

@@ -4,7 +4,9 @@ The UI redraws while it polls: playwright waits until what it clicks stands stil
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from playwright.sync_api import Page, expect
 
@@ -34,19 +36,21 @@ class Person:
         """Click an icon of the navigation."""
         self.page.get_by_role("navigation").locator(f'a[href="{path}"]').click()
 
-    def job(self, task: str, config: str = "") -> None:
-        """Jobs, this job, its launchpad, the given configuration, launch; ends on the page of the run."""
+    def job(self, task: str, fields: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Jobs, this job, its launchpad, these fields instead of the defaults, launch; ends on the page of the run."""
         self.menu("/jobs")
         self.page.get_by_role("link", name=re.compile(rf"\b{self.experiment}_{task}\b")).click()
         self.page.get_by_role("tab", name="Launchpad").click()
         launch = self.page.get_by_role("button", name="Launch Run")
         expect(launch).to_be_enabled(timeout=PATIENCE_MS)
-        if config:
+        if fields:
             editor = self.page.locator(".CodeMirror").first
-            expect(editor).to_contain_text("ops:")  # the defaults, written by the page itself
+            expect(editor).to_contain_text("config:")  # the defaults, written by the page itself
+            (op,) = re.findall(rf"\b{self.experiment}_\w+(?=:)", editor.inner_text())
+            lines = [f"      {name}: {value}\n" for name, value in fields.items()]
             editor.click()
             self.page.keyboard.press("Control+a")
-            self.page.keyboard.insert_text(config)
+            self.page.keyboard.insert_text(f"ops:\n  {op}:\n    config:\n{''.join(lines)}")
         expect(self.page.get_by_text("No errors")).to_be_visible(timeout=PATIENCE_MS)
         launch.click()
         self._on_a_run()

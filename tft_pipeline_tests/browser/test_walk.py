@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -89,7 +90,7 @@ def test_a_person_sees_the_graph_runs_it_repairs_a_fold_deploys_and_goes_back(
     wrong: list[str] = []
     with dev_server(EXPERIMENT, home, tmp_path / "dev.log") as address:
         context = opened.new_context(viewport={"width": WIDTH, "height": HEIGHT}, timezone_id="UTC", locale="en-GB")
-        context.on("request", lambda request: asked.add(request.url.split(":")[0] + ":" + request.url.split("/")[2]))
+        context.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
         page = context.new_page()
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
@@ -105,7 +106,7 @@ def test_a_person_sees_the_graph_runs_it_repairs_a_fold_deploys_and_goes_back(
             read_the_report(walk)
         context.close()
     assert wrong == []
-    assert {host for host in asked if not host.startswith(("data:", "blob:", "file:"))} == {address.replace("//", "")}
+    assert asked - {""} == {urlsplit(address).netloc}  # files and pictures inside a page have no host
     assert of_pages(calls) == []
     assert sorted(walk.album.taken) == sorted(NAMES)
     if WANTED:
@@ -213,7 +214,7 @@ def deploy_twice_and_go_back(walk: Walk) -> None:
     """Gates say no, an override says why all the same; another candidate the same way; then back to the first."""
     person, models = walk.person, walk.models
     (first,) = release_ids(models)
-    person.job("deploy", configured("make_live", reason="the first one"))
+    person.job("deploy", {"reason": "the first one"})
     assert person.ended() == "Failure"
     expect(walk.page.get_by_text(re.compile("gates say no")).first).to_be_visible()
     assert linked_release(models) is None
@@ -223,7 +224,7 @@ def deploy_twice_and_go_back(walk: Walk) -> None:
     walk.succeed()
     (second,) = set(release_ids(models)) - {first, f"{first}-override"}
     deploy(walk, second)
-    person.job("roll_back", configured("roll_back", to="previous", reason="it was better"))
+    person.job("roll_back", {"to": "previous", "reason": "it was better"})
     walk.succeed()
     live_is(walk, f"{first}-override")
     walk.picture("release")
@@ -231,14 +232,9 @@ def deploy_twice_and_go_back(walk: Walk) -> None:
 
 def deploy(walk: Walk, release: str) -> None:
     """The job with an override."""
-    walk.person.job("deploy", configured("make_live", override=OVERRIDE, release=release))
+    walk.person.job("deploy", {"override": OVERRIDE, "release": release})
     walk.succeed()
     live_is(walk, f"{release}-override")
-
-
-def configured(op: str, **fields: str) -> str:
-    """What is typed into a launchpad."""
-    return "".join([f"ops:\n  {NAME}_{op}:\n    config:\n", *(f"      {key}: {fields[key]}\n" for key in fields)])
 
 
 def live_is(walk: Walk, release: str) -> None:
