@@ -31,9 +31,20 @@ from tft_pipeline.cli.teaching import FIRST_WORDS, LAST_WORDS, QUIET_HELP, START
 app = typer.Typer(cls=InOrder, no_args_is_help=True, help=literal(FIRST_WORDS), epilog=literal(LAST_WORDS))
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        import tft_pipeline
+
+        typer.echo(f"tft-pipeline {tft_pipeline.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help=QUIET_HELP)] = False,
+    version: Annotated[  # its callback answers
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="the version of this program")
+    ] = False,
 ) -> None:
     be_quiet(quiet)
 

@@ -10,6 +10,7 @@ import pytest
 
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.pipeline.proposing import propose_experiment
+from tft_pipeline_tests.pipeline.test_local_times import ZONE, local_hours
 from tft_pipeline_tests.pipeline.test_proposing import REFUSED as TABLES
 from tft_pipeline_tests.storage.test_csv_text import REFUSED as FILES
 
@@ -84,6 +85,11 @@ def test_every_sentence_of_the_table_of_mistakes_is_told_to_somebody_who_makes_t
         path.write_bytes(make if isinstance(make, bytes) else make().write_csv().encode())
         with pytest.raises(ConfigurationError) as refused:
             propose_experiment(path)
+        told.append(str(refused.value))
+    local_hours().write_csv(tmp_path / "local.csv")
+    for timezone in (ZONE, "UTC"):
+        with pytest.raises(ConfigurationError) as refused:
+            propose_experiment(tmp_path / "local.csv", timezone=timezone)
         told.append(str(refused.value))
     table = PAGE.partition("## Mistakes and their sentences")[2].partition("Warned about")[0]
     sentences = [one for row in table.splitlines() for one in re.findall(r"`([^`]+)`", "".join(row.split("|")[2:3]))]

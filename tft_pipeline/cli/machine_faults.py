@@ -22,7 +22,10 @@ OF_DATABASES = ("DatabaseError", "OperationalError", "DagsterInstanceMigrationRe
 
 
 def fault_of_the_machine(error: BaseException) -> str | None:
-    """What happened and what to do, of an error or of what caused it; None where the program itself may be wrong."""
+    """What happened and what to do, of an error or of what it says it came from; None where the program itself may be wrong.
+
+    An error raised while another was handled is its own: only `raise ... from` says that it tells of the other.
+    """
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in REMEDIES:
@@ -30,7 +33,7 @@ def fault_of_the_machine(error: BaseException) -> str | None:
             return f"{where}{seen.strerror}; {REMEDIES[seen.errno]}; `tft doctor` looks at the rest"
         if isinstance(seen, sqlite3.DatabaseError) or type(seen).__name__ in OF_DATABASES:
             return f"a database cannot be used ({_first_line(seen)}); `tft doctor` says which, and what to do"
-        seen = seen.__cause__ or seen.__context__
+        seen = seen.__cause__
     return None
 
 

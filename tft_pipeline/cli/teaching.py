@@ -17,7 +17,7 @@ START = "Start here"
 PARTS = "Run a part, or go on"
 LOOK = "Look into a result"
 LIVE = "Live"
-DAY = "The guide's day on minute bars"
+DAY = "A day on minute bars"
 HOUSE = "Many machines, and room on the disk"
 PANELS = (START, PARTS, LOOK, LIVE, DAY, HOUSE)
 """In the order of the work."""

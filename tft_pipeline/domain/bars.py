@@ -14,7 +14,7 @@ from tft_pipeline.domain.dates import refusal_of_dates, refusal_of_midnights
 from tft_pipeline.domain.number_text import number_form
 from tft_pipeline.domain.publications import newest_published
 from tft_pipeline.domain.source_columns import source_columns
-from tft_pipeline.domain.time_text import time_form
+from tft_pipeline.domain.time_text import OFFSET, in_repeated_hour, placed, time_form
 from tft_pipeline.domain.visible_text import LONGEST_NAME, shortened, unseen
 
 REQUIRED = ("timestamp", "symbol", "close")
@@ -24,6 +24,8 @@ RESERVED_PREFIX = "minute_"
 """Columns that begin so are raw aggregates of minute bars (`minutes`), never a feature of the user's own."""
 SHADOW_PREFIX = "shadow_"
 """Columns that begin so would be taken for the shadow features of phase 2."""
+SHARE_OF_RATES = 0.005
+"""Share of values below 0 above which a column looks like rates, not like prices with mistakes."""
 ROUNDING = 1e-6
 """How far a close or an open may lie outside [low, high], as a share of the price: adjusted prices are rounded."""
 CONVERT = "`tft init DATA --convert bars.parquet` writes such a copy and lists what it changed"
@@ -38,6 +40,10 @@ AT_CLOSE = timedelta(0)
 
 class BarsError(ValueError):
     """Bars that cannot be used; the message gives the column, an example, the consequence and the remedy."""
+
+
+class UnplacedTimesError(BarsError):
+    """Times without a zone that only their source can place; a copy in another form would not help."""
 
 
 def user_columns(columns: Sequence[str]) -> tuple[str, ...]:
@@ -97,6 +103,8 @@ def normalise_bars(
         )
     try:
         closes = utc_column(frame["timestamp"], timezone) + opened_before
+    except UnplacedTimesError:
+        raise
     except BarsError as error:
         raise BarsError(f"{error}; {CONVERT}") from error
     frame = frame.with_columns(closes, frame["symbol"].cast(pl.String))
@@ -140,7 +148,7 @@ def normalise_bars(
         raise BarsError(f"no bar between {start or 'the beginning'} and {end or 'the end'}: the source has {span}")
     frame = _numbers(frame)
     _refuse_bad_prices(frame)
-    _refuse_duplicates(frame)
+    _refuse_duplicates(frame, timezone, opened_before)
     counts = frame.group_by("symbol").agg(len=pl.col("timestamp").n_unique())
     counts = counts.filter(pl.col("len") < min_bars).sort("symbol")
     if counts.height:
@@ -276,14 +284,14 @@ def utc_column(column: pl.Series, timezone: str | None) -> pl.Series:
     if column.dtype.time_zone is not None:
         return column.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
     if timezone is None:
-        raise BarsError(
+        raise UnplacedTimesError(
             f"{column.name} has no time zone (first value {column[0]}): bars of different places would be aligned "
             "wrongly; write an offset into each timestamp, or set data.timezone"
         )
     try:
-        return column.dt.replace_time_zone(timezone).dt.convert_time_zone("UTC").dt.cast_time_unit("us")
-    except pl.exceptions.PolarsError as error:
-        raise BarsError(f"{column.name} cannot be placed in data.timezone {timezone!r}: {error}") from error
+        return placed(column, timezone).dt.convert_time_zone("UTC").dt.cast_time_unit("us")
+    except ValueError as error:
+        raise UnplacedTimesError(f"{column.name} cannot be placed in data.timezone {timezone!r}: {error}") from error
 
 
 def publication_column(available_at: pl.Series, timestamp: pl.Series, timezone: str | None) -> pl.Series:
@@ -310,7 +318,7 @@ def _parse_times(column: pl.Series) -> pl.Series:
             f"{column.name} is not ISO 8601 in {len(strange)} of {len(column)} rows (first {strange[0]!r}): day and month "
             f"could be exchanged; write year-month-day: {time_form(column).sentence}"
         )
-    aware = column.str.contains(r"(Z|[+-]\d{2}:?\d{2})$")
+    aware = column.str.contains(OFFSET)
     n_aware = int(aware.sum())
     if 0 < n_aware < len(column.drop_nulls()):
         naive = column.filter(~aware)
@@ -341,9 +349,16 @@ def _refuse_bad_prices(frame: pl.DataFrame) -> None:
             continue
         bad = frame.filter(pl.col(name).is_null() | ~pl.col(name).is_finite() | (pl.col(name) <= 0))
         if bad.height:
+            below = int((frame[name] < 0).sum())
+            remedy = (
+                "correct or remove these bars"
+                if below <= SHARE_OF_RATES * frame.height
+                else f"{below} are below 0, as rates and spreads are: take the price of what is traded on them (100 less a "
+                "rate), or shift them; correct these bars where they are prices"
+            )
             raise BarsError(
                 f"{name} is missing, non-finite or not positive in {bad.height} of {frame.height} rows "
-                f"({_example(bad)}, value {bad[name][0]}): returns would be undefined; correct or remove these bars"
+                f"({_example(bad)}, value {bad[name][0]}): returns would be undefined; {remedy}"
             )
     if "volume" in frame.columns:
         bad = frame.filter(pl.col("volume").is_null() | ~pl.col("volume").is_finite() | (pl.col("volume") < 0))
@@ -375,13 +390,20 @@ def contradiction(columns: Sequence[str]) -> pl.Expr:
     return pl.any_horizontal(pl.lit(False), *against)
 
 
-def _refuse_duplicates(frame: pl.DataFrame) -> None:
+def _refuse_duplicates(frame: pl.DataFrame, timezone: str | None, opened_before: timedelta) -> None:
     keys = [name for name in ("timestamp", "symbol", "available_at") if name in frame.columns]
     repeated = frame.group_by(keys).len().filter(pl.col("len") > 1).sort("timestamp", "symbol")
     if repeated.height:
+        remedy = "which price is right cannot be known; keep one row a key"
+        if timezone is not None:  # of times that state none
+            stamps = repeated["timestamp"] - opened_before
+            if in_repeated_hour(stamps.dt.convert_time_zone(timezone).dt.replace_time_zone(None)).all():
+                remedy = (
+                    "these look like local times of a zone with summer time: two different bars, of the hour that clocks "
+                    "repeat in autumn; export them in UTC"
+                )
         raise BarsError(
-            f"{repeated.height} duplicate ({', '.join(keys)}) keys ({_example(repeated)}, {repeated['len'][0]} rows): "
-            "which price is right cannot be known; keep one row a key"
+            f"{repeated.height} duplicate ({', '.join(keys)}) keys ({_example(repeated)}, {repeated['len'][0]} rows): {remedy}"
         )
 
 

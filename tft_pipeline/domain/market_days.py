@@ -2,7 +2,7 @@
 
 A day without any bar is a holiday where the days around it have some, a gap where it is one of many in a row; a bar that one
 symbol lacks and others have is missing in any case. Not here: the record a release keeps (`bar_calendar`), lengths of bars
-(`intervals`), prices (`plausibility`).
+(`intervals`), holes inside a day (`session_holes`), prices (`plausibility`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ import polars as pl
 
 from tft_pipeline.domain.intervals import BAR_LENGTHS, Interval
 from tft_pipeline.domain.plausibility import Finding
+from tft_pipeline.domain.session_holes import holes_inside_days
 
 Week = Literal["every day", "Monday to Friday", "Sunday to Friday", "other days"]
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -60,9 +61,11 @@ class MarketDays:
     def words(self) -> str:
         """The same in one sentence."""
         days = (
-            f"{self.week} ({' '.join(WEEKDAYS[day] for day in self.weekdays)})"
-            if self.week == "other days"
-            else self.week
+            self.week
+            if self.week != "other days"
+            else f"other days ({' '.join(WEEKDAYS[day] for day in self.weekdays)})"
+            if self.weekdays
+            else "on no day of the week as a rule"
         )
         hours = "" if self.session is None else f", closes from {self.session[0]} to {self.session[1]} {self.zone}"
         clock = ", around the clock" if self.session is None and self.bars_a_day > 1 else ""
@@ -197,7 +200,8 @@ def missing_and_alone(bars: pl.DataFrame, days: MarketDays, interval: Interval) 
     found += _missing_of_one(bars, spans, calendar[~lonely])
     if lonely.any():
         found += _alone(bars, ticks.filter(pl.Series(lonely)), interval)
-    found += _inside_days(bars, days, interval)
+    never_closes = len(days.weekdays) == 7 and days.session is None
+    found += holes_inside_days(bars["timestamp"], interval, zone=days.zone, never_closes=never_closes)
     return tuple(found)
 
 
@@ -245,35 +249,5 @@ def _alone(bars: pl.DataFrame, ticks: pl.DataFrame, interval: Interval) -> list[
             f"{', '.join(names[:LONGEST_LISTED])}{' ...' if len(names) > LONGEST_LISTED else ''} has a bar: each is a bar of "
             "the common calendar, so the others lose the return into and out of it; a holiday, a weekend, or stamps of another "
             "time of day: correct or remove these rows",
-        )
-    ]
-
-
-def _inside_days(bars: pl.DataFrame, days: MarketDays, interval: Interval) -> list[Finding]:
-    """Bars that no symbol has, inside a day that has some."""
-    if interval == "1d":
-        return []
-    length = BAR_LENGTHS[interval]
-    times = bars["timestamp"].unique().sort()
-    local = times.dt.convert_time_zone(days.zone)
-    same_day = (local - timedelta(microseconds=1)).dt.date()
-    step = times.diff().dt.total_microseconds() // (length // timedelta(microseconds=1)) - 1
-    inside = (same_day == same_day.shift(1)) | pl.Series(
-        [len(days.weekdays) == 7 and days.session is None]
-    ).new_from_index(0, len(times))
-    lacking = pl.DataFrame({"at": times, "n": step, "inside": inside}).filter("inside", pl.col("n") > 0)
-    if lacking.is_empty():
-        return []
-    worst = lacking.sort("n", descending=True).row(0, named=True)
-    total = int(lacking["n"].sum())
-    return [
-        Finding(
-            "missing",
-            None,
-            worst["at"],
-            total,
-            f"{total} bars of {interval} that no symbol has lie inside trading days, most in a row {worst['n']} before "
-            f"{worst['at']:%Y-%m-%d %H:%M}: the return behind such a hole spans it as if it were one bar; fetch them again, or "
-            "leave it so if the market was halted",
         )
     ]

@@ -17,6 +17,7 @@ _POINT = re.compile(r"^[+-]?\d+(\.\d+)?([eE][+-]?\d+)?$")
 _THOUSANDS = re.compile(r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$")
 _COMMA = re.compile(r"^[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+$")
 _DOTTED = re.compile(r"^[+-]?\d{1,3}(\.\d{3}){2,}$")
+_GROUPED = re.compile(r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$")
 _ONE_GROUP = re.compile(r"^[+-]?\d{1,3},\d{3}$")
 
 
@@ -69,6 +70,23 @@ def number_form(column: pl.Series) -> NumberForm:
         return NumberForm("plain", given[0][0], missing)
     certain = point is not None or any(bare.count(",") > 1 or "." in bare for _, bare in given)
     return NumberForm("thousands" if certain else "either", groups, missing)
+
+
+def without_points(column: pl.Series) -> pl.Series | None:
+    """Numbers such as 454.780 of a file that writes decimal commas: its points group thousands.
+
+    Returns:
+        Text without them; as it is where no point can be one that groups; None where some can and others cannot.
+    """
+    text = column.str.replace_all(_SIGNS.pattern, "")
+    text = text.set(text.str.to_lowercase().is_in(list(NOTHING)), None)
+    known = text.drop_nulls()
+    pointed = known.filter(known.str.contains(".", literal=True))
+    groups = pointed.str.contains(_GROUPED.pattern)
+    if not groups.any():
+        return text
+    whole = bool(groups.all()) and not bool(known.str.contains(r"\d{4}|,").any())
+    return text.str.replace_all(".", "", literal=True) if whole else None
 
 
 def _is_number(bare: str) -> bool:

@@ -14,7 +14,8 @@ movement, so a coin that moves 5 % a day and a bond that moves 0.2 % are judged 
             are not looked for: among 20 large US stocks over 33 years that were adjusted, eight real crashes and one real
             rise land at 3:2, and one at 2:1
     still   as many equal closes in a row, ten at least, as so many bars would show once in a million tries if each stood
-            still independently, with the share of all the symbol's bars that do
+            still independently, with the share of all the symbol's bars that do; or nine in ten of all its closes equal to
+            the one before
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,7 @@ TICK_SCALES, TICK_LEAST, WICK_LEAST = 20.0, float(np.log(1.05)), float(np.log(1.
 JUMP_SCALES, JUMP_NEAR = 10.0, 2.0
 CAME_BACK = 0.25
 FEWEST_STILL, STILL_BY_CHANCE = 10, 1e-6
+MOSTLY_STILL = 0.9
 FEWEST_RETURNS = 20
 """Of fewer returns nothing is usual, and nothing is said."""
 RATIOS: tuple[tuple[int, int], ...] = (
@@ -173,6 +175,17 @@ class _Prices:
         return f" (median volume after it: {after / before:.2g} x that before)" if before > 0 else ""
 
     def _still(self) -> Iterator[Finding]:
+        equal = int((self.returns == 0.0).sum())
+        if equal >= MOSTLY_STILL * len(self.returns):  # so usual that no run of it is long
+            yield self._finding(
+                "still",
+                0,
+                f"{self.symbol} hardly moves: {equal:,} of {len(self.returns):,} closes equal the one before, such as "
+                f"{self.close[0]:,.6g}: looks like bars that were filled forward, a wrong column, or a market without trades; "
+                "nothing could be earned or learned in them; correct the column, or leave the symbol out with data.symbols",
+                bars=equal,
+            )
+            return
         runs = standstills(self.returns)
         if not runs:
             return
@@ -181,7 +194,7 @@ class _Prices:
         yield self._finding(
             "still",
             first,
-            f"{self.symbol} closes at {self.close[first]:,.6g} {length} times in a row, {self._at(first)} to "
+            f"{self.symbol} closes at {self.close[first]:,.6g} in {length} bars in a row, {self._at(first)} to "
             f"{self._at(first + length - 1)}{times}: looks like bars that were filled forward, or a market without trades; "
             "nothing could be earned or learned in them; remove them if the market was closed or the data were missing",
             bars=sum(run[1] for run in runs),

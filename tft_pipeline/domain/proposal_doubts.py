@@ -4,6 +4,7 @@ Not here: findings in single bars (`plausible_bars`).
 """
 
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -34,6 +35,13 @@ def doubts(bars: pl.DataFrame, days: MarketDays, about: AboutBars, proposal: Pro
             f"timestamps are taken as closes, and whether they are cannot be seen in them: {told}exchanges write openings. "
             "If these "
             "are, each bar would be known one bar early: run again with --stamp open"
+        )
+    local = first.astimezone(ZoneInfo(about.timezone or "UTC"))
+    if about.interval == "1d" and local.date() != first.date():
+        said.append(
+            f"dates placed in {about.timezone} are times of another day in UTC ({local:%Y-%m-%d} begins on "
+            f"{first:%Y-%m-%d}), and folds and reports name days in UTC: for daily bars that carry a date alone take "
+            "--timezone UTC"
         )
     strange = symbols_of_another_interval(bars, about.interval)
     if strange:

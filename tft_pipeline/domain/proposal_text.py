@@ -26,7 +26,7 @@ def proposal_text(proposal: Proposal, about: AboutBars, *, found: str, warnings:
             "`tft run` takes this file as it is; a key that is left out takes its default. `tft init --force` replaces it."
         ),
         *(line for warning in warnings for line in _comment(f"Warning: {warning}")),
-        f"name: {content['name']}",
+        f"name: {_inline(content['name'])}",
         f"seed: {content['seed']}",
         "",
         *_section("data", content["data"], _data_reasons(proposal, about)),

@@ -7,11 +7,22 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
 
 Form = Literal[
-    "aware", "naive", "mixed", "day_first", "month_first", "either", "named_month", "epoch", "compact", "unreadable"
+    "aware",
+    "naive",
+    "mixed",
+    "day_first",
+    "month_first",
+    "either",
+    "named_month",
+    "year_first",
+    "epoch",
+    "compact",
+    "unreadable",
 ]
 DateOrder = Literal["day-first", "month-first"]
 UNITS: dict[str, int] = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -19,8 +30,11 @@ UNIT_WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": 
 FIRST_YEAR, LAST_YEAR = 1900, 2100
 """Years that a market's bar can be of; a number that is a time in a unit is within them in that unit alone."""
 ISO = r"^\s*\d{4}-?\d{2}-?\d{2}"
-OFFSET = r"(Z|UTC|GMT|[+-]\d{2}:?\d{2})\s*$"
-NUMERIC = re.compile(r"^\s*(\d{1,2})([/.\-])(\d{1,2})\2(\d{4}|\d{2})(?:[ T,]+(\d{1,2}:\d{2})(:\d{2})?)?\s*$")
+OFFSET = r"(Z|UTC|GMT|[+-]\d{2}:?\d{2}|:\d{2}(\.\d+)?\s*[+-]\d{2})\s*$"
+"""A zone at the end of a time; two digits alone are one behind a time of day only, else the day of a date."""
+_CLOCK = r"(?:[ T,]+(\d{1,2}:\d{2})(:\d{2})?(?:\s*([AaPp][Mm]))?)?\s*$"
+NUMERIC = re.compile(r"^\s*(\d{1,2})([/.\-])(\d{1,2})\2(\d{4}|\d{2})" + _CLOCK)
+YEAR_FIRST = re.compile(r"^\s*\d{4}([/.\-])\d{1,2}\1\d{1,2}" + _CLOCK)
 NAMED = (
     "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%d-%b-%y", "%d %b %Y %H:%M:%S", "%d.%m.%Y %H:%M:%S.%3f",
 )  # fmt: skip
@@ -58,8 +72,8 @@ def time_form(column: pl.Series) -> TimeForm:
     if known.dtype.is_numeric():
         return _number(known, name)
     first = str(known[0])
-    if bool(known.str.contains(r"^\s*\d{9,19}\s*$").all()):
-        return _number(known.str.strip_chars().cast(pl.Int64), name)
+    if bool(known.str.contains(r"^\s*\d{9,19}(\.0*)?\s*$").all()):
+        return _number(_whole(known).cast(pl.Int64), name)
     if bool(known.str.contains(r"^\s*\d{8}\s*$").all()):
         return _number(known.str.strip_chars().cast(pl.Int64), name)
     if bool(known.str.contains(ISO).all()):
@@ -74,6 +88,11 @@ def time_form(column: pl.Series) -> TimeForm:
     parts = [NUMERIC.match(str(value)) for value in known.unique(maintain_order=True)]
     if all(parts):
         return _numeric_dates([match for match in parts if match], name)
+    if match := YEAR_FIRST.match(first):
+        mark, pattern = match[1], f"%Y{match[1]}%m{match[1]}%d{_clock(match[2], match[3], match[4])}"
+        if known.str.to_datetime(pattern, strict=False).null_count() == 0:
+            said = f"{name} is written with {mark!r} ({first!r}): write year-month-day"
+            return TimeForm("year_first", first, said, pattern=pattern)
     for pattern in NAMED:
         if known.str.to_datetime(pattern, strict=False).null_count() == 0:
             return TimeForm(
@@ -85,6 +104,11 @@ def time_form(column: pl.Series) -> TimeForm:
         str(strange[0]),
         f"{name} holds {str(strange[0])!r}, which is no time: write year-month-day, or remove it",
     )
+
+
+def _whole(text: pl.Series) -> pl.Series:
+    """Whole numbers as text, without the point and zeros that tables of floats write behind them."""
+    return text.str.strip_chars().str.replace(r"\.0*$", "")
 
 
 def _number(known: pl.Series, name: str) -> TimeForm:
@@ -122,7 +146,7 @@ def _numeric_dates(parts: list[re.Match[str]], name: str) -> TimeForm:
     above = [next((m for m in parts if int(m[group]) > 12), None) for group in (1, 3)]
     match = parts[0]
     mark, year = match[2], "%Y" if len(match[4]) == 4 else "%y"
-    clock = "" if match[5] is None else (" %H:%M" if match[6] is None else " %H:%M:%S")
+    clock = _clock(match[5], match[6], match[7])
     day_first, month_first = (f"{order}{mark}{year}{clock}" for order in (f"%d{mark}%m", f"%m{mark}%d"))
     text = match[0].strip()
     if above[0] and above[1]:
@@ -146,6 +170,14 @@ def _numeric_dates(parts: list[re.Match[str]], name: str) -> TimeForm:
     )
 
 
+def _clock(minutes: str | None, seconds: str | None, half: str | None) -> str:
+    """The time of day as strftime writes it; half: AM or PM."""
+    if minutes is None:
+        return ""
+    hour = "%H" if half is None else "%I"
+    return f" {hour}:%M" + ("" if seconds is None else ":%S") + ("" if half is None else " %p")
+
+
 def order_pattern(form: TimeForm, order: DateOrder) -> str:
     """The pattern of an `either` column once somebody said which number is the day."""
     match = NUMERIC.match(form.example)
@@ -155,7 +187,7 @@ def order_pattern(form: TimeForm, order: DateOrder) -> str:
 
 def _with_order(match: re.Match[str], order: DateOrder) -> str:
     mark, year = match[2], "%Y" if len(match[4]) == 4 else "%y"
-    clock = "" if match[5] is None else (" %H:%M" if match[6] is None else " %H:%M:%S")
+    clock = _clock(match[5], match[6], match[7])
     parts = ("%d", "%m") if order == "day-first" else ("%m", "%d")
     return f"{parts[0]}{mark}{parts[1]}{mark}{year}{clock}"
 
@@ -179,7 +211,7 @@ def parsed_times(column: pl.Series, form: TimeForm, order: DateOrder | None) -> 
     text = text.str.strip_chars()
     try:
         if form.form == "epoch":
-            numbers = text.cast(pl.Int64)
+            numbers = _whole(text).cast(pl.Int64)
             per_us = UNITS[form.unit or "s"]
             micro = numbers * (1_000_000 // per_us) if per_us <= 1_000_000 else numbers // (per_us // 1_000_000)
             return micro.cast(pl.Datetime("us")).dt.replace_time_zone("UTC").alias(column.name)
@@ -190,10 +222,58 @@ def parsed_times(column: pl.Series, form: TimeForm, order: DateOrder | None) -> 
             return text.str.to_datetime(time_unit="us", strict=True)
         pattern = order_pattern(form, order) if form.form == "either" and order else form.pattern
         assert pattern is not None
-        if "%H" in pattern:
-            return text.str.to_datetime(pattern, time_unit="us", strict=True)
-        return text.str.to_date(pattern, strict=True).cast(pl.Datetime("us"))
+        return text.str.to_datetime(pattern, time_unit="us", strict=True)
     except pl.exceptions.PolarsError as error:
+        how = form.form.replace("_", " ")
         raise ValueError(
-            f"{column.name} cannot be read as {form.form} times such as {form.example!r}: {error}"
+            f"{column.name} cannot be read as {how} times such as {form.example!r} throughout: "
+            f"{_first_other(text, form, order)!r} is none; write all of them alike"
         ) from error
+
+
+def _first_other(text: pl.Series, form: TimeForm, order: DateOrder | None) -> str:
+    """The first value that a form does not read."""
+    pattern = order_pattern(form, order) if form.form == "either" and order else form.pattern
+    try:
+        read = text.str.to_datetime(pattern, strict=False, time_zone="UTC" if form.form == "aware" else None)
+    except pl.exceptions.PolarsError:  # no form at all, so that the first value is as strange as any
+        return form.example
+    strange = text.filter(read.is_null() & text.is_not_null())
+    return str(strange[0] if len(strange) else form.example)
+
+
+def placed(times: pl.Series, timezone: str) -> pl.Series:
+    """Times without a zone as those of a zone.
+
+    Raises:
+        ValueError: it is no zone, or clocks that are put forward or back there leave out a time or show it twice.
+    """
+    try:
+        return times.dt.replace_time_zone(timezone)
+    except pl.exceptions.PolarsError as error:
+        try:
+            ZoneInfo(timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"{timezone!r} is no time zone, such as America/New_York") from error
+    sure = times.dt.replace_time_zone(timezone, non_existent="null", ambiguous="null")
+    strange = times.filter(sure.is_null() & times.is_not_null())
+    skipped = strange.dt.replace_time_zone(timezone, non_existent="null", ambiguous="earliest").is_null()
+    if skipped.any():
+        absent = strange.filter(skipped)
+        raise ValueError(
+            f"{times.name} holds {absent[0]} ({len(absent)} like it), which does not exist in {timezone}, for clocks are put "
+            "forward over it: the times are of another zone, such as UTC"
+        )
+    raise ValueError(
+        f"{times.name}: the hour {strange[0]:%H:00} of {strange[0]:%Y-%m-%d} occurs twice in {timezone}, {len(strange)} "
+        "row" + "s" * (len(strange) > 1) + " in such hours: export the times in UTC or with offsets"
+    )
+
+
+def in_repeated_hour(local: pl.Series) -> pl.Series:
+    """Whether times without a zone stand where Europe and America put clocks back: 01:00 to 02:59 of the last Sunday of October
+    or the first of November.
+    """
+    day, month = local.dt.day(), local.dt.month()
+    autumn = ((month == 10) & (day > 24)) | ((month == 11) & (day < 8))
+    return autumn & (local.dt.weekday() == 7) & local.dt.hour().is_in([1, 2])

@@ -8,6 +8,7 @@ import numpy as np
 
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.series_record import refusal_of_settings, series_record
+from tft_pipeline.library.arguments import refuse_no_numbers, refuse_no_whole_number
 
 if TYPE_CHECKING:
     import polars as pl
@@ -93,8 +94,8 @@ def honest_sharpe(
     Returns:
         Every number that `tft stats` prints for the same returns.
     Raises:
-        ConfigurationError: a setting outside its range; fewer than 8 returns, one that is missing, infinite or -1 or less, what
-            looks like prices, or returns that never move.
+        ConfigurationError: a setting that is no number or outside its range; fewer than 8 returns, one that is missing, masked,
+            infinite or -1 or less, what looks like prices, or returns that never move.
     Example:
         >>> from tft_pipeline import honest_sharpe
         >>> found = honest_sharpe([0.01, -0.02, 0.015, 0.0, 0.01, -0.005, 0.02, -0.01], bars_per_year=252, trials=20)
@@ -102,6 +103,9 @@ def honest_sharpe(
         True
     Source: Bailey & Lopez de Prado (2012, 2014); Mertens (2002); Politis & Romano (1994); docs/honesty.md.
     """
+    given = dict(zip(SETTINGS, (bars_per_year, trials, trial_variance, benchmark_sharpe), strict=True))
+    refuse_no_numbers({name: value for name, value in given.items() if (name, value) != ("trial_variance", None)})
+    refuse_no_whole_number("seed", seed, 0, "no random draw begins there; use 0 or more")
     if refusal := refusal_of_settings(bars_per_year, trials, trial_variance, benchmark_sharpe, SETTINGS):
         raise ConfigurationError(refusal)
     values = _values(returns)
@@ -125,12 +129,12 @@ def honest_sharpe(
 
 
 def _values(returns: "np.ndarray | pl.Series | Sequence[float]") -> np.ndarray:
-    """(n,) float64, usable; a null of polars counts as missing."""
+    """(n,) float64, usable; a null of polars and a masked value of numpy count as missing."""
     from tft_pipeline.storage.returns import refuse_unusable
 
     given = getattr(returns, "to_numpy", lambda: returns)()
     try:
-        values = np.array(given, dtype=np.float64)
+        values = np.ma.array(given, dtype=np.float64, copy=True).filled(np.nan)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"returns are no numbers ({error}); give one simple return a bar") from error
     if values.ndim != 1:

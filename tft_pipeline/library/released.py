@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tft_pipeline.domain.experiment import ConfigurationError
+from tft_pipeline.library.arguments import refusal_of_frame, refuse_no_whole_number
 
 if TYPE_CHECKING:
     import polars as pl
@@ -75,17 +76,26 @@ class ReleasedModel:
             n_bars: newest bars of the calendar to decide on.
             stamp: what the timestamps name, "close" or "open" of their bars; by default what the model's source named.
         Raises:
-            RefusedBarError: rows that the pipeline would not have taken, or too few of them; `kind` says which.
-            ConfigurationError: n_bars below 1, or no stamp given to a model whose source's was not recorded.
+            RefusedBarError: no frame of Polars, rows that the pipeline would not have taken, or too few of them; `kind` says
+                which.
+            ConfigurationError: n_bars below 1, another stamp than the two, or none given to a model whose source's was not
+                recorded.
         Example:
             >>> decisions = load_bundle("demo", release="newest").predict(bars, n_bars=5)  # doctest: +SKIP
         """
         from datetime import timedelta
 
         from tft_pipeline.live.last_bars import last_bars
+        from tft_pipeline.live.refusals import UnusableBarsError
 
-        if n_bars < 1:
-            raise ConfigurationError(f"n_bars {n_bars} < 1: nothing is asked for; ask for one bar at least")
+        if refusal := refusal_of_frame(bars):
+            raise UnusableBarsError(refusal)
+        refuse_no_whole_number("n_bars", n_bars, 1, "nothing is asked for; ask for one bar at least")
+        if stamp not in (None, "close", "open"):
+            raise ConfigurationError(
+                f'stamp is {stamp!r}: timestamps name the close or the opening of their bars; give stamp="close" or '
+                'stamp="open"'
+            )
         opened_before = self.signature.opened_before
         if stamp is not None:
             opened_before = timedelta(seconds=self.signature.calendar["step_s"]) if stamp == "open" else timedelta(0)
@@ -122,6 +132,8 @@ def load_bundle(where: str | Path, *, release: str = "current", form: "Form | No
     """
     from tft_pipeline.live.predictor import Predictor
 
+    if not isinstance(where, str | Path):
+        raise ConfigurationError(f"where is {where!r}: expected the name of an experiment, or a folder as pathlib.Path")
     bundle = _bundle(where, release)
     try:
         predictor = Predictor.load(bundle, form)

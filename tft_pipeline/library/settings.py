@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any, Literal
 
-from tft_pipeline.domain.experiment import Experiment, parse_experiment
+from tft_pipeline.domain.experiment import ConfigurationError, Experiment, parse_experiment
 from tft_pipeline.domain.intervals import Interval
 
 IN_MEMORY = "a frame in memory"
@@ -33,7 +33,8 @@ def new_experiment(
         production_start: first date that is scored.
         train: bars that a fold trains on. Between its parts lies the purge, 5 bars unless `sections` says otherwise.
         validation: bars that stop its training early; more than one window of the network, `training.lookback`.
-        test: bars that it scores; every bar from `production_start` on is scored once.
+        test: bars that it scores. Fold follows fold from `production_start` on, and no bar is scored twice; the newest bars,
+            which do not fill a fold, are scored by none (`WalkForward.unscored`).
         epochs: at most, a fold; training stops early when the validation loss no longer falls.
         window: whether training starts at the first bar in every fold, or moves on with it.
         sections: any keys of the experiment file by section, such as {"network": {"hidden": 8}, "position": {"cost_bps": 2.0}};
@@ -64,6 +65,14 @@ def new_experiment(
         "production": {"folds": folds, "epochs": epochs},
         "gates": {"challenger": "off"},
     }
+    if not isinstance(sections, Mapping | None):
+        raise ConfigurationError(
+            f'sections are {sections!r}: expected keys by section, as {{"network": {{"hidden": 8}}}}'
+        )
     for name, keys in (sections or {}).items():
+        if not isinstance(keys, Mapping):
+            raise ConfigurationError(
+                f'sections: {name} is {keys!r}: expected the keys of the section, as {{"network": {{"hidden": 8}}}}'
+            )
         raw[name] = raw.get(name, {}) | dict(keys)
     return parse_experiment({"name": "in_memory", **raw}, origin="new_experiment")

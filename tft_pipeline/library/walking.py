@@ -3,14 +3,17 @@
 Not here: choosing features and settings, recording looks, anything on disk (`tft run` does these).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
+from tft_pipeline.domain.bars import BarsError
 from tft_pipeline.domain.experiment import ConfigurationError, Experiment
+from tft_pipeline.library.arguments import refusal_of_frame
 
 if TYPE_CHECKING:
     from tft_pipeline.domain.panel import Panel
@@ -33,7 +36,9 @@ class WalkForward:
             capital), turnover, gross_exposure, net_exposure, n_symbols, net_at_2x_cost, net_one_bar_late, and gross and net of
             each baseline on the same bars and costs.
         features: what the network read. left_out: features that the bars do not allow, with the reason.
-        warnings: what LightGBM could not do.
+        warnings: what looks wrong in the bars though it can be used, bars that no fold scores, what LightGBM could not do.
+        unscored: timestamps from `production_start` on without a row in `predictions`, in order. The last `target.horizon` of
+            the calendar have no label yet, and before these lie all that do not fill a fold.
         bars_per_year: for `honest_sharpe`.
     """
 
@@ -43,6 +48,7 @@ class WalkForward:
     features: tuple[str, ...]
     left_out: dict[str, str]
     warnings: tuple[str, ...]
+    unscored: pl.Series
     bars_per_year: float
 
     @property
@@ -76,9 +82,10 @@ def walk_forward(
         features: names to train on; by default all that the experiment's section `features` builds from these columns.
         report: called with one sentence a fold.
     Raises:
-        BarsError: bars that cannot be used; the message names the column, an example and the remedy.
+        BarsError: bars that cannot be used, or that are not of `data.interval`; the message names the column, an example and
+            the remedy.
         ConfigurationError: an experiment that needs more than one frame (minutes, tables, sentiment), or too few bars for a
-            fold; a feature that is not built.
+            fold; a feature that is not built or named twice.
         FloatingPointError: the loss of a fold became NaN or infinite; lower training.learning_rate.
     Example:
         >>> found = walk_forward(bars, experiment)  # doctest: +SKIP
@@ -88,8 +95,15 @@ def walk_forward(
     from tft_pipeline.domain.backtest import backtest
     from tft_pipeline.domain.planning import fold_specs, production_folds, slice_for
 
+    if not isinstance(experiment, Experiment):
+        raise ConfigurationError(
+            f"experiment is a {type(experiment).__name__}: expected what new_experiment gives, or the `experiment` of what "
+            "read_experiment gives"
+        )
     _refuse_more_than_one_frame(experiment)
-    panel, catalogue = _panel(bars, experiment, features)
+    if refusal := refusal_of_frame(bars):
+        raise BarsError(refusal)
+    panel, catalogue, doubts = _panel(bars, experiment, features)
     try:
         specs = fold_specs(
             panel,
@@ -107,7 +121,7 @@ def walk_forward(
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
     rows, predictions = [], []
-    warnings: list[str] = []
+    warnings = list(doubts)
     for k, spec in enumerate(specs, start=1):
         try:
             row, scored = _fold(slice_for(panel, spec), spec, warnings.append)
@@ -121,6 +135,12 @@ def walk_forward(
                 f"epochs, best validation loss {row['validation_loss']:.4f}"
             )
     scored_rows = pl.concat(predictions)
+    unscored = _unscored(panel, scored_rows, experiment)
+    if len(unscored) > experiment.target.horizon:
+        warnings.append(
+            f"{len(unscored)} bars from {unscored[0]:%Y-%m-%d %H:%M} to {unscored[-1]:%Y-%m-%d %H:%M} are scored by no fold: "
+            f"each scores {experiment.production.folds.test} bars that have a label; a shorter test leaves fewer"
+        )
     return WalkForward(
         folds=pl.DataFrame(rows),
         predictions=scored_rows,
@@ -133,6 +153,7 @@ def walk_forward(
         features=panel.features,
         left_out=dict(catalogue.skipped),
         warnings=tuple(warnings),
+        unscored=unscored,
         bars_per_year=experiment.data.bars_per_year,
     )
 
@@ -154,19 +175,32 @@ def _refuse_more_than_one_frame(experiment: Experiment) -> None:
 
 def _panel(
     bars: pl.DataFrame, experiment: Experiment, features: Sequence[str] | None
-) -> "tuple[Panel, FeatureCatalogue]":
-    """Bars to the panel of the wanted features, and everything that these bars allow."""
+) -> "tuple[Panel, FeatureCatalogue, list[str]]":
+    """Bars to the panel of the wanted features, everything that these bars allow, and what looks wrong in them."""
     from tft_pipeline.domain.checked_bars import checked_bars
     from tft_pipeline.domain.experiment_features import catalogue_of, feature_build
+    from tft_pipeline.domain.intervals import refusal_of_interval
     from tft_pipeline.domain.panel import build_panel
+    from tft_pipeline.domain.plausibility import listed
+    from tft_pipeline.domain.plausible_bars import implausible_bars
     from tft_pipeline.domain.targets import build_targets
 
-    checked = checked_bars(experiment.data, bars)
+    checked, data = checked_bars(experiment.data, bars), experiment.data
+    if refusal := refusal_of_interval(checked, data.interval):
+        raise BarsError(refusal)
+    newest = checked["timestamp"].max()
+    assert isinstance(newest, datetime)
+    doubts = listed(implausible_bars(checked, data.interval, timezone=data.timezone, now=newest))
     try:
         catalogue = catalogue_of(experiment, checked.columns)
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
+    if isinstance(features, str) or not isinstance(features, Iterable | None):
+        raise ConfigurationError(f'features are {features!r}: expected names in a list, as ["ret_1"]')
     names = catalogue.names if features is None else tuple(features)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigurationError(f"features name {', '.join(twice)} twice: the network reads each once; name them once")
     absent = [name for name in names if name not in catalogue.names]
     if absent or not names:
         raise ConfigurationError(
@@ -181,7 +215,16 @@ def _panel(
         bars_per_year=experiment.data.bars_per_year,
         untraded=experiment.data.untraded,
     )
-    return build_panel(frame, targets, names=names, min_history=catalogue.max_lookback), catalogue
+    panel = build_panel(frame, targets, names=names, min_history=catalogue.max_lookback)
+    return panel, catalogue, [one.sentence for one in doubts]
+
+
+def _unscored(panel: "Panel", scored: pl.DataFrame, experiment: Experiment) -> pl.Series:
+    """Bars of the production period without a row."""
+    first = experiment.periods.production_start
+    calendar = pl.Series("timestamp", panel.calendar, dtype=scored.schema["timestamp"])
+    due = calendar.filter(calendar.dt.date() >= first)
+    return due.filter(~due.is_in(scored["timestamp"].unique().implode()))
 
 
 def _fold(panel: "Panel", spec: "FoldSpec", warn: Callable[[str], None]) -> tuple[dict[str, Any], pl.DataFrame]:

@@ -56,7 +56,7 @@ def switch_status(folder: Path) -> dict[str, Any]:
         **reading.to_dict(),
         "loop": _said(folder, LOOP),
         "watchdog": _said(folder, WATCHDOG),
-        "book": f"sequence {targets.sequence}, bar {targets.bar}, "
+        "book": f"sequence {targets.sequence}, bar {'none' if targets.bar is None else targets.bar}, "
         + (targets.why or f"until {targets.valid_until.isoformat()}"),
         "targets": targets.weights,
         "holds": [f"{symbol} {weight:+.6f}" for symbol, weight in targets.weights.items() if weight],

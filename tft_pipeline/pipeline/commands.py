@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,8 @@ def materialise_asset(
         runnable = {node.key for node in assets.asset_nodes if node.is_executable and node.is_materializable}
         if key not in runnable:
             names = sorted(one.path[-1] for one in runnable)
-            raise ConfigurationError(f"{asset!r} is not an asset of {graph.name}; choose from {', '.join(names)}")
+            near = "".join(f"did you mean {one}? " for one in get_close_matches(asset, names, n=1))
+            raise ConfigurationError(f"{asset!r} is not an asset of {graph.name}; {near}choose from {', '.join(names)}")
         partitioned = assets.get(key).is_partitioned
         if partitioned != (partition is not None):
             raise ConfigurationError(

@@ -2,7 +2,7 @@
 
 The file itself is never touched, and nothing is changed that could be two things: an ambiguous date, a price that is wrong, a
 row twice with different values are refused or left for the checks. Not here: what the changes are for (`domain.source_columns`,
-`domain.time_text`, `domain.number_text`), the experiment (`first_experiment`).
+numbers and times from text (`converted_numbers`, `converted_times`), the experiment (`proposing`).
 """
 
 import csv
@@ -10,21 +10,20 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
 
 from tft_pipeline.domain.bars import PRICES, BarsError, normalise_bars
+from tft_pipeline.domain.date_and_time import date_and_time, joined
 from tft_pipeline.domain.experiment import ConfigurationError
-from tft_pipeline.domain.number_text import number_form, parsed_numbers
 from tft_pipeline.domain.source_columns import SourceColumns, source_columns
 from tft_pipeline.domain.symbol_names import alike
-from tft_pipeline.domain.time_text import DateOrder, parsed_times, time_form
+from tft_pipeline.domain.time_text import DateOrder
+from tft_pipeline.pipeline.converted_numbers import FIELDS, numbers_parsed
+from tft_pipeline.pipeline.converted_times import times_parsed
 from tft_pipeline.storage.atomic import replace_file, same_file
-from tft_pipeline.storage.csv_text import csv_text
-from tft_pipeline.storage.sources import source_files
-
-FIELDS = ("open", "high", "low", "close", "volume")
+from tft_pipeline.storage.csv_text import csv_text, refusal, refuse_header
+from tft_pipeline.storage.sources import floats_where_files_differ, in_words, source_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Converted:
     changes: tuple[str, ...]
 
 
-def convert_bars(
+def converted_bars(
     source: Path,
     output: Path,
     *,
@@ -44,34 +43,34 @@ def convert_bars(
     symbol: str | None,
     upper: bool,
     force: bool,
-) -> tuple[str, ...]:
-    """Write a copy of a source as one Parquet file of bars; answers what was changed.
+) -> Converted:
+    """A copy of a source in the form that bars must have; `write_copy` writes it.
 
     Args:
         source: file or folder.
-        output: ends in .parquet.
+        output: where it will be written; ends in .parquet.
         timezone: of times without one.
         dates: which number of 03/04/2023 is the day.
         symbol: of a file that does not say which market it is.
         upper: write symbols in capitals, without blanks at their ends.
         force: replace what is there.
     Raises:
-        ConfigurationError: the file cannot be brought into that form, or the copy cannot be written.
+        ConfigurationError: the file cannot be brought into that form, or nothing can be written there.
     """
     try:
         files = source_files(source, key="DATA")
         _refuse_output(output, files, force)
         parts = [_converted_file(path, timezone, dates, symbol) for path in files]
-        shape = parts[0].bars.schema
-        for path, part in zip(files, parts, strict=True):
-            if part.bars.schema != shape:
+        widened = floats_where_files_differ([part.bars.schema for part in parts])
+        frames = [part.bars.cast(widened) if widened else part.bars for part in parts]
+        for path, frame in zip(files, frames, strict=True):
+            if frame.schema != frames[0].schema:
                 raise BarsError(
-                    f"{path.name} has columns {part.bars.columns}, {files[0].name} {list(shape)}: the files of one source "
-                    "share "
-                    "columns; convert them one by one"
+                    f"{path.name} has columns {in_words(frame.schema)}, {files[0].name} {in_words(frames[0].schema)}: the "
+                    "files of one source share columns and types; convert them one by one"
                 )
         changes = list(dict.fromkeys(change for part in parts for change in part.changes))
-        bars = pl.concat([part.bars for part in parts])
+        bars = pl.concat(frames)
         if upper:
             bars, more = _upper(bars)
             changes += more
@@ -81,11 +80,23 @@ def convert_bars(
         normalise_bars(bars, timezone=timezone, symbols=None, start=None, end=None, min_bars=1)
     except (BarsError, ValueError) as error:
         raise ConfigurationError(f"{error}; nothing was written") from error
+    except pl.exceptions.PolarsError as error:  # a damaged file shows anywhere
+        raise ConfigurationError(
+            f"{source} cannot be converted: {str(error).splitlines()[0]}; nothing was written"
+        ) from error
+    return Converted(bars, tuple(changes))
+
+
+def write_copy(output: Path, bars: pl.DataFrame) -> None:
+    """Write converted bars.
+
+    Raises:
+        ConfigurationError: they cannot be written there.
+    """
     try:
         replace_file(output, bars.write_parquet)
     except OSError as error:
         raise ConfigurationError(f"--convert {output} cannot be written: {error}") from error
-    return tuple(changes)
 
 
 def _refuse_output(output: Path, files: Sequence[Path], force: bool) -> None:
@@ -101,12 +112,16 @@ def _converted_file(path: Path, timezone: str | None, dates: DateOrder | None, s
     frame, changes = _as_table(path)
     if frame.is_empty():
         raise BarsError(f"{path}: it has columns {frame.columns} and no rows; put the bars there")
-    frame, more = _numbers_parsed(frame)
+    if (two := date_and_time(frame)) is not None:
+        day, clock = two
+        frame = frame.with_columns(joined(frame[day], frame[clock])).drop(clock)
+        changes.append(f"joined {day!r} and {clock!r} into one time")
+    frame, more = numbers_parsed(frame, path)
     changes += more
     columns = source_columns(frame.schema)
     frame, more = _long(frame, columns, symbol, path)
     changes += more
-    times, more = _times_parsed(frame["timestamp"], timezone, dates)
+    times, more = times_parsed(frame["timestamp"], timezone, dates)
     changes += more
     frame = frame.with_columns(times)
     blank = frame.filter(pl.col("close").is_null()) if "close" in frame.columns else frame.clear()
@@ -121,7 +136,10 @@ def _converted_file(path: Path, timezone: str | None, dates: DateOrder | None, s
 def _as_table(path: Path) -> tuple[pl.DataFrame, list[str]]:
     """The rows of a file with one line of names, whatever its encoding, separator and levels of names."""
     if path.suffix == ".parquet":
-        return pl.read_parquet(path), []
+        try:
+            return pl.read_parquet(path), []
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise BarsError(refusal(path, error)) from error
     written, changes = csv_text(path), []
     text = path.read_bytes().decode(written.encoding)
     if written.encoding not in ("utf-8-sig", "utf-8"):
@@ -131,8 +149,12 @@ def _as_table(path: Path) -> tuple[pl.DataFrame, list[str]]:
     if written.levels:
         frame = _of_levels(text, written.separator, len(written.levels))
         return frame, [*changes, f"brought {1 + len(written.levels)} header lines into one row a symbol and bar"]
-    frame = pl.read_csv(io.StringIO(text), separator=written.separator, infer_schema_length=10_000)
-    return frame, changes
+    refuse_header(path, written.header)
+    try:
+        # all as text: a reader that guesses takes 454.780 and 000001 for numbers
+        return pl.read_csv(io.StringIO(text), separator=written.separator, infer_schema=False), changes
+    except pl.exceptions.PolarsError as error:
+        raise BarsError(refusal(path, error)) from error
 
 
 def _of_levels(text: str, separator: str, more: int) -> pl.DataFrame:
@@ -149,24 +171,6 @@ def _of_levels(text: str, separator: str, more: int) -> pl.DataFrame:
         columns |= {fields[k - 1]: [row[k] if k < len(row) else "" for row in body] for k in own}
         parts.append(pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String)))
     return pl.concat(parts, how="diagonal")
-
-
-def _numbers_parsed(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """Text columns that hold numbers as numbers; times, symbols and other text stay."""
-    named = source_columns(frame.columns)
-    keys = {named.renaming.get(name, name): name for name in frame.columns}
-    kept = {keys.get("timestamp"), keys.get("symbol")} if named.shape != "wide" else {keys.get("timestamp")}
-    changes = []
-    for name in frame.columns:
-        if name in kept or frame.schema[name] != pl.String:
-            continue
-        form = number_form(frame[name])
-        wanted = named.renaming.get(name, name) in FIELDS or name in named.wide
-        if form.style == "no_number" and not wanted:
-            continue
-        frame = frame.with_columns(parsed_numbers(frame[name], form))
-        changes.append(f"{name}: {form.style.replace('_', ' ')} text such as {form.example!r} to numbers")
-    return frame, changes
 
 
 def _long(
@@ -196,6 +200,8 @@ def _long(
         frame = frame.drop(dropped)
         changes.append(f"dropped {', '.join(map(repr, dropped))}, which hold text")
     if columns.shape == "wide":
+        others = [name for name in frame.columns if name not in columns.wide and name != "timestamp"]
+        changes += [f"left out {', '.join(map(repr, others))}, which say no price"] if others else []
         frame = frame.unpivot(list(columns.wide), index="timestamp", variable_name="symbol", value_name="close")
         changes.append(f"wide to long: {len(columns.wide)} columns are symbols now, their values close")
     if columns.shape == "one_symbol":
@@ -204,6 +210,7 @@ def _long(
         changes.append(f"symbol is {name!r} in every row of {path.name}" + ("" if symbol else ", from its name"))
     elif symbol is not None:
         raise ConfigurationError(f"--symbol {symbol} and {path.name} has symbols of its own: drop the option")
+    frame = frame.with_columns(pl.col("symbol").cast(pl.String))
     ordered = [name for name in ("timestamp", "symbol", *FIELDS) if name in frame.columns]
     return frame.select(*ordered, pl.exclude(ordered)), changes
 
@@ -219,42 +226,6 @@ def _adjusted(frame: pl.DataFrame, columns: SourceColumns) -> tuple[pl.DataFrame
     frame = frame.with_columns(*scales, pl.col(adjusted).alias(close))
     scaled = f"; {', '.join(prices)} are scaled by the same factor" if prices else ""
     return frame.drop(adjusted), [f"close is {adjusted!r}, in place of {close!r}{scaled}"]
-
-
-def _times_parsed(column: pl.Series, timezone: str | None, dates: DateOrder | None) -> tuple[pl.Series, list[str]]:
-    """Times with a zone."""
-    changes, times = [], column
-    if column.dtype == pl.String or column.dtype.is_integer():
-        form = time_form(column)
-        times = parsed_times(column, form, dates)
-        if form.form != "aware":
-            how = form.form.replace("_", " ") + (f" in {form.unit}" if form.unit else "")
-            changes.append(f"times: {how}, {form.example!r} reads as {_first_like(column, times, form.example)}")
-    elif column.dtype == pl.Date:
-        times = column.cast(pl.Datetime("us"))
-    if not isinstance(times.dtype, pl.Datetime):
-        raise BarsError(f"timestamp has type {column.dtype}, which is no time")
-    if times.dtype.time_zone is None:
-        if timezone is None:
-            raise BarsError(
-                f"the times have no time zone (first {times[0]}): say which with --timezone, such as --timezone UTC or "
-                "--timezone America/New_York; daily bars that carry a date alone are best placed in UTC"
-            )
-        try:
-            ZoneInfo(timezone)
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise BarsError(f"--timezone {timezone!r} is no time zone, such as America/New_York") from error
-        try:
-            times = times.dt.replace_time_zone(timezone)
-        except pl.exceptions.PolarsError as error:
-            raise BarsError(f"the times cannot be placed in --timezone {timezone}: {error}") from error
-        changes.append(f"times without a zone were placed in {timezone}")
-    return times.dt.convert_time_zone("UTC").dt.cast_time_unit("us").alias("timestamp"), changes
-
-
-def _first_like(column: pl.Series, times: pl.Series, example: str) -> str:
-    where = (column.cast(pl.String).str.strip_chars() == example.strip()).arg_max() or 0
-    return str(times[where])
 
 
 def _upper(bars: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:

@@ -59,13 +59,13 @@ def make_live(
     Raises:
         ConfigurationError: no reason; no such release; it is live already; an override of gates that passed.
     """
-    reason = _stated("--reason", reason)
-    if override is not None and not (override := _stated("--override", override)):
+    reason = _stated("reason", reason)
+    if override is not None and not (override := _stated("override", override)):
         raise ConfigurationError(
-            "--override is empty: say why it goes live although its gates failed; the log keeps it"
+            "override is empty: say why it goes live although its gates failed; the log keeps it"
         )
     if not reason and override is None:
-        raise ConfigurationError("--reason is empty: say why; the log keeps it, for whoever asks what was live and why")
+        raise ConfigurationError("reason is empty: say why; the log keeps it, for whoever asks what was live and why")
     models = layout.models(name)
     before, wanted = linked_release(models), release
     try:
@@ -120,7 +120,7 @@ def remove_candidates(name: str, layout: Layout, *, keep: int, dry_run: bool = F
         ConfigurationError: `keep` below 0.
     """
     if keep < 0:
-        raise ConfigurationError(f"--keep {keep} is below 0: it is a number of candidates; 0 keeps none")
+        raise ConfigurationError(f"keep {keep} is below 0: it is a number of candidates; 0 keeps none")
     models = layout.models(name)
     try:
         referenced = _named_by_a_run(layout, name)

@@ -1,4 +1,4 @@
-"""`tft doctor`: every check by itself, within its time, and what they found. Nothing is written.
+"""`tft doctor`: every check by itself, within its time, and what they found. No file is changed or made.
 
 A check that crashes or hangs is its own problem and takes no other with it. Not here: the checks (`doctor_machine`,
 `doctor_disk`, `doctor_databases`, `doctor_servers`, `doctor_experiments`).
@@ -16,7 +16,12 @@ from tft_pipeline.pipeline.doctor_findings import OK, PROBLEM, STATES, WARNING, 
 from tft_pipeline.storage.layout import Layout, default_layout
 
 SECONDS = 8.0
-"""For all checks together; what has not answered by then is said not to have."""
+"""For all checks that ask a server; what has not answered by then is said not to have."""
+LOCAL_SECONDS = 30.0
+"""For all that ask this machine alone: a busy one is slow, and that is no finding."""
+
+
+UNANSWERED = "not looked at: no answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +31,12 @@ class Check:
     Attributes:
         name: of its findings where it cannot name them itself.
         look: finds; it may raise anything, and may hang.
+        is_local: whether it asks no server.
     """
 
     name: str
     look: Callable[[], Sequence[Finding]]
+    is_local: bool = True
 
 
 def diagnose(experiment: Path | None) -> list[Finding]:
@@ -38,7 +45,7 @@ def diagnose(experiment: Path | None) -> list[Finding]:
     Args:
         experiment: the file to look at; None for all that the UI would load.
     """
-    return look_at(checks(default_layout(), experiment), seconds=SECONDS)
+    return look_at(checks(default_layout(), experiment), seconds=SECONDS, local_seconds=LOCAL_SECONDS)
 
 
 def checks(layout: Layout, experiment: Path | None) -> list[Check]:
@@ -63,11 +70,11 @@ def checks(layout: Layout, experiment: Path | None) -> list[Check]:
         Check("clock", lambda: disk.clock(layout)),
         Check("dagster", lambda: databases.dagster(layout)),
         Check("dead runs", lambda: databases.dead_runs(layout)),
-        Check("mlflow", lambda: databases.mlflow(layout)),
+        Check("mlflow", lambda: databases.mlflow(layout), is_local=False),
         Check("studies", lambda: databases.studies(layout)),
-        Check("TFT_STORE", servers.store),
-        Check("TFT_LOCKS", servers.lock_server),
-        Check("TFT_TUNING_STORAGE", servers.study_server),
+        Check("TFT_STORE", servers.store, is_local=False),
+        Check("TFT_LOCKS", servers.lock_server, is_local=False),
+        Check("TFT_TUNING_STORAGE", servers.study_server, is_local=False),
         Check("experiments", lambda: experiments.files(experiment)),
         *[
             Check(f"would run: {path.name}", lambda path=path: experiments.would_run(path, layout))  # type: ignore[misc]
@@ -76,11 +83,12 @@ def checks(layout: Layout, experiment: Path | None) -> list[Check]:
     ]
 
 
-def look_at(checks: Sequence[Check], *, seconds: float) -> list[Finding]:
+def look_at(checks: Sequence[Check], *, seconds: float, local_seconds: float = LOCAL_SECONDS) -> list[Finding]:
     """What the checks find, in their order; all begin at once, for some wait for a server.
 
     Args:
-        seconds: for all of them.
+        seconds: for all that ask a server.
+        local_seconds: for all that do not.
     """
     found: dict[int, Sequence[Finding]] = {}
 
@@ -97,9 +105,10 @@ def look_at(checks: Sequence[Check], *, seconds: float) -> list[Finding]:
     ]
     for thread in threads:
         thread.start()
-    until = time.monotonic() + seconds
-    for thread in threads:
-        thread.join(max(0.0, until - time.monotonic()))
+    began = time.monotonic()
+    allowed = [local_seconds if check.is_local else seconds for check in checks]
+    for thread, time_allowed in zip(threads, allowed, strict=True):
+        thread.join(max(0.0, began + time_allowed - time.monotonic()))
     return [
         one
         for k, check in enumerate(checks)
@@ -109,8 +118,8 @@ def look_at(checks: Sequence[Check], *, seconds: float) -> list[Finding]:
                 Finding(
                     check.name,
                     WARNING,
-                    f"no answer within {seconds:g} s",
-                    "a server or a disk hangs, or the machine is busy: try again when it is idle",
+                    f"{UNANSWERED} within {allowed[k]:g} s",
+                    f"{'a disk' if check.is_local else 'a server'} hangs, or the machine is busy: try again when it is idle",
                 )
             ],
         )
@@ -135,5 +144,11 @@ def in_words(findings: Sequence[Finding]) -> list[str]:
         if one.state != OK and one.remedy:
             lines.append(f"{'':<{state_width}}  {'':<{name_width}}  -> {one.remedy}")
     counts = {state: sum(one.state == state for one in findings) for state in STATES}
-    ready = "a run would be stopped by what is called a problem" if counts[PROBLEM] else "a run can work here"
+    unanswered = [one.name for one in findings if one.said.startswith(UNANSWERED)]
+    if counts[PROBLEM]:
+        ready = "a run would be stopped by what is called a problem"
+    elif unanswered:
+        ready = f"nothing found that would stop a run, but {', '.join(unanswered)} could not be looked at"
+    else:
+        ready = "a run can work here"
     return [*lines, "", f"{counts[PROBLEM]} problems, {counts[WARNING]} warnings: {ready}"]

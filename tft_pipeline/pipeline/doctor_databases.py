@@ -1,6 +1,7 @@
 """Checks of `tft doctor`: the SQLite files of Dagster, MLflow and the studies, and runs that are dead.
 
 Files are opened for reading, and where nobody writes as files that do not change, so that SQLite writes nothing beside them.
+Only what asks Dagster itself lets it open its databases, and not where it would make one that is missing.
 """
 
 import importlib.util
@@ -16,7 +17,7 @@ from tft_pipeline.domain.credentials import without_credentials
 from tft_pipeline.pipeline.doctor_findings import OK, PROBLEM, WARNING, Finding
 from tft_pipeline.pipeline.reaping import UNFINISHED, how_it_ended
 from tft_pipeline.pipeline.tracking import URI_VARIABLE
-from tft_pipeline.storage.layout import Layout
+from tft_pipeline.storage.layout import PROJECT_ROOT, Layout
 
 DAGSTER_FILES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
 SHOWN_RUNS = 5
@@ -37,8 +38,10 @@ def dagster(layout: Layout) -> list[Finding]:
 def dead_runs(layout: Layout) -> list[Finding]:
     """Runs that are recorded as under way, and whose process is gone."""
     home = layout.dagster_home
-    if not _elsewhere(home) and not all((home / name).is_file() for name in DAGSTER_FILES[:2]):
+    if not _elsewhere(home) and not any((home / name).is_file() for name in DAGSTER_FILES[:2]):
         return [Finding("dead runs", OK, "no run was ever recorded here")]
+    if (unasked := not_to_be_asked("dead runs", layout)) is not None:
+        return [unasked]
     with dg.DagsterInstance.from_config(str(home)) as instance:
         runs = instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED))
         dead = [f"{run.run_id[:8]} ({why})" for run in runs if (why := how_it_ended(run, instance)) is not None]
@@ -53,6 +56,23 @@ def dead_runs(layout: Layout) -> list[Finding]:
             )
         ]
     return [Finding("dead runs", OK, f"none; {len(runs)} under way")]
+
+
+def not_to_be_asked(name: str, layout: Layout) -> Finding | None:
+    """What a check says that would ask Dagster, where opening its home would make what is missing there; None elsewhere."""
+    home = layout.dagster_home
+    if not home.is_dir() or _elsewhere(home):
+        return None
+    settings = "dagster.yaml" if (PROJECT_ROOT / "dagster.yaml").is_file() else None
+    missing = [one for one in (*DAGSTER_FILES, settings) if one is not None and not (home / one).exists()]
+    if not missing:
+        return None
+    return Finding(
+        name,
+        WARNING,
+        f"not asked: {', '.join(missing)} missing in {home}, and asking would make them",
+        "put back a copy, if you have one; else the next command makes them, without what they held",
+    )
 
 
 def mlflow(layout: Layout) -> list[Finding]:

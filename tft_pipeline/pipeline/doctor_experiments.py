@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 
 from tft_pipeline.domain.experiment import ConfigurationError
+from tft_pipeline.pipeline.doctor_databases import not_to_be_asked
 from tft_pipeline.pipeline.doctor_disk import last_run
 from tft_pipeline.pipeline.doctor_findings import OK, PROBLEM, WARNING, Finding
 from tft_pipeline.pipeline.experiment_paths import experiment_paths
@@ -39,6 +40,8 @@ def chosen(experiment: Path | None) -> list[Path]:
 def would_run(path: Path, layout: Layout) -> list[Finding]:
     """What `tft run --resume` of a file would compute; a warning where it would stop for its bars."""
     name = f"would run: {path.name}"
+    if (unasked := not_to_be_asked(name, layout)) is not None:
+        return [unasked]
     try:
         with _ONE_AT_A_TIME:
             plan = plan_run(path)

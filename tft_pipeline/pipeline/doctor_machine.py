@@ -212,16 +212,27 @@ def memory() -> list[Finding]:
     """What a run may take."""
     import psutil
 
-    limit_file = CGROUP / "memory.max"
-    text = limit_file.read_text().strip() if limit_file.is_file() else "max"
     now = psutil.virtual_memory()
-    limit = None if text == "max" else int(text)
-    return judge_memory(now.total, now.available, limit)
+    return judge_memory(now.total, now.available, *memory_limit(CGROUP))
 
 
-def judge_memory(total: int, available: int, limit: int | None) -> list[Finding]:
-    """Bytes of this machine, those that are free, and what the control group allows."""
-    free = min(available, available if limit is None else limit) / GIB
+def memory_limit(cgroup: Path) -> tuple[int | None, int]:
+    """Bytes that the control group allows, None where it sets no limit, and bytes that its processes hold.
+
+    Pages of files that it would give up first are free.
+    """
+    file = cgroup / "memory.max"
+    text = file.read_text().strip() if file.is_file() else "max"
+    if text == "max":
+        return None, 0
+    rows = (line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+    given_up = {name: int(value) for name, value in rows}.get("inactive_file", 0)
+    return int(text), max(0, int((cgroup / "memory.current").read_text()) - given_up)
+
+
+def judge_memory(total: int, available: int, limit: int | None, held: int = 0) -> list[Finding]:
+    """Bytes of this machine, those that are free, what the control group allows, and what its processes hold of that."""
+    free = min(available, available if limit is None else max(0, limit - held)) / GIB
     all_of_it = min(total, total if limit is None else limit) / GIB
     said = f"{free:.1f} GiB free of {all_of_it:.1f} GiB"
     if free < WORKER_GIB:

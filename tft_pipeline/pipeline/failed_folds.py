@@ -12,9 +12,10 @@ from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.pipeline.deciding_records import records_are_read, stored_plan
 from tft_pipeline.pipeline.driver import FOLDS, PARTITION_TAG, Driver
 from tft_pipeline.pipeline.graph import ExperimentGraph
+from tft_pipeline.pipeline.reaping import how_it_ended
 from tft_pipeline.pipeline.staleness import Staleness
 from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError
-from tft_pipeline.storage.locks import run_lock
+from tft_pipeline.storage.locks import WriterLockedError, run_lock
 
 UNSUCCESSFUL = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
@@ -23,7 +24,7 @@ def rerun_failed_folds(driver: Driver) -> None:
     """Run the folds that `failed_folds` names, then what follows from them where it is out of date.
 
     Raises:
-        as `Driver.run`; ConfigurationError: a stored plan cannot be read.
+        as `Driver.run` and `failed_folds`.
     """
     graph = driver.graph
     with run_lock(graph.layout.run_lock(graph.name)) as held:
@@ -43,6 +44,7 @@ def failed_folds(staleness: Staleness) -> dict[tuple[str, str], str]:
 
     Raises:
         ConfigurationError: a stored plan cannot be read.
+        WriterLockedError: a fold is being computed.
     """
     graph, found = staleness.graph, dict[tuple[str, str], str]()
     for asset, phase in FOLDS.items():
@@ -64,14 +66,32 @@ def failed_folds(staleness: Staleness) -> dict[tuple[str, str], str]:
 
 
 def failed_attempt(graph: ExperimentGraph, instance: dg.DagsterInstance, asset: str, fold: str) -> str | None:
-    """What became of the latest run of a fold, in a sentence, if it ended without computing the fold; else None."""
+    """What became of the latest run of a fold, in a sentence, if it ended without computing the fold; else None.
+
+    Raises:
+        WriterLockedError: the latest run has not ended; whatever an older one did, its fold may come out well.
+    """
     key = graph.key(asset)
-    runs = instance.get_runs(dg.RunsFilter(tags={PARTITION_TAG: fold}))  # newest first
-    latest = next((run for run in runs if key in (run.asset_selection or ()) and run.is_finished), None)
-    if latest is None or latest.status not in UNSUCCESSFUL:
+    records = instance.get_run_records(dg.RunsFilter(tags={PARTITION_TAG: fold}))  # newest first
+    latest = next((one for one in records if key in (one.dagster_run.asset_selection or ())), None)
+    if latest is None:
         return None
-    made = instance.fetch_materializations(dg.AssetRecordsFilter(asset_key=key, asset_partitions=[fold]), limit=1)
-    if made.records and made.records[0].run_id == latest.run_id:
-        return None  # what failed in that run came after the fold
-    ended = "failed" if latest.status is dg.DagsterRunStatus.FAILURE else "was cancelled"
-    return f"its latest run, {latest.run_id[:8]}, {ended}"
+    run = latest.dagster_run
+    if not run.is_finished:
+        gone = how_it_ended(run, instance)
+        if gone is None:
+            raise WriterLockedError(
+                f"{asset} [{fold}] is under way in run {run.run_id[:8]}, and only its result tells what is out of date: "
+                "nothing was computed; launch this again when that run has ended, or end it first"
+            )
+        ended = f"was killed: {gone}"
+    elif run.status in UNSUCCESSFUL:
+        ended = "failed" if run.status is dg.DagsterRunStatus.FAILURE else "was cancelled"
+    else:
+        return None
+    asked = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[fold])
+    made = instance.fetch_materializations(asked, limit=1).records
+    began = latest.start_time or latest.create_timestamp.timestamp()
+    if made and (made[0].run_id == run.run_id or made[0].timestamp > began):
+        return None  # what failed in that run came after the fold, or another run computed it meanwhile
+    return f"its latest run, {run.run_id[:8]}, {ended}"

@@ -6,6 +6,7 @@ is parsed. An input over all folds is always a dict; absent folds are refused by
 
 import os
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import dagster as dg
 import polars as pl
 
 from tft_pipeline.domain.reports import FoldPlanReport, FoldSpec, Report
+from tft_pipeline.pipeline.column_words import COLUMN_SCHEMA, WORDS, column_schema, words_of_bars
 from tft_pipeline.pipeline.report.page import HtmlPage
 from tft_pipeline.pipeline.tracking import attach_file
 from tft_pipeline.pipeline.transient import transient_faults_are_tried_again, until_stored
@@ -50,13 +52,14 @@ class _ArtifactIOManager(dg.ConfigurableIOManager):
         # a run over one fold has a partition key for its unpartitioned assets too: ask the asset, not the run
         partition = context.asset_partition_key if context.has_asset_partitions else None
         artifact, about = self._store(self._root(context.asset_key, partition), obj)
+        told = about.keys() & context.output_metadata.keys()  # the asset knows better what its columns are
         context.add_output_metadata(
             {
                 "path": dg.MetadataValue.path(str(artifact.folder)),
                 "version": artifact.version,
                 "size_bytes": artifact.n_bytes,
                 "sha256": dg.MetadataValue.json(artifact.files),
-                **about,
+                **{name: value for name, value in about.items() if name not in told},
             }
         )
 
@@ -125,7 +128,7 @@ class SnapshotIOManager(_ArtifactIOManager):
     """Snapshots: bars and their manifest, one immutable folder a snapshot id."""
 
     def _store(self, root: Path, value: Snapshot) -> tuple[Artifact, dict[str, Any]]:
-        return write_snapshot(root, value), _describe(value.bars)
+        return write_snapshot(root, value), _describe(value.bars, words_of_bars(value.bars.columns))
 
     def _load(self, artifact: Artifact, kind: Any) -> Snapshot:
         return read_snapshot(artifact)
@@ -219,9 +222,8 @@ class FoldSpecIOManager(dg.ConfigurableIOManager):
             ) from error
 
 
-def _describe(frame: pl.DataFrame | FrameFile) -> dict[str, Any]:
-    columns = [dg.TableColumn(name, str(dtype)) for name, dtype in frame.schema.items()]
-    return {"dagster/row_count": frame.height, "dagster/column_schema": dg.TableSchema(columns=columns)}
+def _describe(frame: pl.DataFrame | FrameFile, words: Mapping[str, str] = WORDS) -> dict[str, Any]:
+    return {"dagster/row_count": frame.height, COLUMN_SCHEMA: column_schema(frame.schema, words)}
 
 
 def _value_type(kind: Any) -> type[Report]:

@@ -19,7 +19,7 @@ def content_output(value: HasContent | pl.DataFrame, metadata: dict[str, Any] | 
     """An output whose data version is its content: a re-run that finds the same changes nothing downstream."""
     digest = frame_sha256(value) if isinstance(value, pl.DataFrame) else value.content_sha256()
     return dg.Output(
-        value, data_version=dg.DataVersion(digest[:16]), metadata={"content_sha256": digest, **(metadata or {})}
+        value, data_version=dg.DataVersion(digest[:16]), metadata={**(metadata or {}), "content_sha256": digest}
     )
 
 

@@ -30,8 +30,9 @@ from tft_pipeline.domain.proposal_text import proposal_text
 from tft_pipeline.domain.snapshot_plan import SnapshotCalendar
 from tft_pipeline.domain.targets import build_targets
 from tft_pipeline.domain.time_text import DateOrder
-from tft_pipeline.pipeline.conversion import convert_bars
-from tft_pipeline.pipeline.strange_files import ReadBars, read_bars, shown_path
+from tft_pipeline.pipeline.conversion import converted_bars, write_copy
+from tft_pipeline.pipeline.converted_times import PLACED
+from tft_pipeline.pipeline.strange_files import ReadBars, read_bars, shown_path, usable_bars
 from tft_pipeline.storage.atomic import replace_file
 from tft_pipeline.storage.experiments import read_experiment
 
@@ -63,7 +64,7 @@ def propose_experiment(
         timezone: of timestamps that state none.
         stamp: what timestamps name.
         horizon: bars a label looks ahead.
-        convert: write a copy of the bars there first, and use it; `dates`, `symbol`, `upper` belong to it.
+        convert: write a copy of the bars there, and use it; `dates`, `symbol`, `upper` belong to it.
         force: replace files that are there.
     Returns:
         What was found, changed, proposed, and what to look at.
@@ -85,9 +86,13 @@ def propose_experiment(
         )
     changes: tuple[str, ...] = ()
     if convert is not None:
-        changes = convert_bars(source, convert, timezone=timezone, dates=dates, symbol=symbol, upper=upper, force=force)
-        source = convert
-    read = read_bars(source, timezone=timezone, stamp=stamp)
+        copy = converted_bars(source, convert, timezone=timezone, dates=dates, symbol=symbol, upper=upper, force=force)
+        source, changes = convert, copy.changes
+        read = usable_bars(copy.bars, source, timezone=timezone, stamp=stamp)
+        if read.interval == "1d" and timezone is not None:  # dates that keep their day in UTC, where the copy has them
+            timezone, read = None, usable_bars(copy.bars, source, timezone=None, stamp=stamp)
+    else:
+        copy, read = None, read_bars(source, timezone=timezone, stamp=stamp)
     about = AboutBars(
         name=name,
         source=_as_named(source.resolve(), path.parent),
@@ -106,9 +111,13 @@ def propose_experiment(
     proposal = proposed(about, traded["timestamp"].n_unique(), lambda draft: _calendar(draft, read.bars))
     folds = _planned(proposal.experiment, read.bars)
     findings = listed(implausible_bars(read.bars, read.interval, timezone=timezone, now=datetime.now(UTC)))
-    warnings = [*(one.sentence for one in findings), *doubts(read.bars, read.days, about, proposal)]
+    placed = read.placed or any(change.startswith(PLACED) for change in changes)
+    assumed = [_assumed_zone(traded, timezone)] if placed and timezone is not None and read.interval != "1d" else []
+    warnings = [*assumed, *(one.sentence for one in findings), *doubts(read.bars, read.days, about, proposal)]
     found = _found(source, read)
     text = proposal_text(proposal, about, found=found, warnings=_most_important(findings, warnings))
+    if convert is not None and copy is not None:
+        write_copy(convert, copy.bars)
     _write(path, text, proposal.experiment)
     return {
         "experiment": name,
@@ -227,9 +236,20 @@ def _found(source: Path, read: ReadBars) -> str:
     form = "%Y-%m-%d" if read.interval == "1d" else "%Y-%m-%d %H:%M"
     n = read.bars["symbol"].n_unique()
     return (
-        f"{source.name} holds {read.bars.height:,} bars of {read.interval}, {n} symbol{'s' * (n > 1)}, {first:{form}} to "
+        f"{source.name} holds {read.bars.height:,} rows of {read.interval} bars, {n} symbol{'s' * (n > 1)}, {first:{form}} to "
         f"{last:{form}} "
         f"UTC; {read.days.words}; {read.days.bars_per_year:g} bars a year"
+    )
+
+
+def _assumed_zone(bars: pl.DataFrame, timezone: str) -> str:
+    """What nothing in bars shorter than a day shows; wrong by hours, each would be known early or late beside other sources."""
+    first = bars["timestamp"].min()
+    assert isinstance(first, datetime)
+    return (
+        f"times without a zone were taken as {timezone}, because --timezone says so (the first bar closes "
+        f"{first:%Y-%m-%d %H:%M} UTC): "
+        "nothing in the file shows their zone, and in another one every bar stands hours early or late; ask the source"
     )
 
 

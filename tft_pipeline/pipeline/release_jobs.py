@@ -14,6 +14,7 @@ from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.release_history import describe_moment
 from tft_pipeline.pipeline.release_status import describe_status
 from tft_pipeline.pipeline.releasing import MODEL, go_back
+from tft_pipeline.storage.deployments import linked_release
 
 Backend = Callable[[dict[str, Any]], dict[str, Any]]
 """From a job's configuration to an answer as commands give it."""
@@ -32,7 +33,9 @@ def release_jobs(graph: ExperimentGraph) -> list[dg.JobDefinition]:
             "a line.",
             {
                 "release": dg.Field(str, default_value="", description="release id; empty: the newest candidate"),
-                "reason": dg.Field(str, default_value="", description="why, for the log; an override gives its own"),
+                "reason": dg.Field(
+                    str, default_value="", description="why, for the log; needed unless override says it"
+                ),
                 "override": dg.Field(
                     str, default_value="", description="deploy although gates failed, and why; empty: do not"
                 ),
@@ -118,7 +121,11 @@ def _job(
             dg.AssetObservation(
                 asset_key=graph.key("release"),
                 description=description,
-                metadata={**{f"asked {name}": value for name, value in asked.items()}, **shown},
+                metadata={
+                    "live": linked_release(graph.layout.models(graph.name)) or "nothing",
+                    **shown,
+                    **{f"asked {name}": value for name, value in asked.items()},
+                },
             )
         )
 

@@ -17,7 +17,7 @@ from tft_pipeline.pipeline.failed_folds import rerun_failed_folds
 from tft_pipeline.pipeline.graph import RERUN_FAILED_FOLDS, RETRAIN, RUN_EVERYTHING, ExperimentGraph
 from tft_pipeline.pipeline.interrupts import StoppedError
 from tft_pipeline.pipeline.runs import MAX_RETRIES
-from tft_pipeline.storage.locks import RunLockedError
+from tft_pipeline.storage.locks import RunLockedError, WriterLockedError
 
 Drive = Callable[[Driver, dict[str, Any]], None]
 """Sets a driver to work as a job's configuration says."""
@@ -56,7 +56,8 @@ def run_jobs(graph: ExperimentGraph) -> list[dg.JobDefinition]:
             "repair",
             "Computes the folds of exploration and production whose latest attempt failed, that have no result, or whose "
             "result is of an older spec, then what follows and is out of date. Use it when folds are red. It reads "
-            "no new bars, and says in its log which folds and why; if no fold needs it, it says so and changes nothing.",
+            "no new bars, and says in its log which folds and why; if no fold needs it, or one is under way, it says so and "
+            "changes nothing.",
             {},
             lambda driver, _: rerun_failed_folds(driver),
         ),
@@ -99,7 +100,7 @@ def _job(
         )
         try:
             drive(driver, dict(context.op_config))
-        except (PipelineFailedError, RunLockedError, ConfigurationError) as error:
+        except (PipelineFailedError, RunLockedError, WriterLockedError, ConfigurationError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         except StoppedError as stopped:
             report(f"{stopped}; what was finished is kept: launch {graph.job(RUN_EVERYTHING)} with resume")

@@ -194,7 +194,10 @@ def read_version(folder: Path) -> Artifact:
             raise IntegrityError(f"{folder / name} is a link; artifacts hold plain files")
         actual = sha256_file(folder / name)
         if actual != entry["sha256"]:
-            raise IntegrityError(f"{folder / name}: SHA-256 is {actual}, the manifest says {entry['sha256']}")
+            raise IntegrityError(
+                f"{folder / name}: SHA-256 is {actual}, the manifest says {entry['sha256']}: the file changed after it was "
+                "written; restore it, or materialise its asset again"
+            )
     return Artifact(
         folder=folder,
         version=folder.name,

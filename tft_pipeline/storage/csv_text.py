@@ -6,6 +6,7 @@ what columns mean (`domain.source_columns`), reading the rows (`sources`).
 
 import csv
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ MARKS: tuple[tuple[bytes, str, str], ...] = (
 """First bytes of files that are no CSV of UTF-8 text, what they are, and what to do."""
 ENCODINGS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
+ZONED = "; ZONE is that of its times, such as America/New_York, and UTC only if the source says so"
+_CLOCK = re.compile(r"\d:\d\d(?::\d\d)?(?:\.\d+)?\s*(Z|UTC|GMT|[+-]\d\d)?")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,2}[/.]\d{1,2}[/.]\d{2,4}|\d{9,}$")
 
 
@@ -38,12 +41,14 @@ class CsvText:
         header: names in its first line.
         levels: the first line is the upper of several that are a header together, as data frames with levels are written: the
             lines that follow it and belong to it.
+        zone: of its times, for `--timezone`: UTC of dates alone, ZONE of times without one, empty of others.
     """
 
     encoding: str
     separator: str
     header: tuple[str, ...]
     levels: tuple[tuple[str, ...], ...]
+    zone: str
 
 
 def csv_text(path: Path) -> CsvText:
@@ -71,7 +76,9 @@ def csv_text(path: Path) -> CsvText:
     separator = max(SEPARATORS, key=lambda mark: (lines[0].count(mark), -SEPARATORS.index(mark)))
     rows = [tuple(row) for row in csv.reader(lines, delimiter=separator)]
     rows = [tuple(name.strip() for name in row) for row in rows]
-    return CsvText(encoding, separator, rows[0], _levels(rows))
+    clock = _CLOCK.search(lines[-1])
+    zone = "UTC" if clock is None else "" if clock[1] else "ZONE"
+    return CsvText(encoding, separator, rows[0], _levels(rows), zone)
 
 
 def _encoding(head: bytes) -> str:
@@ -116,7 +123,10 @@ def refuse_unusual(path: Path, *, convertible: bool) -> None:
         BarsError: another encoding or separator, a header of several lines, without one, or with a name twice.
     """
     found = csv_text(path)
-    convert = f", or let `tft init {path.name} --convert bars.parquet` write a copy" if convertible else ""
+    shown = Path(path.name) if path.is_absolute() else path
+    convert = f", or let `tft init {shown} --convert {shown.with_suffix('.parquet')}"
+    convert += (f" --timezone {found.zone}" if found.zone else "") + "` write a copy"
+    convert = convert + ZONED * (found.zone == "ZONE") if convertible else ""
     if found.encoding == "utf-16":
         raise BarsError(f"{path}: cannot be read: it is UTF-16 text; save it as UTF-8{convert}")
     if found.encoding == "cp1252":
@@ -134,12 +144,44 @@ def refuse_unusual(path: Path, *, convertible: bool) -> None:
             "long form "
             f"with one header line{convert}"
         )
-    twice = sorted({name for name in found.header if name and found.header.count(name) > 1})
+    refuse_header(path, found.header)
+
+
+def refuse_header(path: Path, header: Sequence[str]) -> None:
+    """A first line that is no header, or names a column twice, which the reader would rename.
+
+    Raises:
+        BarsError: it is so.
+    """
+    twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
         raise BarsError(f"{path}: cannot be read: its header names {', '.join(map(repr, twice))} twice; rename one")
-    if any(_TIME.match(name) for name in found.header):
+    if any(_TIME.match(name) for name in header):
         raise BarsError(
-            f"{path}: cannot be read: its first line is {','.join(found.header)[:80]}, which is a row and no header; write "
+            f"{path}: cannot be read: its first line is {','.join(header)[:80]}, which is a row and no header; write "
             "the names "
             "of the columns there, such as timestamp,symbol,close"
         )
+
+
+def refusal(path: Path, error: Exception) -> str:
+    """Why polars could not read a file, in one sentence and without its advice to programmers."""
+    said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if path.suffix == ".parquet":
+        return f"{path}: cannot be read: it is no whole Parquet file ({said}); fetch or write it again"
+    if "more fields than" in said:
+        return f"{path}: cannot be read: {_ragged(path)}; correct that line, or put text with separators in quotation marks"
+    if match := re.match(r"could not parse `(.*)` as dtype `\S+` at column '(.*)' \(", said):
+        return f"{path}: cannot be read: column {match[2]!r} holds {match[1]!r} where numbers stand before: write numbers alone"
+    return f"{path}: cannot be read: {said}"
+
+
+def _ragged(path: Path) -> str:
+    """The first line with more fields than the header has names."""
+    written = csv_text(path)
+    with path.open(encoding=written.encoding, errors="replace", newline="") as stream:
+        rows = csv.reader(stream, delimiter=written.separator)
+        for row in rows:
+            if len(row) > len(written.header):
+                return f"line {rows.line_num} has {len(row)} fields, and the header names {len(written.header)}"
+    return "a line has more fields than the header has names"

@@ -189,6 +189,7 @@ def break_and_repair(walk: Walk, fold: str) -> None:
     walk.person.materialise()
     assert walk.person.ended() == "Failure"
     expect(walk.page.get_by_text(re.compile(r"/features/\w+/data\.parquet: SHA-256 is ")).first).to_be_visible()
+    expect(walk.page.get_by_text(re.compile("materialise its asset again")).first).to_be_visible()
     walk.person.asset("production_fold", "Partitions")
     walk.person.fold(fold)
     expect(walk.page.get_by_text("Failed (1)")).to_be_visible()

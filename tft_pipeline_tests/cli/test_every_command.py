@@ -167,6 +167,14 @@ def test_faults_of_the_machine_are_told_from_those_of_the_program(error: Excepti
         assert found is None if said is None else found is not None and said in found and "tft doctor" in found
 
 
+def test_an_error_made_while_a_fault_of_the_machine_was_handled_is_the_programs() -> None:
+    own = KeyError("a fault of this program")
+    own.__context__ = PermissionError(errno.EACCES, "Permission denied", "/data/x")
+    assert fault_of_the_machine(own) is None
+    own.__cause__ = own.__context__
+    assert fault_of_the_machine(own) is not None
+
+
 def test_what_is_wrong_with_the_program_itself_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise KeyError("a fault of this program")

@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,11 @@ def page(*words: str) -> str:
     done = CliRunner().invoke(app, [*words, "--help"], env=NARROW)
     assert done.exit_code == 0
     return done.stdout
+
+
+def test_the_version_is_asked_for_without_a_command() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+    assert (done.exit_code, done.stdout) == (0, f"tft-pipeline {metadata.version('tft-pipeline')}\n")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

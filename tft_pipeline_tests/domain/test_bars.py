@@ -211,7 +211,11 @@ def test_dates_are_midnight_in_the_time_zone():
 
 @pytest.mark.fault("bad_bars")
 @pytest.mark.parametrize(
-    ("text", "word"), [("2024-11-03T01:30:00", "ambiguous"), ("2024-03-10T02:30:00", "non-existent")]
+    ("text", "word"),
+    [
+        ("2024-11-03T01:30:00", "the hour 01:00 of 2024-11-03 occurs twice in America/New_York, 1 row "),
+        ("2024-03-10T02:30:00", "does not exist in America/New_York"),
+    ],
 )
 def test_an_hour_that_the_clock_repeats_or_skips_is_refused(text, word):
     with pytest.raises(BarsError, match=rf"cannot be placed in data\.timezone 'America/New_York'.*{word}"):

@@ -113,6 +113,26 @@ def test_minutes_that_nobody_has_are_counted_inside_days_and_the_night_is_not() 
     assert missing_and_alone(full, market_days(full["timestamp"], "5m", timezone=None), "5m") == ()
 
 
+def lunch(k: int) -> list[datetime]:
+    """Closes of a day with a pause, whose clock is put forward by an hour after 60 days."""
+    first = datetime(2024, 1, 1, 9 if k < 60 else 8, tzinfo=UTC) + timedelta(days=k)
+    return [first + timedelta(minutes=5 * j) for j in (*range(1, 31), *range(43, 73))]
+
+
+def test_a_pause_that_every_day_has_is_no_hole_and_an_hour_that_is_lost_beside_it_is() -> None:
+    stamps = [stamp for k in range(120) for stamp in lunch(k)]
+    full = bars_of({"A": stamps})
+    assert missing_and_alone(full, market_days(full["timestamp"], "5m", timezone=None), "5m") == ()
+    lost = set(lunch(90)[30:42])
+    bars = bars_of({"A": [stamp for stamp in stamps if stamp not in lost]})
+    (one,) = missing_and_alone(bars, market_days(bars["timestamp"], "5m", timezone=None), "5m")
+    assert (one.kind, one.bars) == ("missing", 12)
+
+
+def test_bars_of_no_usual_weekday_are_said_so() -> None:
+    assert "on no day of the week as a rule" in days_of(every(80, timedelta(days=31))).words
+
+
 def test_a_market_that_never_closes_misses_bars_over_midnight_too() -> None:
     stamps = every(24 * 60, timedelta(hours=1))
     lost = stamps[500:520]

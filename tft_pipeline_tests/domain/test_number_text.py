@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tft_pipeline.domain.number_text import number_form, parsed_numbers
+from tft_pipeline.domain.number_text import number_form, parsed_numbers, without_points
 
 PRICES = st.lists(st.integers(1, 10**9).map(lambda k: k / 100), min_size=2, max_size=20)
 
@@ -49,3 +49,21 @@ def test_each_style_is_told_in_a_sentence(values: list[str], style: str, words: 
 def test_words_for_nothing_become_nulls() -> None:
     column = pl.Series("close", ["1.5", "n/a", "", None, "-", "NaN"])
     assert parsed_numbers(column, number_form(column)).to_list() == [1.5, None, None, None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("values", "meant"),
+    [
+        (["454.780", "1.234.567", "12", None], ["454780", "1234567", "12", None]),
+        (["€ 454.780"], ["454780"]),
+        (["12.5", "1000.0"], ["12.5", "1000.0"]),
+        (["454.780", "12.5"], None),
+        (["454.780", "12345"], None),
+        (["454.780", "0.123"], None),
+    ],
+)
+def test_points_beside_decimal_commas_group_thousands_where_they_can_be_nothing_else(
+    values: list[str | None], meant: list[str | None] | None
+) -> None:
+    found = without_points(pl.Series("volume", values))
+    assert (None if found is None else found.to_list()) == meant

@@ -144,7 +144,7 @@ def test_prices_that_stand_still_are_one_finding_a_symbol_and_a_quiet_market_is_
     closes[400:420] = closes[399]
     (one,) = implausible_prices(framed(closes), daily=True)
     assert (one.kind, one.at, one.bars) == ("still", FIRST + timedelta(days=99), 31 + 21)
-    assert "31 times in a row" in one.sentence
+    assert "in 31 bars in a row" in one.sentence
     assert "1 more times for 21 bars or more" in one.sentence
     quiet = 100.0 + np.random.default_rng(3).integers(-1, 2, 600).clip(0, None).cumsum() * 0.01  # most bars do not move
     assert [kind for kind, _ in found(framed(quiet))] == []
@@ -182,3 +182,12 @@ def test_of_many_findings_of_a_kind_the_rest_is_counted() -> None:
     kept = listed([*many, Finding("jump", "A", FIRST, 1, "jump")])
     assert [one.sentence for one in kept[-2:]] == ["and 7 more like these (tick)", "jump"]
     assert len(kept) == LONGEST_LISTED + 2
+
+
+def test_a_symbol_that_never_moves_or_hardly_does_is_told() -> None:
+    still = np.full(500, 5.0)
+    (one,) = implausible_prices(framed(still), daily=True)
+    assert (one.kind, one.bars) == ("still", 499)
+    assert "499 of 499 closes equal the one before" in one.sentence
+    still[250:] = 6.0
+    assert [kind for kind, _ in found(framed(still))] == ["still"]

@@ -27,6 +27,13 @@ OHLCV = {"Date": "timestamp", "Open": "open", "High": "high", "Low": "low", "Clo
         (["Datetime", "Adj Close"], "one_symbol", {"Datetime": "timestamp", "Adj Close": "close"}),
         (["date", "ticker", "ret"], "unknown", {"date": "timestamp", "ticker": "symbol"}),
         (["a", "b"], "unknown", {}),
+        (["Date", "Price"], "one_symbol", {"Date": "timestamp", "Price": "close"}),
+        (["ts", "coin", "price"], "long", {"ts": "timestamp", "coin": "symbol", "price": "close"}),
+        (
+            ["date", "o", "h", "l", "c", "v", "rsi"],
+            "one_symbol",
+            {"date": "timestamp", "o": "open", "h": "high", "l": "low", "c": "close", "v": "volume"},
+        ),
     ],
 )
 def test_columns_are_understood_by_their_names(columns: list[str], shape: str, renaming: dict[str, str]) -> None:
@@ -53,6 +60,48 @@ def test_times_of_openings_are_known_by_their_name_and_text_is_told_apart() -> N
         "x": pl.Int64(),
     }
     assert source_columns(schema).text == ("currency",)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["AAPL", "MSFT", "V"],
+        ["AAPL", "MSFT", "LOW"],
+        ["T", "F", "Volume ETF"],
+        ["AAPL", "DAY", "MSFT"],
+        ["^GSPC", "^VIX", "TS", "SYM"],
+        ["A", "AA", "AAPL", "C", "COIN", "GE", "F", "IBM", "KO", "LOW", "MSFT", "ORCL", "PEP", "T", "V", "WMT"],
+    ],
+)
+def test_in_a_wide_table_every_column_but_the_time_is_a_symbol(names: list[str]) -> None:
+    for schema in (["Date", *names], dict.fromkeys(["Date"], pl.String()) | dict.fromkeys(names, pl.Float64())):
+        found = source_columns(schema)
+        assert (found.shape, found.wide, dict(found.renaming)) == ("wide", tuple(names), {"Date": "timestamp"})
+
+
+@pytest.mark.parametrize(
+    ("names", "fields"),
+    [
+        (["AAPL", "MSFT", "C", "V"], {"C": "close", "V": "volume"}),
+        (["AAPL", "MSFT", "COIN", "C"], {"COIN": "symbol", "C": "close"}),
+        (["Price", "GE", "KO"], {"Price": "close"}),
+        (["AAPL", "MSFT", "Volume"], {"Volume": "volume"}),
+        (["C", "V"], {"C": "close", "V": "volume"}),
+        (["O", "H", "L", "C", *(f"A{k}" for k in range(12))], {"O": "open", "H": "high", "L": "low", "C": "close"}),
+    ],
+)
+def test_names_that_are_tickers_and_fields_are_told_as_both_and_taken_for_neither(
+    names: list[str], fields: dict[str, str]
+) -> None:
+    found = source_columns(["Date" if "AAPL" in names else "DATE", *names])
+    assert (found.shape, dict(found.fields)) == ("either", fields)
+    assert "fields of one table or markets of a wide one" in found.sentence
+
+
+def test_a_column_of_text_is_the_symbol_and_one_of_prices_is_not() -> None:
+    text = {"DATE": pl.String(), "COIN": pl.String(), "PRICE": pl.Float64(), "RSI": pl.Float64()}
+    assert source_columns(text).shape == "long"
+    assert source_columns({"date": pl.String(), "coin": pl.Float64(), "close": pl.Float64()}).shape == "one_symbol"
 
 
 @given(st.permutations(["timestamp", "symbol", "close", "open", "high", "low", "volume"]))

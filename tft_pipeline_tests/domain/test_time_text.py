@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tft_pipeline.domain.time_text import UNITS, parsed_times, time_form
+from tft_pipeline.domain.time_text import UNITS, parsed_times, placed, time_form
 
 MOMENTS = st.datetimes(datetime(1975, 1, 1), datetime(2099, 1, 1)).map(lambda at: at.replace(microsecond=0))
 PATTERNS = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%y", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M:%S")
@@ -64,6 +64,9 @@ def test_an_order_that_the_dates_contradict_is_refused() -> None:
             "'2023-01-03T00:00:00' has no offset and others have",
         ),
         (["13/04/2023", "05/16/2023"], "unreadable", "days and months are exchanged in some rows"),
+        (["2023-01-02 00:00:00+00", "2023-01-02 00:00:00-05"], "aware", ""),
+        (["2012/01/02", "2012/1/13"], "year_first", "written with '/' ('2012/01/02')"),
+        (["2012.01.02 09:30"], "year_first", "written with '.'"),
         (["Jan 3, 2023"], "named_month", "not ISO 8601"),
         ([20230102], "compact", "write 2023-01-02"),
         (["20230102"], "compact", "write 2023-01-02"),
@@ -85,3 +88,41 @@ def test_compact_and_named_dates_are_read() -> None:
     for values in ([20230102], ["20230102"], ["Jan 2, 2023"], ["2 Jan 2023"], ["02-Jan-2023"]):
         given_ = column(values)
         assert parsed_times(given_, time_form(given_), None).to_list() == [datetime(2023, 1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("2012/01/13", datetime(2012, 1, 13)),
+        ("1326412800.0", datetime(2012, 1, 13, tzinfo=UTC)),
+        ("2012.1.13", datetime(2012, 1, 13)),
+        ("2012.01.13 09:30", datetime(2012, 1, 13, 9, 30)),
+        ("2012/01/13 4:00:05 PM", datetime(2012, 1, 13, 16, 0, 5)),
+        ("01/13/2012 4:00 PM", datetime(2012, 1, 13, 16)),
+        ("13/01/2012 12:30:00 am", datetime(2012, 1, 13, 0, 30)),
+        ("2012-01-13 09:30:00+00", datetime(2012, 1, 13, 9, 30, tzinfo=UTC)),
+        ("2012-01-13 09:30:00-05", datetime(2012, 1, 13, 14, 30, tzinfo=UTC)),
+    ],
+)
+def test_other_marks_halves_of_the_day_and_short_offsets_are_read(text: str, meant: datetime) -> None:
+    assert parsed_times(column([text]), time_form(column([text])), None).to_list() == [meant]
+
+
+def test_a_value_unlike_the_others_is_named_without_the_words_of_a_library() -> None:
+    texts = column(["2023-01-02", "2023-02-30"])
+    with pytest.raises(ValueError, match=r"naive times such as '2023-01-02' throughout: '2023-02-30' is none") as told:
+        parsed_times(texts, time_form(texts), None)
+    assert "strict" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [
+        (datetime(2023, 3, 12, 2, 30), "2023-03-12 02:30:00 .1 like it., which does not exist"),
+        (datetime(2023, 11, 5, 1, 30), "the hour 01:00 of 2023-11-05 occurs twice"),
+    ],
+)
+def test_times_that_clocks_skip_or_repeat_are_named(at: datetime, words: str) -> None:
+    with pytest.raises(ValueError, match=words) as told:
+        placed(column([datetime(2023, 1, 1), at]), "America/New_York")
+    assert "expression" not in str(told.value)

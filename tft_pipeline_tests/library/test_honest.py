@@ -96,11 +96,16 @@ def test_more_trials_leave_less_of_it() -> None:
         ([0.0] * 9, {}, "zero variance"),
         ([[0.01, -0.01]] * 9, {}, r"shape \(9, 2\): expected one series"),
         (["up"] * 9, {}, "returns are no numbers"),
+        (np.ma.array([0.01, -0.01] * 5, mask=[False, True] * 5), {}, "not finite in rows 1, 3, 5, 7, 9"),
+        ([0.01, -0.01] * 5, {"trials": "5"}, "trials is '5': expected a number"),
+        ([0.01, -0.01] * 5, {"trials": None}, "trials is None: expected a number"),
+        ([0.01, -0.01] * 5, {"bars_per_year": True}, "bars_per_year is True: expected a number"),
+        ([0.01, -0.01] * 5, {"trial_variance": "x"}, "trial_variance is 'x': expected a number"),
+        ([0.01, -0.01] * 5, {"seed": -1}, "seed -1 < 0: no random draw begins there"),
+        ([0.01, -0.01] * 5, {"seed": 1.5}, "seed is 1.5: expected a whole number of at least 0"),
     ],
 )
-def test_what_cannot_be_judged_is_refused_in_one_sentence(
-    returns: Any, settings: dict[str, float], message: str
-) -> None:
+def test_what_cannot_be_judged_is_refused_in_one_sentence(returns: Any, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message) as refused:
         honest_sharpe(returns, **{"bars_per_year": 252, "trials": 1} | settings)
     assert "\n" not in str(refused.value)

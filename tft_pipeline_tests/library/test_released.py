@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -97,6 +98,19 @@ def test_too_few_bars_and_bad_ones_are_refused_by_kind(model: ReleasedModel) -> 
     with pytest.raises(RefusedBarError, match="the bars have no column f0, which the model reads as it is") as refused:
         model.predict(bars.drop("f0"), stamp="close")
     assert refused.value.kind == "missing_feature"
+
+
+def test_arguments_of_another_kind_are_told_at_the_entrance(model: ReleasedModel) -> None:
+    bars, x, lazy, half, number = own_bars(model, 40), *list[Any](("x", pl.LazyFrame(), 1.5, 5))
+    with pytest.raises(ConfigurationError, match="stamp is 'x': timestamps name the close or the opening"):
+        model.predict(bars, stamp=x)
+    with pytest.raises(ConfigurationError, match=r"n_bars is 1\.5: expected a whole number of at least 1"):
+        model.predict(bars, n_bars=half, stamp="close")
+    with pytest.raises(RefusedBarError, match=r"bars are a polars\.LazyFrame") as refused:
+        model.predict(lazy, stamp="close")
+    assert refused.value.kind == "unusable_bars"
+    with pytest.raises(ConfigurationError, match="where is 5: expected the name of an experiment"):
+        load_bundle(number)
 
 
 def test_symbols_it_does_not_know_are_left_out_and_named(model: ReleasedModel) -> None:

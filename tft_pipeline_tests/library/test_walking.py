@@ -159,6 +159,53 @@ def test_bad_bars_are_refused_with_the_sentences_of_the_pipeline() -> None:
         walk_forward(bars, settings(data={"min_bars": 100, "market_symbol": "SPX"}))
 
 
+def test_bars_of_another_interval_than_stated_are_refused() -> None:
+    hourly = {"min_bars": 100, "interval": "1h", "bars_per_year": 6000}
+    with pytest.raises(BarsError, match=r"interval is 1h and the bars of a symbol stand 1 day.* state interval 1d"):
+        walk_forward(random_bars(), settings(data=hourly))
+
+
+def test_what_only_looks_wrong_in_the_bars_and_which_bars_are_not_scored_is_said(walked: WalkForward) -> None:
+    calendar = random_bars()["timestamp"].unique().sort()
+    scored = walked.predictions["timestamp"].unique()
+    due = calendar.filter(calendar.dt.date() >= date(2021, 1, 15))
+    assert walked.unscored.to_list() == [stamp for stamp in due.to_list() if stamp not in set(scored.to_list())]
+    assert len(scored) + len(walked.unscored) == len(due)
+    (said,) = walked.warnings
+    assert said.startswith("28 bars from 2021-07-02 00:00 to 2021-08-10 00:00 are scored by no fold")
+    last = walked.predictions["timestamp"].max()
+    jump = pl.when(pl.int_range(pl.len()) >= 200, pl.col("symbol") == "AAA").then(10.0).otherwise(1.0)
+    whole = random_bars().filter(pl.col("timestamp") <= calendar[calendar.index_of(last) + 1])
+    again = walk_forward(whole.with_columns(close=pl.col("close") * jump), settings())
+    assert again.unscored.to_list() == whole["timestamp"].unique().sort().to_list()[-1:], "its label is not known yet"
+    (doubt,) = again.warnings
+    assert doubt.startswith("AAA goes from ")
+
+
+def test_arguments_of_another_kind_are_told_at_the_entrance() -> None:
+    bars = random_bars()
+    lazy: Any = bars.lazy()
+    with pytest.raises(BarsError, match=r"bars are a polars.LazyFrame: .*; give its .collect\(\)"):
+        walk_forward(lazy, settings())
+    pandas: Any = type("DataFrame", (), {"__module__": "pandas.core.frame"})()
+    with pytest.raises(BarsError, match=r"bars are a pandas.DataFrame: .*give polars.from_pandas"):
+        walk_forward(pandas, settings())
+    no_experiment: Any = {"network": {}}
+    with pytest.raises(ConfigurationError, match="experiment is a dict: expected what new_experiment gives"):
+        walk_forward(bars, no_experiment)
+    wrong: list[tuple[Any, str]] = [
+        ("ret_1", "features are 'ret_1': expected names in a list"),
+        (5, "features are 5: expected names in a list"),
+        (["ret_1", "ret_1"], "features name ret_1 twice"),
+    ]
+    for features, said in wrong:
+        with pytest.raises(ConfigurationError, match=said):
+            walk_forward(bars, settings(), features=features)
+    number: Any = 5
+    with pytest.raises(ConfigurationError, match="sections: data is 5: expected the keys of the section"):
+        settings(data=number)
+
+
 def test_what_one_frame_cannot_carry_is_refused() -> None:
     tables = {"tables": [{"source": "x.csv", "prefix": "vix"}], "min_bars": 100}
     with pytest.raises(ConfigurationError, match=r"data.tables of experiment in_memory: walk_forward reads one frame"):

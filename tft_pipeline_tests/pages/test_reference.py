@@ -1,6 +1,7 @@
 """Pages made from the code say what the code says: keys of the experiment file, fields of the model card."""
 
 import json
+import re
 from datetime import date
 from typing import Any
 
@@ -8,6 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
+import tft_pipeline
 from tft_pipeline.domain.experiment import parse_experiment
 from tft_pipeline_tests.pages import card_page, experiment_page
 from tft_pipeline_tests.pages.schema_words import bounds, cell, default, kind
@@ -31,6 +33,13 @@ def without_required(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: without_required(one) for key, one in node.items() if key != "required"}
     return [without_required(one) for one in node] if isinstance(node, list) else node
+
+
+def test_the_page_of_functions_lists_what_the_library_offers_functions_first() -> None:
+    page = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^        - (\w+)$", page, re.M)
+    assert sorted(listed) == sorted(set(tft_pipeline.__all__) - {"__version__"})
+    assert listed == sorted(listed, key=lambda name: (name[0].isupper(), name.endswith("Error"), listed.index(name)))
 
 
 def test_the_pages_and_the_schema_are_as_the_code_makes_them() -> None:

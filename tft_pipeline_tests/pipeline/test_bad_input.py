@@ -155,7 +155,7 @@ def test_the_command_exits_with_2_and_one_message_for_a_bad_experiment_file(
 
 def test_an_unknown_asset_or_fold_is_refused_with_the_choices(finished: Workbench) -> None:
     for arguments, message in (
-        (["productoin_fold"], "choose from"),
+        (["productoin_fold"], "did you mean production_fold? choose from"),
         (["production_fold"], "name one with --partition"),
         (["production_fold", "--partition", "f1999-01-01"], "is not a partition"),
         (["release", "--partition", "f2021-01-15"], "leave --partition out"),

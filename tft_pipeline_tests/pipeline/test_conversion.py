@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from tft_pipeline.domain.experiment import ConfigurationError
-from tft_pipeline.pipeline.conversion import convert_bars
+from tft_pipeline.pipeline.conversion import converted_bars, write_copy
 from tft_pipeline.storage.sources import read_source
 from tft_pipeline_tests.conftest import random_bars
 
@@ -20,9 +20,10 @@ def converted(source: Path, **options) -> tuple[pl.DataFrame, tuple[str, ...]]: 
     output = source.parent / "copy" / "out.parquet"
     before = {path: path.read_bytes() for path in (source.iterdir() if source.is_dir() else [source])}
     given = {"timezone": None, "dates": None, "symbol": None, "upper": False, "force": False} | options
-    changes = convert_bars(source, output, **given)
+    copy = converted_bars(source, output, **given)
+    write_copy(output, copy.bars)
     assert {path: path.read_bytes() for path in before} == before
-    return read_source(output), changes
+    return read_source(output), copy.changes
 
 
 def same(found: pl.DataFrame, meant: pl.DataFrame = MEANT) -> bool:
@@ -148,10 +149,105 @@ def test_a_copy_replaces_nothing_without_force_and_never_its_source(tmp_path: Pa
     MEANT.write_parquet(tmp_path / "m.parquet")
     given = {"timezone": None, "dates": None, "symbol": None, "upper": False}
     with pytest.raises(ConfigurationError, match="would replace the file it is made from"):
-        convert_bars(tmp_path / "m.parquet", tmp_path / "m.parquet", force=True, **given)  # type: ignore[arg-type]
+        converted_bars(tmp_path / "m.parquet", tmp_path / "m.parquet", force=True, **given)  # type: ignore[arg-type]
     (tmp_path / "out.parquet").write_text("mine")
     with pytest.raises(ConfigurationError, match=r"is there already.*--force"):
-        convert_bars(tmp_path / "m.parquet", tmp_path / "out.parquet", force=False, **given)  # type: ignore[arg-type]
+        converted_bars(tmp_path / "m.parquet", tmp_path / "out.parquet", force=False, **given)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=r"ends in .parquet"):
-        convert_bars(tmp_path / "m.parquet", tmp_path / "out.csv", force=False, **given)  # type: ignore[arg-type]
+        converted_bars(tmp_path / "m.parquet", tmp_path / "out.csv", force=False, **given)  # type: ignore[arg-type]
     assert (tmp_path / "out.parquet").read_text() == "mine"
+
+
+def text_file(path: Path, lines: list[str]) -> Path:
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_a_ticker_that_is_named_like_a_field_is_not_lost(tmp_path: Path) -> None:
+    path = text_file(tmp_path / "w.csv", ["Date,AAPL,MSFT,V", "2020-01-01,1.5,2.5,3.5", "2020-01-02,1.6,2.6,3.6"])
+    found, _ = converted(path, timezone="UTC")
+    assert found["symbol"].unique().sort().to_list() == ["AAPL", "MSFT", "V"]
+    assert found.filter(pl.col("symbol") == "V")["close"].to_list() == [3.5, 3.6]
+    path = text_file(tmp_path / "c.csv", ["Date,AAPL,MSFT,C,V", "2020-01-01,1.5,2.5,3.5,4.5"])
+    with pytest.raises(ConfigurationError, match=r"'C' .close., 'V' .volume. can be fields of one table or markets"):
+        converted(path, timezone="UTC", force=True)
+
+
+def test_points_of_a_file_with_decimal_commas_group_thousands(tmp_path: Path) -> None:
+    rows = ["Date;Symbol;Close;Volume", "13.01.2012;SAP;100,67;454.780", "16.01.2012;SAP;1.101,5;999"]
+    found, changes = converted(text_file(tmp_path / "g.csv", rows), timezone="UTC", force=True)
+    assert (found["close"].to_list(), found["volume"].to_list()) == ([100.67, 1101.5], [454_780.0, 999.0])
+    assert any("points such as in '454.780' group thousands" in one for one in changes)
+    rows[1] = "13.01.2012;SAP;100,346;1.000.000"
+    rows[2] = "16.01.2012;SAP;101,346;1.000.000"
+    found, _ = converted(text_file(tmp_path / "g.csv", rows), timezone="UTC", force=True)
+    assert found["close"].to_list() == [100.346, 101.346]
+    rows[2] = "16.01.2012;SAP;101,5;12.5"
+    rows[1] = "13.01.2012;SAP;100,67;454.780"
+    with pytest.raises(ConfigurationError, match=r"Volume is written otherwise .such as '454.780'."):
+        converted(text_file(tmp_path / "g.csv", rows), timezone="UTC", force=True)
+
+
+def test_codes_keep_their_zeros_and_numbers_can_be_symbols(tmp_path: Path) -> None:
+    path = text_file(tmp_path / "z.csv", ["Date,Code,Close", "2020-01-01,000001,1.5", "2020-01-02,000001,1.6"])
+    assert converted(path, timezone="UTC", upper=True)[0]["symbol"].to_list() == ["000001", "000001"]
+    MEANT.with_columns(symbol=pl.lit(10107)).unique("timestamp").write_parquet(tmp_path / "i.parquet")
+    found, _ = converted(tmp_path / "i.parquet", upper=True, force=True)
+    assert found["symbol"].unique().to_list() == ["10107"]
+
+
+def test_two_digits_of_a_year_to_come_are_refused(tmp_path: Path) -> None:
+    path = text_file(tmp_path / "y.csv", ["Date,Symbol,Close", "01/13/65,A,1.5", "01/14/65,A,1.6"])
+    with pytest.raises(ConfigurationError, match=r"2065-01-14 from text such as '01/13/65'.*write four digits"):
+        converted(path, timezone="UTC")
+
+
+def test_dates_alone_keep_their_day_whatever_the_zone(tmp_path: Path) -> None:
+    path = text_file(tmp_path / "t.csv", ["Date,Symbol,Close", "2020-01-06,A,1.5", "2020-01-07,A,1.6"])
+    for zone in ("Asia/Tokyo", "America/New_York"):
+        found, changes = converted(path, timezone=zone, force=True)
+        assert found["timestamp"].to_list() == [datetime(2020, 1, 6, tzinfo=UTC), datetime(2020, 1, 7, tzinfo=UTC)]
+        assert any(f"placed at 00:00 UTC, not {zone}" in one for one in changes)
+
+
+@pytest.mark.parametrize(
+    ("date", "clock"), [("2020.01.06", "09:30"), ("20200106", "093000"), ("06/01/2020", "9:30:00")]
+)
+def test_a_date_and_a_time_of_day_in_two_columns_are_one_time(date: str, clock: str, tmp_path: Path) -> None:
+    path = text_file(tmp_path / "m.csv", ["<DATE>,<TIME>,<CLOSE>", f"{date},{clock},1.5", f"{date},100000,1.6"][:2])
+    found, changes = converted(path, timezone="UTC", dates="day-first" if "/" in date else None)
+    assert found["timestamp"].to_list() == [datetime(2020, 1, 6, 9, 30, tzinfo=UTC)]
+    assert any("joined '<DATE>' and '<TIME>'" in one for one in changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("ragged.csv", "Date,Symbol,Close\n2020-01-01,A,1.5,9\n", "line 2 has 4 fields"),
+        ("cut.parquet", "PAR1xxxx", "no whole Parquet file"),
+        ("twice.csv", "Date,AAPL,AAPL\n2020-01-01,1,2\n", "names 'AAPL' twice"),
+    ],
+)
+def test_a_file_that_cannot_be_parsed_is_refused_in_one_sentence(
+    name: str, text: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigurationError, match=rf"{words}.*nothing was written") as told:
+        converted(tmp_path / name, timezone="UTC")
+    assert "\n" not in str(told.value)
+
+
+def test_a_word_for_nothing_far_down_is_no_close(tmp_path: Path) -> None:
+    rows = [f"{at:%Y-%m-%d},S{k},1.5" for k in range(40) for at in MEANT["timestamp"].unique().sort()] * 10
+    path = text_file(tmp_path / "late.csv", ["Date,Symbol,Close", *rows, "2021-01-01,S1,null"])
+    found, changes = converted(path, timezone="UTC")
+    assert found["close"].null_count() == 0
+    assert any("removed 1 rows without a close" in one for one in changes)
+
+
+def test_files_of_one_folder_may_have_whole_and_broken_volumes(tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for name, volume in (("AAA", 5), ("BBB", 5.5)):
+        MEANT.filter(pl.col("symbol") == name).with_columns(volume=volume).write_parquet(folder / f"{name}.parquet")
+    assert converted(folder)[0]["volume"].unique().sort().to_list() == [5.0, 5.5]

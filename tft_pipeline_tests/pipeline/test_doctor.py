@@ -10,8 +10,11 @@ from typer.testing import CliRunner
 
 from tft_pipeline.__main__ import app
 from tft_pipeline.pipeline import doctor as module
-from tft_pipeline.pipeline.doctor import Check, answer, in_words, look_at
+from tft_pipeline.pipeline.doctor import Check, answer, checks, in_words, look_at
+from tft_pipeline.pipeline.doctor_databases import dagster, dead_runs
+from tft_pipeline.pipeline.doctor_experiments import would_run
 from tft_pipeline.pipeline.doctor_findings import OK, PROBLEM, WARNING, Finding
+from tft_pipeline.storage.layout import Layout
 from tft_pipeline_tests.conftest import Workbench
 
 FINE = Finding("fine", OK, "as it should be")
@@ -21,12 +24,18 @@ FINE = Finding("fine", OK, "as it should be")
 def _plenty_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine is no finding of these tests."""
     monkeypatch.setattr(module, "SECONDS", 120.0)
+    monkeypatch.setattr(module, "LOCAL_SECONDS", 120.0)
     for name in ("TFT_STORE", "TFT_LOCKS", "TFT_TUNING_STORAGE", "TFT_EXPERIMENTS", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
 
 
+SQLITE_WORKS_IN = ("dagster/history", "dagster/history/runs", "dagster/schedules")
+"""Folders whose time changes, for SQLite keeps files of its own there while a database is open."""
+
+
 def content(folder: Path) -> dict[str, str]:
-    """Every file below a folder with its hash, links with their target; what SQLite keeps while a file is open left out."""
+    """Every file below a folder with its hash and time, folders with their time, links with their target; what SQLite keeps
+    while a file is open left out."""
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.name.endswith(("-wal", "-shm")):
@@ -34,9 +43,9 @@ def content(folder: Path) -> dict[str, str]:
         if path.is_symlink():
             found[str(path)] = str(path.readlink())
         elif path.is_file():
-            found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[str(path)] = f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.stat().st_mtime_ns}"
         else:
-            found[str(path)] = "folder"
+            found[str(path)] = "folder" if str(path).endswith(SQLITE_WORKS_IN) else f"folder {path.stat().st_mtime_ns}"
     return found
 
 
@@ -52,8 +61,8 @@ def test_a_check_that_crashes_or_hangs_is_its_own_problem_and_the_others_speak()
         return [FINE]
 
     began = time.monotonic()
-    checks = [Check("a", crashes), Check("b", hangs), Check("c", lambda: [FINE]), Check("d", leaves)]
-    a, b, c, d = look_at(checks, seconds=0.5)
+    tried = [Check("a", crashes), Check("b", hangs), Check("c", lambda: [FINE]), Check("d", leaves)]
+    a, b, c, d = look_at(tried, seconds=0.5, local_seconds=0.5)
     assert time.monotonic() - began < 10.0
     assert (a.name, a.state) == ("a", PROBLEM)
     assert "RuntimeError: broken at" in a.said
@@ -62,6 +71,20 @@ def test_a_check_that_crashes_or_hangs_is_its_own_problem_and_the_others_speak()
     assert "no answer within 0.5 s" in b.said
     assert c == FINE
     assert (d.state, "SystemExit: 3" in d.said) == (PROBLEM, True)
+
+
+def test_what_is_local_may_take_longer_and_what_did_not_answer_is_no_run_that_can_work() -> None:
+    def slow() -> list[Finding]:
+        time.sleep(1.0)
+        return [FINE]
+
+    local, server = look_at([Check("a", slow), Check("b", slow, is_local=False)], seconds=0.2, local_seconds=60.0)
+    assert local == FINE
+    assert (server.name, server.state) == ("b", WARNING)
+    assert in_words([local, server])[-1].endswith("but b could not be looked at")
+    assert in_words([local])[-1].endswith("a run can work here")
+    remote = {one.name for one in checks(Layout(Path("nowhere")), None) if not one.is_local}
+    assert remote == {"mlflow", "TFT_STORE", "TFT_LOCKS", "TFT_TUNING_STORAGE"}
 
 
 def test_a_problem_is_what_failed_and_warnings_are_not() -> None:
@@ -109,6 +132,19 @@ def test_on_a_machine_that_has_run_it_says_what_is_there_and_writes_nothing(fini
         assert said in done.stdout
     assert "its steps took" in done.stdout
     assert "none; 0 under way" in done.stdout
+
+
+@pytest.mark.parametrize("lost", ["schedules/schedules.db", "history/runs.db", "history/runs/index.db", "dagster.yaml"])
+def test_a_database_that_is_missing_is_named_and_not_made(finished: Workbench, lost: str) -> None:
+    (finished.layout.dagster_home / lost).unlink()
+    before = content(finished.folder)
+    runs, plan = dead_runs(finished.layout), would_run(finished.file, finished.layout)
+    assert content(finished.folder) == before
+    for found in (runs, plan):
+        assert [one.state for one in found] == [WARNING]
+        assert f"not asked: {lost} missing in " in found[0].said
+    assert [one.state for one in dagster(finished.layout)] == [OK, OK, OK]
+    assert content(finished.folder) == before
 
 
 def test_damaged_databases_and_a_file_that_does_not_load_are_problems_and_exit_code_1(finished: Workbench) -> None:

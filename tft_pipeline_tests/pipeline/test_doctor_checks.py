@@ -112,7 +112,26 @@ def test_memory_that_does_not_hold_one_worker_is_a_warning() -> None:
     assert states(machine.judge_memory(64 * GIB, 60 * GIB, GIB // 2)) == [WARNING]  # the container's limit
 
 
+def test_what_a_container_holds_already_is_not_free(tmp_path: Path) -> None:
+    assert machine.memory_limit(tmp_path) == (None, 0)
+    for name, text in {
+        "memory.max": f"{4 * GIB}\n",
+        "memory.current": f"{3 * GIB + GIB // 2}\n",
+        "memory.stat": f"anon {3 * GIB}\nfile {GIB // 2}\ninactive_file {GIB // 4}\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+    assert machine.memory_limit(tmp_path) == (4 * GIB, 3 * GIB + GIB // 4)
+    (found,) = machine.judge_memory(64 * GIB, 60 * GIB, *machine.memory_limit(tmp_path))
+    assert found.state == WARNING
+    assert found.said.startswith("0.8 GiB free of 4.0 GiB; ")
+    assert states(machine.judge_memory(64 * GIB, 60 * GIB, 4 * GIB, 5 * GIB)) == [WARNING]
+    (tmp_path / "memory.max").write_text("max\n")
+    assert machine.memory_limit(tmp_path) == (None, 0)
+
+
 def test_misspelt_variables_are_found_and_passwords_are_not_shown() -> None:
+    words = machine.judge_variables({"TFT_LOCKS": "host=h user=me password='my \\' secret' dbname=x"})
+    assert [one.said for one in words] == ["TFT_LOCKS=host=h user=me password=... dbname=x"]
     given = {"TFT_WORKER": "2", "TFT_LOCKS": "postgresql://me:secret@host/locks", "TFT_QWERTY": "1", "HOME": "/x"}
     found = machine.judge_variables(given)
     assert states(found) == [WARNING, WARNING, OK]
@@ -262,7 +281,8 @@ def test_servers_that_are_away_are_problems_without_their_passwords(
     for name, check in (("TFT_LOCKS", servers.lock_server), ("TFT_TUNING_STORAGE", servers.study_server)):
         monkeypatch.delenv(name, raising=False)
         assert states(check()) == [OK]
-        for value in (away, "postgresql://me:secret@[/db", "mysql+nothing://me:secret@host/db"):
+        in_words = f"host=127.0.0.1 port={port_of_nobody} user=me password=secret dbname=db"
+        for value in (away, in_words, "postgresql://me:secret@[/db", "mysql+nothing://me:secret@host/db"):
             monkeypatch.setenv(name, value)
             (found,) = check()
             assert (found.name, found.state) == (name, PROBLEM), value
@@ -300,6 +320,6 @@ def test_a_server_that_says_nothing_is_not_waited_for(monkeypatch: pytest.Monkey
 
     monkeypatch.setenv("TFT_LOCKS", f"postgresql://me:secret@127.0.0.1:{silent_port}/db")
     began = time.monotonic()
-    (found,) = look_at([Check("TFT_LOCKS", servers.lock_server)], seconds=1.0)
+    (found,) = look_at([Check("TFT_LOCKS", servers.lock_server, is_local=False)], seconds=1.0)
     assert time.monotonic() - began < 9.0  # psycopg2 itself would wait for ten
     assert found.state == WARNING

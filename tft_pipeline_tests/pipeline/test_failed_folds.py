@@ -2,13 +2,19 @@
 
 import json
 import shutil
+import socket
+import subprocess
+import sys
+import uuid
 from collections.abc import Callable
 
 import dagster as dg
 import pytest
 
 from tft_pipeline.pipeline.assets import production
-from tft_pipeline.pipeline.driver import FOLDS, steps_of
+from tft_pipeline.pipeline.driver import FOLDS, PARTITION_TAG, steps_of
+from tft_pipeline.pipeline.failed_folds import failed_attempt
+from tft_pipeline.pipeline.run_process import HOST, OF_RUN, PID, STARTED
 from tft_pipeline.pipeline.runs import QUIET, failure_of
 from tft_pipeline_tests.conftest import Workbench
 from tft_pipeline_tests.reruns import FOLD, aggregates, another_fit, materialise_alone, ran_since
@@ -56,6 +62,57 @@ def test_a_fold_that_failed_and_one_that_is_lost_run_again_alone_where_they_come
     result, nested = rerun(finished)
     assert (result.success, nested, said(finished)[-1]) == (True, 0, NOTHING)
     assert finished.materialisations() == before
+
+
+def attempt(bench: Workbench, status: dg.DagsterRunStatus, *, pid: int | None = None) -> str:
+    """A run of the fold that is recorded with a status, began now and stored nothing; in a process, where one is given."""
+    run_id = str(uuid.uuid4())
+    process = {} if pid is None else {HOST: socket.gethostname(), PID: str(pid), STARTED: "long ago", OF_RUN: run_id}
+    run = dg.DagsterRun(
+        job_name="x",
+        run_id=run_id,
+        status=status,
+        tags={PARTITION_TAG: FOLD, **process},
+        asset_selection=frozenset({bench.graph.key("production_fold")}),
+    )
+    with bench.instance() as instance:
+        instance.add_run(run)
+    return run_id[:8]
+
+
+def reason(bench: Workbench) -> str | None:
+    """Why the fold would run again."""
+    with bench.instance() as instance:
+        return failed_attempt(bench.graph, instance, "production_fold", FOLD)
+
+
+def test_a_fold_that_is_under_way_is_waited_for_whatever_an_older_run_did(finished: Workbench) -> None:
+    attempt(finished, dg.DagsterRunStatus.FAILURE)
+    now = attempt(finished, dg.DagsterRunStatus.STARTED)
+    before = finished.materialisations()
+    result, nested = rerun(finished)
+    assert (result.success, nested) == (False, 0)
+    why = failure_of(result, "")[1]
+    assert f"production_fold [{FOLD}] is under way in run {now}" in why
+    assert "launch this again when that run has ended" in why
+    assert finished.materialisations() == before
+
+
+def test_a_fold_whose_run_was_killed_runs_again(finished: Workbench) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    killed = attempt(finished, dg.DagsterRunStatus.STARTED, pid=gone.pid)
+    assert (reason(finished) or "").startswith(f"its latest run, {killed}, was killed: process {gone.pid} ")
+
+
+def test_a_fold_that_another_run_stored_after_the_failed_one_began_is_current(finished: Workbench) -> None:
+    failed = attempt(finished, dg.DagsterRunStatus.FAILURE)
+    assert reason(finished) == f"its latest run, {failed}, failed"
+    with finished.instance() as instance:
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization(finished.graph.key("production_fold"), partition=FOLD)
+        )
+    assert reason(finished) is None
 
 
 @pytest.mark.slow

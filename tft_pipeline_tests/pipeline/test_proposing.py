@@ -50,6 +50,7 @@ REFUSED: dict[str, tuple[Callable[[], pl.DataFrame], tuple[str, ...]]] = {
     "dates as text without a zone": (lambda: text(bars(), "%Y-%m-%d"), ("timestamp has no time zone", "--timezone")),
     "day first": (lambda: text(bars(), "%d/%m/%Y"), ("written day first", "write year-month-day", "--convert")),
     "month first": (lambda: text(bars(), "%m/%d/%Y"), ("written month first",)),
+    "slashes": (lambda: text(bars(), "%Y/%m/%d"), ("timestamp is written with '/' ('2020/01/01')", "--convert")),
     "two dates": (
         lambda: text(bars().filter(pl.col("timestamp").dt.day() < 12), "%d/%m/%Y"),
         ("which is two dates", "--dates day-first"),
@@ -76,6 +77,20 @@ REFUSED: dict[str, tuple[Callable[[], pl.DataFrame], tuple[str, ...]]] = {
     "blank closes": (
         lambda: bars(close=pl.when(pl.int_range(pl.len()) == 5).then(None).otherwise("close")),
         ("close is missing, non-finite or not positive in 1",),
+    ),
+    "rates": (
+        lambda: bars(close=pl.col("close") - pl.col("close").median()),
+        ("as rates and spreads are", "or shift them"),
+    ),
+    "a ticker like a field": (
+        lambda: wide(bars()).rename({"AAA": "C"}),
+        ("fields of one table or markets of a wide one, such as 'BBB'",),
+    ),
+    "date and time apart": (
+        lambda: bars().select(
+            pl.col("timestamp").dt.strftime("%Y-%m-%d").alias("Date"), pl.lit("09:30").alias("Time"), "symbol", "close"
+        ),
+        ("Date and Time are two columns: join them",),
     ),
     "negative volume": (lambda: bars(volume=pl.lit(-1.0)), ("volume is missing, non-finite or negative",)),
     "bars of a week": (
@@ -163,7 +178,7 @@ def test_honest_bars_bring_no_finding(folder: Path) -> None:
     found = propose_experiment(folder / "mine.parquet")
     assert found["details"]["findings"] == []
     assert found["found"].startswith(
-        "mine.parquet holds 3,600 bars of 1d, 4 symbols, 2020-01-01 to 2023-06-13 UTC; Monday to"
+        "mine.parquet holds 3,600 rows of 1d bars, 4 symbols, 2020-01-01 to 2023-06-13 UTC; Monday to"
     )
     assert found["found"].endswith("260 bars a year")
 
@@ -266,3 +281,25 @@ def test_options_that_cannot_be_are_refused(options: list[str], words: str, fold
 def test_a_file_that_is_not_there_is_told_without_a_key_of_an_experiment(folder: Path) -> None:
     with pytest.raises(ConfigurationError, match="no such file or folder; correct the path"):
         propose_experiment(folder / "absent.csv")
+
+
+def test_no_copy_is_left_behind_where_the_proposal_fails(folder: Path) -> None:
+    csv(folder / "mine.csv", text(bars(200), "%Y-%m-%d"))
+    with pytest.raises(ConfigurationError, match="too few bars"):
+        propose_experiment(folder / "mine.csv", convert=folder / "copy.parquet", timezone="UTC")
+    assert not (folder / "copy.parquet").exists()
+
+
+def test_dates_placed_in_a_zone_where_they_are_another_day_in_utc_are_told(folder: Path) -> None:
+    csv(folder / "mine.csv", text(bars(), "%Y-%m-%d"))
+    found = propose_experiment(folder / "mine.csv", timezone="Asia/Tokyo")
+    assert any("dates placed in Asia/Tokyo are times of another day in UTC" in one for one in found["warnings"])
+    copied = propose_experiment(folder / "mine.csv", timezone="Asia/Tokyo", convert=folder / "copy.parquet", force=True)
+    assert "2020-01-01 to 2023-06-13 UTC; Monday to Friday" in copied["found"]
+    assert not any("another day" in one for one in copied["warnings"])
+
+
+def test_a_file_named_like_a_word_of_yaml_gives_an_experiment_of_that_name(folder: Path) -> None:
+    bars().write_parquet(folder / "null.parquet")
+    made = propose_experiment(folder / "null.parquet")
+    assert read_experiment(Path(made["experiment_file"])).experiment.name == "null"

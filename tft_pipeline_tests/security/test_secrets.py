@@ -55,6 +55,10 @@ def set_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         (f"http://u:{CANARY}@{CANARY}/{CANARY}@h/x", "http://h/x"),
         (f"http://h/x?token={CANARY}&a=b later", "http://h/x?... later"),
         (f"with url: /x?token={CANARY} (Caused", "with url: /x?... (Caused"),
+        (f"host=h password={CANARY} dbname=x", "host=h password=... dbname=x"),
+        (f"PASSWORD = 'a {CANARY} \\' {CANARY}' host=h", "PASSWORD=... host=h"),
+        (f"sslpassword={CANARY}\\ {CANARY}", "sslpassword=..."),
+        ("password authentication failed; no password", "password authentication failed; no password"),
         ("no address at all; a@b.example, x == y?", "no address at all; a@b.example, x == y?"),
     ],
 )

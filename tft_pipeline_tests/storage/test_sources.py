@@ -31,7 +31,7 @@ def test_timestamps_in_csv_stay_text_until_their_zone_is_checked(tmp_path):
 
 @pytest.mark.parametrize(
     "other",
-    [TWO.rename({"close": "last"}), TWO.with_columns(volume=1.0), TWO.with_columns(pl.col("close").cast(pl.Int64))],
+    [TWO.rename({"close": "last"}), TWO.with_columns(volume=1.0), TWO.with_columns(pl.col("close").cast(pl.String))],
     ids=["renamed", "added", "other type"],
 )
 def test_files_with_other_columns_are_refused_by_name(tmp_path, other):
@@ -103,3 +103,31 @@ def test_the_hash_follows_every_byte_and_name_of_a_source(tmp_path):
     assert len(set(seen)) == 4
     (tmp_path / "notes.md").write_text("no bars")
     assert source_sha256(tmp_path) == seen[-1]
+
+
+def test_symbols_are_read_as_they_are_written(tmp_path):
+    (tmp_path / "a.csv").write_text("timestamp,symbol,close\n2024-01-01T00:00:00Z,000001,1.5\n")
+    for found in (read_source(tmp_path / "a.csv"), scan_source(tmp_path / "a.csv").collect()):
+        assert found["symbol"].to_list() == ["000001"]
+
+
+def test_numbers_that_are_whole_in_one_file_and_broken_in_another_are_one_column(tmp_path):
+    ONE.with_columns(volume=5).write_csv(tmp_path / "a.csv")
+    TWO.with_columns(volume=5.5).write_csv(tmp_path / "b.csv")
+    for found in (read_source(tmp_path), scan_source(tmp_path).collect()):
+        assert found["volume"].to_list() == [5.0, 5.0, 5.5, 5.5]
+
+
+def test_a_file_that_cannot_be_parsed_gets_one_sentence_that_names_what_is_wrong(tmp_path):
+    rows = "".join(f"2024-01-01T00:00:00Z,S{k},1.5\n" for k in range(11_000))
+    cases = {
+        "late.csv": (rows + "2024-01-01T00:00:00Z,X,null\n", "column 'close' holds 'null' where numbers stand"),
+        "ragged.csv": ("2024-01-01T00:00:00Z,A,1.5,9,9\n", "line 2 has 5 fields, and the header names 3"),
+        "cut.parquet": ("PAR1" + 100 * "x", "it is no whole Parquet file"),
+    }
+    for name, (text, words) in cases.items():
+        (tmp_path / name).write_text(text if name.endswith("parquet") else "timestamp,symbol,close\n" + text)
+        with pytest.raises(BarsError, match=words) as told:
+            read_source(tmp_path / name)
+        assert "\n" not in str(told.value)
+        assert "infer_schema_length" not in str(told.value)

@@ -28,6 +28,7 @@ from tft_pipeline.pipeline.partitions import planned_folds, publish_specs, spec_
 from tft_pipeline.pipeline.plots import fold_picture
 from tft_pipeline.pipeline.selection_metadata import fold_metadata, selection_metadata
 from tft_pipeline.pipeline.tracking import FoldJournal
+from tft_pipeline.storage.artifacts import IntegrityError
 from tft_pipeline.storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def exploration_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.
         validation windows. One row a feature."""
         try:
             explored, histories = _explore(graph, spec, context)
-        except (ValueError, FloatingPointError, SliceChangedError) as error:
+        except (ValueError, FloatingPointError, SliceChangedError, IntegrityError) as error:
             raise dg.Failure(f"exploration fold {spec.key}: {error}", allow_retries=False) from error
         record = explored.record
         return content_output(record, fold_metadata(record, histories, spec, explored.importance_seconds))

@@ -16,6 +16,7 @@ from tft_pipeline.domain.sentiment import refuse_impossible_sentiment
 from tft_pipeline.domain.targets import build_targets
 from tft_pipeline.model.feature_stream import feature_frames, workers_for
 from tft_pipeline.pipeline.automation import on_content_change
+from tft_pipeline.pipeline.column_words import COLUMN_SCHEMA, column_schema, words_of_features
 from tft_pipeline.pipeline.feature_plots import catalogue_metadata, label_metadata, missing_metadata
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.guarded import EVERY_FREE_SLOT, guarded
@@ -97,6 +98,7 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                 {
                     "n_features": len(catalogue.names),
                     "workers": workers,
+                    COLUMN_SCHEMA: column_schema(stored.schema, words_of_features(catalogue)),
                     **missing_metadata(stored, catalogue.names),
                 },
             )

@@ -23,7 +23,7 @@ def plausible_bars(graph: ExperimentGraph) -> dg.AssetChecksDefinition:
     def bars_look_plausible(snapshot: Snapshot) -> dg.AssetCheckResult:
         """No jump like a split, no lone tick, no prices that stand still, no missing bars, no two names that differ in case.
 
-        It warns and stops nothing: which of these are true, only a person can say. The rules stand in domain/plausibility.py.
+        It warns and stops nothing: which of these are true, only a person can say. The rules stand in docs/tutorial.md.
         """
         found = implausible_bars(snapshot.bars, data.interval, timezone=data.timezone, now=utc_now())
         shown = listed(found)

@@ -28,6 +28,7 @@ from tft_pipeline.pipeline.panels import fold_panel, panel_of
 from tft_pipeline.pipeline.partitions import publish_specs, spec_asset
 from tft_pipeline.pipeline.sentiment import fold_sentiment, specs_with_sentiment
 from tft_pipeline.pipeline.tracking import FoldJournal
+from tft_pipeline.storage.artifacts import IntegrityError
 from tft_pipeline.storage.fold_bundles import FoldBundle, weights_sha256
 from tft_pipeline.storage.snapshots import Snapshot
 
@@ -130,13 +131,19 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
         baselines beside them. Look at the losses by epoch; one row a test bar and symbol."""
         try:
             bundle, vsn_weights = _fit(graph, spec, context)
-        except (ValueError, FloatingPointError, SliceChangedError) as error:
+        except (ValueError, FloatingPointError, SliceChangedError, IntegrityError) as error:
             raise dg.Failure(f"production fold {spec.key}: {error}", allow_retries=False) from error
         best = bundle.fitted.history[bundle.fitted.best_epoch]
         return content_output(
             bundle,
             {
-                "spec_sha256": bundle.spec_sha256,
+                "picture": production_picture(
+                    bundle.fitted.history,
+                    bundle.fitted.best_epoch,
+                    vsn_weights,
+                    bundle.predictions["raw_position"].to_numpy(),
+                    spec,
+                ),
                 "best_epoch": bundle.fitted.best_epoch,
                 "validation_loss": float(best["validation_loss"]),
                 "n_parameters": bundle.fitted.n_parameters,
@@ -146,14 +153,8 @@ def production_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition | dg.A
                 "seconds": bundle.seconds,
                 "checkpoint_status": bundle.checkpoint_status,
                 **({"checkpoint_reason": bundle.checkpoint_reason} if bundle.checkpoint_reason else {}),
-                "picture": production_picture(
-                    bundle.fitted.history,
-                    bundle.fitted.best_epoch,
-                    vsn_weights,
-                    bundle.predictions["raw_position"].to_numpy(),
-                    spec,
-                ),
                 "parts": table([{"part": part, **spec.dates[part]} for part in ("train", "validation", "test")]),
+                "spec_sha256": bundle.spec_sha256,
             },
         )
 

@@ -193,7 +193,7 @@ def release_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             ),
             {
                 "verdict": whole["verdict"],
-                "live": live,
+                "went_live": live,
                 "note": released.note,
                 "gates": table([_shown(row) for row in gates["gates"]]),
                 "performance_targets": table(table_rows),
