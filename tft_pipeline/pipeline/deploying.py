@@ -61,9 +61,7 @@ def make_live(
     """
     reason = _stated("reason", reason)
     if override is not None and not (override := _stated("override", override)):
-        raise ConfigurationError(
-            "override is empty: say why it goes live although its gates failed; the log keeps it"
-        )
+        raise ConfigurationError("override is empty: say why it goes live although its gates failed; the log keeps it")
     if not reason and override is None:
         raise ConfigurationError("reason is empty: say why; the log keeps it, for whoever asks what was live and why")
     models = layout.models(name)
