@@ -113,6 +113,7 @@ def _whole(text: pl.Series) -> pl.Series:
 
 def _number(known: pl.Series, name: str) -> TimeForm:
     value = int(known[0])
+    known = known.cast(pl.Float64)  # a narrow type holds no limit of an epoch to compare with
     if bool(known.is_between(FIRST_YEAR * 10_000, LAST_YEAR * 10_000).all()):
         return TimeForm(
             "compact", str(value), f"{name} holds dates as numbers ({value}): write {_dashes(value)}", pattern="%Y%m%d"

@@ -128,7 +128,7 @@ def test_files_that_overlap_are_said_to(folder: Path) -> None:
         (lambda frame: frame.filter(pl.col("symbol") == "BTC"), "--reference has the symbols BTC, ETH, --recent BTC"),
         (lambda frame: frame.drop("timestamp"), "a column symbol and none named timestamp"),
         (lambda frame: frame.drop("symbol"), "or add a column symbol"),
-        (lambda frame: frame.with_columns(timestamp=pl.lit(5)), "timestamp has type"),
+        (lambda frame: frame.with_columns(timestamp=pl.lit(5)), "timestamp holds 5, which is no time"),
         (
             lambda frame: frame.with_columns(timestamp=pl.when(pl.col("ret") > 0).then(pl.col("timestamp"))),
             "timestamp is null in",
