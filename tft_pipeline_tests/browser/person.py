@@ -4,16 +4,18 @@ The UI redraws while it polls: playwright waits until what it clicks stands stil
 """
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, TimeoutError, expect
 
 ENDED = re.compile(r"^(Success|Failure|Canceled)$")
 FAILED = re.compile(r"^(Failure|Canceled)$")
 PATIENCE_MS = 120_000
-RUN_MS = 3_600_000
+RUN_MS = 1_800_000
+LOOK_MS = 15_000
 
 
 @dataclass
@@ -90,10 +92,20 @@ class Person:
         self.launched.append(self.run)
 
     def ended(self) -> str:
-        """Wait on the page of a run until it says how the run ended."""
+        """Look at the page of a run until it says how the run ended; a page that follows a run keeps a core busy, so that
+        another one is open between two looks."""
+        address, until = self.page.url, time.monotonic() + RUN_MS / 1000
         badge = self.page.get_by_text(ENDED).first
-        badge.wait_for(timeout=RUN_MS)
-        return badge.inner_text()
+        while True:
+            try:
+                badge.wait_for(timeout=LOOK_MS)
+                return badge.inner_text()
+            except TimeoutError:
+                if time.monotonic() > until:
+                    raise
+            self.page.goto("about:blank")
+            self.page.wait_for_timeout(LOOK_MS)
+            self.page.goto(address)
 
     def line(self, pattern: str) -> None:
         """Wait on the page of a run for a line of its log, which follows the run; a run that fails ends the waiting."""
