@@ -12,6 +12,7 @@ import pytest
 from tft_pipeline import definitions
 from tft_pipeline.__main__ import main
 from tft_pipeline.domain.experiment import ConfigurationError
+from tft_pipeline.pipeline import experiment_paths
 from tft_pipeline.pipeline.broken import broken_experiments, described
 from tft_pipeline.storage.experiments import RefusedFile, usable_experiments
 from tft_pipeline_tests.conftest import small_experiment
@@ -95,7 +96,7 @@ def test_where_nothing_loads_loading_fails_with_every_reason(load: Load, tmp_pat
 
 def test_a_folder_without_experiments_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(definitions.VARIABLE, raising=False)
-    monkeypatch.setattr(definitions, "PROJECT_ROOT", tmp_path)
+    monkeypatch.setattr(experiment_paths, "PROJECT_ROOT", tmp_path)
     with pytest.raises(ConfigurationError, match="there is no experiment file"):
         definitions.loaded()
 
