@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from tft_pipeline.domain import change_points, judging, minutes, portfolio, targets
+from tft_pipeline.domain import change_points, experiment_features, judging, minutes, portfolio, targets
 from tft_pipeline.domain.folds import Fold, Span
 from tft_pipeline.domain.panel import Panel
 from tft_pipeline.domain.scaling import Scaler
-from tft_pipeline.model import baselines, inference
+from tft_pipeline.model import baselines, fold_predictions, inference
 from tft_pipeline.model import context_pool as drawing
 from tft_pipeline.model import fit as fitting
 from tft_pipeline.model.context import ContextPool
@@ -27,7 +27,6 @@ from tft_pipeline.model.lightning import TftModule
 from tft_pipeline.model.windows import BlockBatches, Outcomes, PanelTensors
 from tft_pipeline.pipeline import panels
 from tft_pipeline.pipeline.assets import features as computing
-from tft_pipeline.pipeline.assets import production
 from tft_pipeline_tests.conftest import SMALL
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -51,12 +50,12 @@ class Leak:
 
 def same_day_targets(patch: pytest.MonkeyPatch) -> None:
     """The return of bar t itself pays the decision taken at bar t."""
-    honest = computing.build_targets
+    honest = experiment_features.build_targets
 
     def leaky(*args: Any, **kwargs: Any) -> pl.DataFrame:
         return honest(*args, **kwargs).with_columns(pl.col("next_return").shift(1).over("symbol"))
 
-    patch.setattr(computing, "build_targets", leaky)
+    patch.setattr(experiment_features, "build_targets", leaky)
 
 
 def same_day_panel(patch: pytest.MonkeyPatch) -> None:
@@ -284,8 +283,8 @@ def positions_of_the_next_bar(patch: pytest.MonkeyPatch) -> None:
 
 def baseline_of_the_next_bar(patch: pytest.MonkeyPatch) -> None:
     """The trend rule knows the next close, so that the model is not compared with an honest one."""
-    honest = production.macd_positions
-    patch.setattr(production, "macd_positions", lambda close: np.roll(honest(close), -1, axis=1))
+    honest = fold_predictions.macd_positions
+    patch.setattr(fold_predictions, "macd_positions", lambda close: np.roll(honest(close), -1, axis=1))
 
 
 def ridge_that_learns_from_test(patch: pytest.MonkeyPatch) -> None:
@@ -310,15 +309,17 @@ def volatility_of_the_next_bar(patch: pytest.MonkeyPatch) -> None:
 
 def losses_left_out(patch: pytest.MonkeyPatch) -> None:
     """Bars before the largest falls are not stored."""
-    honest = production.prediction_frame
+    honest = fold_predictions.prediction_frame
     patch.setattr(
-        production, "prediction_frame", lambda *args: honest(*args).filter(pl.col("next_return").fill_nan(0.0) > -0.02)
+        fold_predictions,
+        "prediction_frame",
+        lambda *args: honest(*args).filter(pl.col("next_return").fill_nan(0.0) > -0.02),
     )
 
 
 def _predictions(patch: pytest.MonkeyPatch, changed: pl.Expr) -> None:
-    honest = production.prediction_frame
-    patch.setattr(production, "prediction_frame", lambda *args: honest(*args).with_columns(changed))
+    honest = fold_predictions.prediction_frame
+    patch.setattr(fold_predictions, "prediction_frame", lambda *args: honest(*args).with_columns(changed))
 
 
 def prefilter_on_all_bars(patch: pytest.MonkeyPatch, everything: np.ndarray) -> None:

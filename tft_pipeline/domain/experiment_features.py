@@ -1,4 +1,4 @@
-"""Which features an experiment builds from its bars, and how. Not here: formulas (`features`), which of them are kept."""
+"""Which features and targets an experiment builds from its bars. Not here: formulas (`features`), which of them are kept."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,7 @@ from tft_pipeline.domain.features import Feature, FeatureSet, resolve_features
 from tft_pipeline.domain.features.blocks import FeatureBuild
 from tft_pipeline.domain.reports import FeatureCatalogue, FeatureRow
 from tft_pipeline.domain.sentiment import refuse_absent_sentiment
+from tft_pipeline.domain.targets import build_targets
 
 
 def catalogue_of(experiment: Experiment, columns: Sequence[str]) -> FeatureCatalogue:
@@ -83,4 +84,15 @@ def _feature_set(experiment: Experiment, bars: pl.DataFrame, catalogue: FeatureC
         names=[row.name for row in catalogue.used] or None,
         has_market=experiment.data.market_symbol is not None,
         cross_markets=experiment.data.cross_markets,
+    )
+
+
+def computed_targets(experiment: Experiment, bars: pl.DataFrame) -> pl.DataFrame:
+    """The targets of some bars, by the experiment's sections `target` and `data`; see `targets.build_targets`."""
+    return build_targets(
+        bars,
+        horizon=experiment.target.horizon,
+        volatility_span=experiment.target.volatility_span,
+        bars_per_year=experiment.data.bars_per_year,
+        untraded=experiment.data.untraded,
     )

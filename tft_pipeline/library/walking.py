@@ -178,12 +178,11 @@ def _panel(
 ) -> "tuple[Panel, FeatureCatalogue, list[str]]":
     """Bars to the panel of the wanted features, everything that these bars allow, and what looks wrong in them."""
     from tft_pipeline.domain.checked_bars import checked_bars
-    from tft_pipeline.domain.experiment_features import catalogue_of, feature_build
+    from tft_pipeline.domain.experiment_features import catalogue_of, computed_targets, feature_build
     from tft_pipeline.domain.intervals import refusal_of_interval
     from tft_pipeline.domain.panel import build_panel
     from tft_pipeline.domain.plausibility import listed
     from tft_pipeline.domain.plausible_bars import implausible_bars
-    from tft_pipeline.domain.targets import build_targets
 
     checked, data = checked_bars(experiment.data, bars), experiment.data
     if refusal := refusal_of_interval(checked, data.interval):
@@ -208,13 +207,7 @@ def _panel(
             f"{len(catalogue.names)}: the network could not read them; correct the names, or its section features"
         )
     frame = pl.concat(feature_build(experiment, checked, catalogue).frames())
-    targets = build_targets(
-        checked,
-        horizon=experiment.target.horizon,
-        volatility_span=experiment.target.volatility_span,
-        bars_per_year=experiment.data.bars_per_year,
-        untraded=experiment.data.untraded,
-    )
+    targets = computed_targets(experiment, checked)
     panel = build_panel(frame, targets, names=names, min_history=catalogue.max_lookback)
     return panel, catalogue, [one.sentence for one in doubts]
 
@@ -229,16 +222,12 @@ def _unscored(panel: "Panel", scored: pl.DataFrame, experiment: Experiment) -> p
 
 def _fold(panel: "Panel", spec: "FoldSpec", warn: Callable[[str], None]) -> tuple[dict[str, Any], pl.DataFrame]:
     """One fold fitted and scored: its row, and its predictions with baselines beside them."""
-    from tft_pipeline.domain.portfolio import momentum_positions
-    from tft_pipeline.domain.prediction_rows import prediction_frame
-    from tft_pipeline.domain.trend_rules import macd_positions
-    from tft_pipeline.model.baselines import boosting_positions, fit_ridge, ridge_positions
-    from tft_pipeline.model.boosting import boosting_probability, fit_boosting
+    from tft_pipeline.model.baselines import fit_ridge
+    from tft_pipeline.model.boosting import fit_boosting
     from tft_pipeline.model.fit import fit_fold
-    from tft_pipeline.model.heads import QUANTILES
-    from tft_pipeline.model.inference import predict
+    from tft_pipeline.model.fold_predictions import fold_predictions
 
-    fold, test = spec.fold, slice(*spec.fold.test)
+    fold = spec.fold
     assert spec.boosting is not None
     assert spec.momentum_lookback is not None
     rounds, leaves = spec.boosting
@@ -254,21 +243,16 @@ def _fold(panel: "Panel", spec: "FoldSpec", warn: Callable[[str], None]) -> tupl
         epochs=spec.epochs,
         seed=spec.seeds[0],
     )
-    predicted = predict(fitted, panel, fold.test)
     boosting = fit_boosting(panel, fold, rounds=rounds, leaves=leaves, seed=spec.seeds[0], warn=warn)
-    columns = {
-        "raw_position": predicted.raw_position,
-        "mean": predicted.mean,
-        "scale": predicted.scale,
-        "probability": predicted.probability,
-        "lightgbm_probability": boosting_probability(boosting, panel, fold.test),
-        "momentum_position": momentum_positions(panel.close, spec.momentum_lookback)[:, test],
-        "macd_position": macd_positions(panel.close)[:, test],
-        "ridge_position": ridge_positions(fit_ridge(panel, fold, fitted.scaler), panel, fold),
-        "lightgbm_position": boosting_positions(boosting, panel, fold),
-    }
-    if predicted.quantiles is not None:
-        columns |= {f"quantile_{level}": predicted.quantiles[..., q] for q, level in enumerate(QUANTILES)}
+    predictions, _ = fold_predictions(
+        panel,
+        fold,
+        key=spec.key,
+        fitted=fitted,
+        boosting=boosting,
+        ridge=fit_ridge(panel, fold, fitted.scaler),
+        momentum_lookback=spec.momentum_lookback,
+    )
     parts = {"train": fold.train, "validation": fold.validation, "test": fold.test}
     row: dict[str, Any] = {"fold": spec.key}
     for part, span in parts.items():
@@ -279,4 +263,4 @@ def _fold(panel: "Panel", spec: "FoldSpec", warn: Callable[[str], None]) -> tupl
         "best_epoch": fitted.best_epoch,
         "validation_loss": float(fitted.history[fitted.best_epoch]["validation_loss"]),
     }
-    return row, prediction_frame(spec.key, panel.between(*fold.test), columns)
+    return row, predictions

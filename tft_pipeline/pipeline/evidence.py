@@ -29,7 +29,7 @@ from tft_pipeline.domain.reports import (
     TunedHyperparameters,
 )
 from tft_pipeline.pipeline import panels
-from tft_pipeline.pipeline.assets import evaluation, exploration, production
+from tft_pipeline.pipeline.assets import evaluation, exploration
 from tft_pipeline.pipeline.assets import features as computing
 from tft_pipeline.pipeline.assets import snapshot as freezing
 from tft_pipeline.storage.fold_bundles import FoldBundle
@@ -210,31 +210,25 @@ class Evidence:
         The network's forecasts of bars after the cut are made as far as they share a chunk with one before it, and are NaN from
         there on: nobody asks what it makes of noise, and windows are nearly all of the audit's time.
         """
-        from tft_pipeline.model import baselines, boosting, inference
-        from tft_pipeline.model.heads import QUANTILES
+        from tft_pipeline.model.fold_predictions import fold_predictions
         from tft_pipeline.model.leakage import scrambled
 
         spec, bundle, panel = self.newest, self.production_folds[self.newest.key], self.newest_slice
-        fold, test = spec.fold, slice(*spec.fold.test)
         assert spec.momentum_lookback is not None
         until = None if cut is None else panel.calendar.index(cut) + 1
         if until is not None:
             panel = scrambled(panel, until)
-        predicted = inference.predict(bundle.fitted, panel, fold.test, until)
-        columns = {
-            "raw_position": predicted.raw_position,
-            "mean": predicted.mean,
-            "scale": predicted.scale,
-            "probability": predicted.probability,
-            "lightgbm_probability": boosting.boosting_probability(bundle.boosting, panel, fold.test),
-            "momentum_position": production.momentum_positions(panel.close, spec.momentum_lookback)[:, test],
-            "macd_position": production.macd_positions(panel.close)[:, test],
-            "ridge_position": baselines.ridge_positions(self.ridge, panel, fold),
-            "lightgbm_position": baselines.boosting_positions(bundle.boosting, panel, fold),
-        }
-        if predicted.quantiles is not None:
-            columns |= {f"quantile_{level}": predicted.quantiles[..., q] for q, level in enumerate(QUANTILES)}
-        return production.prediction_frame(spec.key, panel.between(*fold.test), columns)
+        predictions, _ = fold_predictions(
+            panel,
+            spec.fold,
+            key=spec.key,
+            fitted=bundle.fitted,
+            boosting=bundle.boosting,
+            ridge=self.ridge,
+            momentum_lookback=spec.momentum_lookback,
+            until=until,
+        )
+        return predictions
 
     def book(self, predictions: pl.DataFrame) -> pl.DataFrame:
         """The portfolio of some predictions with the newest fold's settings."""

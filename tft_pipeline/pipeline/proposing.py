@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from tft_pipeline.domain.experiment import ConfigurationError, Experiment
-from tft_pipeline.domain.experiment_features import catalogue_of
+from tft_pipeline.domain.experiment_features import catalogue_of, computed_targets
 from tft_pipeline.domain.folds import Fold
 from tft_pipeline.domain.intervals import (
     Stamp,
@@ -28,7 +28,6 @@ from tft_pipeline.domain.proposal import AboutBars, proposed
 from tft_pipeline.domain.proposal_doubts import doubts
 from tft_pipeline.domain.proposal_text import proposal_text
 from tft_pipeline.domain.snapshot_plan import SnapshotCalendar
-from tft_pipeline.domain.targets import build_targets
 from tft_pipeline.domain.time_text import DateOrder
 from tft_pipeline.pipeline.conversion import converted_bars, write_copy
 from tft_pipeline.pipeline.converted_times import PLACED
@@ -173,7 +172,7 @@ def _as_named(source: Path, folder: Path) -> str:
 def _calendar(draft: Experiment, bars: pl.DataFrame) -> tuple[SnapshotCalendar, int]:
     """The common calendar, its first bar with features and a label, and the number of features."""
     catalogue = catalogue_of(draft, bars.columns)
-    targets = _targets(draft, bars)
+    targets = computed_targets(draft, bars)
     stamps = targets["timestamp"].unique().sort()
     labelled = targets.filter(pl.col("label").is_not_null())["timestamp"]
     if labelled.is_empty():
@@ -185,16 +184,6 @@ def _calendar(draft: Experiment, bars: pl.DataFrame) -> tuple[SnapshotCalendar, 
     first = max(int((stamps < labelled.min()).sum()), catalogue.max_lookback)
     dates = stamps.dt.date().to_numpy().astype("datetime64[D]")
     return SnapshotCalendar(dates=dates, first=min(first, len(stamps))), len(catalogue.used)
-
-
-def _targets(experiment: Experiment, bars: pl.DataFrame) -> pl.DataFrame:
-    return build_targets(
-        bars,
-        horizon=experiment.target.horizon,
-        volatility_span=experiment.target.volatility_span,
-        bars_per_year=experiment.data.bars_per_year,
-        untraded=experiment.data.untraded,
-    )
 
 
 def _planned(experiment: Experiment, bars: pl.DataFrame) -> dict[str, tuple[list[str], Sequence[Fold]]]:
@@ -217,7 +206,7 @@ def _planned(experiment: Experiment, bars: pl.DataFrame) -> dict[str, tuple[list
 
 
 def _panel(experiment: Experiment, bars: pl.DataFrame) -> Panel:
-    targets = _targets(experiment, bars)
+    targets = computed_targets(experiment, bars)
     catalogue = catalogue_of(experiment, bars.columns)
     keys = targets.select("timestamp", "symbol", nothing=pl.lit(np.float32(0.0), dtype=pl.Float32))
     return build_panel(keys, targets, names=("nothing",), min_history=catalogue.max_lookback)

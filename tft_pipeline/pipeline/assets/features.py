@@ -7,13 +7,12 @@ import dagster as dg
 import polars as pl
 
 from tft_pipeline.domain.experiment import Experiment
-from tft_pipeline.domain.experiment_features import catalogue_of, feature_build
+from tft_pipeline.domain.experiment_features import catalogue_of, computed_targets, feature_build
 from tft_pipeline.domain.features import first_causality_violation
 from tft_pipeline.domain.judging import prefiltered
 from tft_pipeline.domain.leakage import all_have_begun
 from tft_pipeline.domain.reports import FeatureCatalogue, PrefilteredFeatures
 from tft_pipeline.domain.sentiment import refuse_impossible_sentiment
-from tft_pipeline.domain.targets import build_targets
 from tft_pipeline.model.feature_stream import feature_frames, workers_for
 from tft_pipeline.pipeline.automation import on_content_change
 from tft_pipeline.pipeline.column_words import COLUMN_SCHEMA, column_schema, words_of_features
@@ -36,17 +35,6 @@ CAUSALITY_CUTS = 3
 def computed_features(experiment: Experiment, bars: pl.DataFrame, catalogue: FeatureCatalogue) -> pl.DataFrame:
     """The features of a catalogue from some bars at once: the frames that the asset stores, for its guards to try."""
     return pl.concat(feature_frames(feature_build(experiment, bars, catalogue), Path(), workers=1))
-
-
-def computed_targets(experiment: Experiment, bars: pl.DataFrame) -> pl.DataFrame:
-    """The targets of some bars, as the asset computes them and its guards try them."""
-    return build_targets(
-        bars,
-        horizon=experiment.target.horizon,
-        volatility_span=experiment.target.volatility_span,
-        bars_per_year=experiment.data.bars_per_year,
-        untraded=experiment.data.untraded,
-    )
 
 
 def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:

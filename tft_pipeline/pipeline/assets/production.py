@@ -8,8 +8,6 @@ import dagster as dg
 import polars as pl
 
 from tft_pipeline.domain.planning import SliceChangedError, fold_specs, production_folds
-from tft_pipeline.domain.portfolio import momentum_positions
-from tft_pipeline.domain.prediction_rows import prediction_frame
 from tft_pipeline.domain.reports import (
     FeatureCatalogue,
     FoldPlanReport,
@@ -17,7 +15,6 @@ from tft_pipeline.domain.reports import (
     SelectedFeatures,
     TunedHyperparameters,
 )
-from tft_pipeline.domain.trend_rules import macd_positions
 from tft_pipeline.pipeline.assets.exploration import plan_metadata
 from tft_pipeline.pipeline.automation import on_content_change
 from tft_pipeline.pipeline.fold_plots import production_picture
@@ -165,11 +162,10 @@ def _fit(
     graph: ExperimentGraph, spec: FoldSpec, context: dg.AssetExecutionContext
 ) -> tuple[FoldBundle, dict[str, float]]:
     """The trained fold, and its mean selection weights over the test bars, NaN for a family that selects nothing."""
-    from tft_pipeline.model.baselines import boosting_positions, fit_ridge, ridge_positions
-    from tft_pipeline.model.boosting import boosting_probability, fit_boosting
+    from tft_pipeline.model import baselines
+    from tft_pipeline.model.boosting import fit_boosting
     from tft_pipeline.model.fit import fit_fold
-    from tft_pipeline.model.heads import QUANTILES
-    from tft_pipeline.model.inference import predict
+    from tft_pipeline.model.fold_predictions import fold_predictions
 
     began = time.monotonic()
     panel, fold = fold_panel(graph, spec), spec.fold
@@ -197,26 +193,19 @@ def _fit(
         checkpoint=graph.layout.training_state(graph.name, PRODUCTION, spec.key),
         on_unwritten=unwritten.append,
     )
-    predicted = predict(fitted, panel, fold.test)
     assert spec.boosting is not None
     assert spec.momentum_lookback is not None
     rounds, leaves = spec.boosting
     boosting = fit_boosting(panel, fold, rounds=rounds, leaves=leaves, seed=spec.seeds[0], warn=context.log.warning)
-    test = slice(*fold.test)
-    columns = {
-        "raw_position": predicted.raw_position,
-        "mean": predicted.mean,
-        "scale": predicted.scale,
-        "probability": predicted.probability,
-        "lightgbm_probability": boosting_probability(boosting, panel, fold.test),
-        "momentum_position": momentum_positions(panel.close, spec.momentum_lookback)[:, test],
-        "macd_position": macd_positions(panel.close)[:, test],
-        "ridge_position": ridge_positions(fit_ridge(panel, fold, fitted.scaler), panel, fold),
-        "lightgbm_position": boosting_positions(boosting, panel, fold),
-    }
-    if predicted.quantiles is not None:
-        columns |= {f"quantile_{level}": predicted.quantiles[..., q] for q, level in enumerate(QUANTILES)}
-    predictions = prediction_frame(spec.key, panel.between(*fold.test), columns)
+    predictions, vsn_weights = fold_predictions(
+        panel,
+        fold,
+        key=spec.key,
+        fitted=fitted,
+        boosting=boosting,
+        ridge=baselines.fit_ridge(panel, fold, fitted.scaler),
+        momentum_lookback=spec.momentum_lookback,
+    )
     if spec.sentiment is not None:
         told = fold_sentiment(graph, spec)
         predictions = predictions.join(told, on=["timestamp", "symbol"], how="left", maintain_order="left")
@@ -245,7 +234,7 @@ def _fit(
     )
     if unmirrored is not None:
         context.log.warning(f"MLflow did not take this fold ({unmirrored}); {journal.path} keeps it for the next one")
-    return bundle, dict(zip(fitted.scaler.names, predicted.vsn_weights.tolist(), strict=True))
+    return bundle, dict(zip(fitted.scaler.names, vsn_weights.tolist(), strict=True))
 
 
 def _in_words(unwritten: list[str]) -> str:
