@@ -1,7 +1,7 @@
 """The commands `tft kill-switch`: what it says, and how a person changes it. Not here: the switch (`live.kill_switch`)."""
 
 import getpass
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -66,13 +66,20 @@ def trip(
 
     place = named_folder(folder, experiment)
     switch = KillSwitch(place)
+    failed: list[str] = []
 
-    def halt() -> object:
+    def halt() -> None:
         must_be_live(place)
         switch.trip("HALTED", "manual", why, _who(who))
-        return flatten(place, switch, f"HALTED by {_who(who)}: {why}")
+        try:
+            flatten(place, switch, f"HALTED by {_who(who)}: {why}")
+        except OSError as error:
+            failed.append(
+                f"HALTED is recorded, targets were not flattened: {error}; `read_targets` answers flat all the same, whoever "
+                "reads the file itself does not: see to the positions, mend the folder and trip again"
+            )
 
-    _change(halt, place, as_json, gated=False)
+    _change(halt, place, as_json, gated=False, failed=failed)
 
 
 def reduce(
@@ -109,8 +116,10 @@ def reset(
     _change(lambda: KillSwitch(place).reset(_who(who), why), place, as_json)
 
 
-def _change(change: Callable[[], object], place: Path, as_json: bool, *, gated: bool = True) -> None:
-    """Do it and print the state after it; what cannot be done is one line."""
+def _change(
+    change: Callable[[], object], place: Path, as_json: bool, *, gated: bool = True, failed: Sequence[str] = ()
+) -> None:
+    """Do it and print the state after it; what cannot be done is one line, and `failed` what was not done of the rest."""
     from tft_pipeline.domain.experiment import ConfigurationError
     from tft_pipeline.live.folder_lock import LockBusyError
     from tft_pipeline.live.kill_switch import KillSwitchError
@@ -123,7 +132,7 @@ def _change(change: Callable[[], object], place: Path, as_json: bool, *, gated: 
     after = switch_status(place)
     if not gated:
         after.pop("gate", None)
-    finish(after, as_json)
+    finish(after | ({"failed": list(failed)} if failed else {}), as_json)
 
 
 def _add_to_switch(function: Callable[..., None], line: str, says: str, writes: str, exits: str = "") -> None:

@@ -4,10 +4,9 @@ Not here: faults that a command expects, and those of this program, which keep t
 """
 
 import errno
-import sqlite3
 
 REMEDIES = {
-    errno.EACCES: "give this user the right, or set TFT_HOME to another folder",
+    errno.EACCES: "give this user the right, or set TFT_HOME to another folder, or name another file",
     errno.EPERM: "give this user the right, or set TFT_HOME to another folder",
     errno.EROFS: "the disk is read-only: set TFT_HOME to a folder that can be written",
     errno.ENOSPC: "the disk is full: make room (`tft clean --dry-run` says what may go) and start again with --resume",
@@ -18,7 +17,8 @@ REMEDIES = {
     errno.EMFILE: "too many files are open: raise the limit with `ulimit -n`",
 }
 OF_DATABASES = ("DatabaseError", "OperationalError", "DagsterInstanceMigrationRequired")
-"""Classes of SQLAlchemy and Dagster, which are not imported for this."""
+"""Classes of sqlite3, SQLAlchemy and Dagster, which are not imported for this. A wrong call or a broken constraint, which are of
+classes below `DatabaseError`, is this program's own fault."""
 
 
 def fault_of_the_machine(error: BaseException) -> str | None:
@@ -31,7 +31,7 @@ def fault_of_the_machine(error: BaseException) -> str | None:
         if isinstance(seen, OSError) and seen.errno in REMEDIES:
             where = "" if seen.filename is None else f"{seen.filename}: "
             return f"{where}{seen.strerror}; {REMEDIES[seen.errno]}; `tft doctor` looks at the rest"
-        if isinstance(seen, sqlite3.DatabaseError) or type(seen).__name__ in OF_DATABASES:
+        if type(seen).__name__ in OF_DATABASES:
             return f"a database cannot be used ({_first_line(seen)}); `tft doctor` says which, and what to do"
         seen = seen.__cause__
     return None

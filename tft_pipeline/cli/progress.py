@@ -78,13 +78,17 @@ class _Telling:
         self._course.see(stage)
 
     def words(self) -> str:
-        """The course in words; a search is asked now and then how far it is."""
+        """The course in words; a search is asked now and then how far it is. Only the stage where that cannot be read."""
         if self._course is None:
             return self._doing
-        if time.monotonic() - self._looked > LOOK_SECONDS:
-            self._looked = time.monotonic()
-            self._course.look()
-        return self._course.words()
+        # a database may be locked and a journal unreadable; a line is not worth the run, and the next look may succeed
+        try:
+            if time.monotonic() - self._looked > LOOK_SECONDS:
+                self._looked = time.monotonic()
+                self._course.look()
+            return self._course.words()
+        except Exception:
+            return self._course.stage.asset
 
     @property
     def seconds(self) -> float:

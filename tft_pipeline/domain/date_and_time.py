@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from tft_pipeline.domain.bars import BarsError
 from tft_pipeline.domain.source_columns import plain
 
 DATES, TIMES = ("date", "day", "tradedate"), ("time", "timeofday")
@@ -24,11 +25,18 @@ def _all_like(column: pl.Series, pattern: str) -> bool:
 
 
 def joined(days: pl.Series, times: pl.Series) -> pl.Series:
-    """Text of both, named like the days: 2023-01-02 09:30; 93000 and 0930 are times of day too."""
+    """Text of both, named like the days: 2023-01-02 09:30; 93000 and 0930 are times of day too.
+
+    Raises:
+        BarsError: the times are 0 to 59 and no more: hours or minutes.
+    """
     day = days.cast(pl.String).str.strip_chars().str.replace(r"^(\d{4})(\d{2})(\d{2})$", "$1-$2-$3")
     clock = times.cast(pl.String).str.strip_chars()
     digits = clock.str.contains(r"^\d+$")
-    width = 4 if int(clock.filter(digits).str.len_chars().max() or 0) <= 4 else 6  # type: ignore[arg-type]
+    longest = int(clock.filter(digits).str.len_chars().max() or 0)  # type: ignore[arg-type]
+    if longest <= 2 and len(short := clock.filter(digits & ~clock.str.contains(r"^0+$"))):
+        raise BarsError(f"{times.name} holds {short[0]}: hours or minutes? write 09:00")
+    width = 4 if longest <= 4 else 6
     written = clock.str.zfill(width).str.replace(r"^(\d{2})(\d{2})(\d{2})?$", "$1:$2:$3").str.strip_chars_end(":")
     clock = clock.zip_with(~digits, written)
     return (day + " " + clock).alias(days.name)

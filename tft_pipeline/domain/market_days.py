@@ -43,7 +43,7 @@ class MarketDays:
         bars_a_day: median over days with bars; 1 for daily bars.
         holidays: usual days without a bar of any symbol, alone or a few in a row.
         gaps: longer runs of usual days without a bar: (first day, days).
-        bars_per_year: for annualising.
+        bars_per_year: for annualising; without the gaps, in which nothing was traded.
         years: from the first bar to the last.
     """
 
@@ -95,6 +95,7 @@ def market_days(stamps: pl.Series, interval: Interval, *, timezone: str | None) 
     holidays, gaps = _without_bars(dates, weekdays)
     bars_a_day = int(np.median(per_day["bars"].to_numpy()))
     years = (times[-1] - times[0]) / timedelta(days=YEAR_DAYS)
+    lost = sum(n for _, n in gaps) * 7 / max(1, len(weekdays)) / YEAR_DAYS
     return MarketDays(
         week=_week(weekdays),
         weekdays=weekdays,
@@ -103,7 +104,7 @@ def market_days(stamps: pl.Series, interval: Interval, *, timezone: str | None) 
         bars_a_day=max(1, bars_a_day),
         holidays=holidays,
         gaps=gaps,
-        bars_per_year=_a_year(len(times), years, interval, every_day=len(weekdays) == 7),
+        bars_per_year=_a_year(len(times), years - lost, interval, every_day=len(weekdays) == 7),
         years=years,
     )
 
@@ -157,7 +158,7 @@ def _session(times: pl.Series, zone: str, n_days: int, interval: Interval) -> tu
 
 
 def _a_year(n_bars: int, years: float, interval: Interval, *, every_day: bool) -> float:
-    """Bars a year as counted; the usual number where it is close, that of a market that never closes where it is."""
+    """Bars a year as counted over years without gaps; the usual number where it is close, that of a market that never closes where it is."""
     counted = (n_bars - 1) / years
     if interval != "1d":
         full = timedelta(days=365) / BAR_LENGTHS[interval]
@@ -224,8 +225,7 @@ def _missing_of_one(bars: pl.DataFrame, spans: pl.DataFrame, calendar: np.ndarra
                     int(absent.size),
                     f"{row['symbol']} lacks {absent.size} of {len(inside)} bars that other symbols have ({shown}"
                     f"{' ...' if absent.size > LONGEST_LISTED else ''}): labels that would reach into them are left out, "
-                    "nothing is "
-                    "filled; fetch them again, or leave it so if the market was closed",
+                    "nothing is filled; fetch them again, or leave it so if the market was closed",
                 )
             )
     return found

@@ -14,11 +14,11 @@ NOTHING = ("", "-", "--", "n/a", "na", "nan", "null", "none", "#n/a", ".")
 """What is written where there is no value, in lower case."""
 _SIGNS = re.compile(r"[$€£¥%\s\u00a0\u202f'’]")
 _POINT = re.compile(r"^[+-]?\d+(\.\d+)?([eE][+-]?\d+)?$")
-_THOUSANDS = re.compile(r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$")
-_COMMA = re.compile(r"^[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+$")
-_DOTTED = re.compile(r"^[+-]?\d{1,3}(\.\d{3}){2,}$")
+_THOUSANDS = re.compile(r"^[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?$")
+_COMMA = re.compile(r"^[+-]?(\d+|[1-9]\d{0,2}(\.\d{3})+),\d+$")
+_DOTTED = re.compile(r"^[+-]?[1-9]\d{0,2}(\.\d{3}){2,}$")
 _GROUPED = re.compile(r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$")
-_ONE_GROUP = re.compile(r"^[+-]?\d{1,3},\d{3}$")
+_ONE_GROUP = re.compile(r"^[+-]?[1-9]\d{0,2},\d{3}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +62,14 @@ def number_form(column: pl.Series) -> NumberForm:
     )
     point = next((value for value, bare in given if "." in bare and _POINT.match(bare)), None)
     groups = next((value for value, bare in given if _THOUSANDS.match(bare)), None)
-    if comma is not None and (point is not None or any(_THOUSANDS.match(b) and "." in b for _, b in given)):
+    grouped = any(_THOUSANDS.match(bare) and ("." in bare or bare.count(",") > 1) for _, bare in given)
+    if comma is not None and (point is not None or grouped):
         return NumberForm("no_number", comma, missing)
     if comma is not None:
         return NumberForm("decimal_comma", comma, missing)
     if groups is None:
         return NumberForm("plain", given[0][0], missing)
-    certain = point is not None or any(bare.count(",") > 1 or "." in bare for _, bare in given)
-    return NumberForm("thousands" if certain else "either", groups, missing)
+    return NumberForm("thousands" if point is not None or grouped else "either", groups, missing)
 
 
 def without_points(column: pl.Series) -> pl.Series | None:

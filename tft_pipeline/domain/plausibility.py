@@ -1,11 +1,12 @@
 """Prices that may be true and look wrong: jumps like a split or another unit, lone ticks, prices that stand still.
 
 Bars that cannot be are refused elsewhere (`bars`); what is here is said and never changed, for only a person knows whether a
-stock was halved or split. Not here: missing bars (`missing_days`), names of symbols (`symbol_names`).
+stock was halved or split. Not here: missing bars (`market_days`), names of symbols (`symbol_names`).
 
 The rules. r_t is the log return of the close over one bar, s_t its usual size about t: 1.4826 x the median of |r| over the 101
 bars around t, and no less than half of that of all the symbol's returns that are not 0. Both are relative to the symbol's own
-movement, so a coin that moves 5 % a day and a bond that moves 0.2 % are judged alike.
+movement, so a coin that moves 5 % a day and a bond that moves 0.2 % are judged alike. Over a night, a weekend or a gap s_t is
+no less than the usual size of such returns alone: a split falls there, and a market that was closed moves by more than a minute.
 
     tick    a close that leaves its neighbours by more than 20 s and 5 % on one side, and comes back all but a quarter of the
             way; or a high (a low) more than 20 s and a half away from both open and close
@@ -92,6 +93,10 @@ class _Prices:
         self.returns: Array = np.diff(np.log(self.close))
         """returns[i] leads from bar i to bar i + 1."""
         self.scale = usual_size(self.returns)
+        steps = np.diff(part["timestamp"].to_physical().to_numpy())
+        away = steps > np.median(steps)
+        if not daily and int(away.sum()) >= FEWEST_RETURNS:
+            self.scale[away] = np.maximum(self.scale[away], usual_size(self.returns[away]))
 
     def findings(self) -> Iterator[Finding]:
         ticks = lone_ticks(self.returns, self.scale)
@@ -123,8 +128,7 @@ class _Prices:
             "tick",
             bar,
             f"{self.symbol} closes at {value:,.6g} on {self._at(bar)}, between {before:,.6g} and {after:,.6g}: looks like a "
-            "bad "
-            "tick, which makes two large returns that never were; look the price up, then correct the row or remove it",
+            "bad tick, which makes two large returns that never were; look the price up, then correct the row or remove it",
         )
 
     def _wicks(self, skip: set[int]) -> Iterator[Finding]:
@@ -142,8 +146,7 @@ class _Prices:
                         int(bar),
                         f"{self.symbol} has {name} {values[bar]:,.6g} on {self._at(int(bar))} and closes at "
                         f"{self.close[bar]:,.6g}: looks like a bad tick, which features of ranges would see for as long as "
-                        "they "
-                        "look back; look it up, then correct the row or remove it",
+                        "they look back; look it up, then correct the row or remove it",
                     )
 
     def _jump(self, step: int, ratio: tuple[int, int, bool]) -> Finding:

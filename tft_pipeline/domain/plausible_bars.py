@@ -37,8 +37,7 @@ def implausible_bars(
                 later["timestamp"].min(),  # type: ignore[arg-type]
                 later.height,
                 f"{later.height} bars close after now, the last on {last['timestamp']:%Y-%m-%d %H:%M} ({last['symbol']}): "
-                "days and "
-                "months exchanged, a wrong unit or a wrong zone; correct their timestamps",
+                "days and months exchanged, a wrong unit or a wrong zone; correct their timestamps",
             )
         )
     return tuple(found)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+import numpy as np
+
 from tft_pipeline.domain.experiment import ConfigurationError, Experiment, parse_experiment
 from tft_pipeline.domain.features import catalogue
 from tft_pipeline.domain.intervals import Interval, Stamp
@@ -117,7 +119,7 @@ def template(about: AboutBars, n_bars: int) -> dict[str, Any]:
         n_bars: of the common calendar.
     """
     research, tuning, production = _lengths(about)
-    placeholder = date(2000, 1, 1)
+    placeholder = date(2000, 1, 1)  # replaced by `fit_to_calendar`
     data: dict[str, Any] = {"source": about.source, "interval": about.interval}
     if about.stamp != "close":
         data["stamp"] = about.stamp
@@ -207,16 +209,14 @@ def proposed(
     draft = parse_experiment(content, origin="the proposal")
     calendar, n_features = calendar_of(draft)
     usable = n_bars - calendar.first
-    a_day = about.bars_a_day if about.interval != "1d" else 1
+    a_day = int(np.unique(calendar.dates, return_counts=True)[1].max())  # of the longest date, as `fit_to_calendar` takes it
     needs = {lookback: bars_needed(draft, lookback=lookback, bars_a_day=a_day) for lookback in LOOKBACKS}
     least = min(needs.values())
     if usable < least:
         raise ConfigurationError(
             f"too few bars: {n_bars} of the common calendar, of which {calendar.first} are the history of the first feature "
-            "and "
-            f"label; {calendar.first + least} are needed for the shortest lookback of {LOOKBACKS[-1]}, so that folds of "
-            "research "
-            f"and production fit: bring {calendar.first + least - n_bars} more bars, or bars of a shorter interval"
+            f"and label; {calendar.first + least} are needed for the shortest lookback of {LOOKBACKS[-1]}, so that folds of "
+            f"research and production fit: bring {calendar.first + least - n_bars} more bars, or bars of a shorter interval"
         )
     lookback = next((each for each in LOOKBACKS if usable >= COMFORT * needs[each]), LOOKBACKS[-1])
     fitted = fit_to_calendar(draft, calendar, lookback=lookback)

@@ -33,8 +33,7 @@ def doubts(bars: pl.DataFrame, days: MarketDays, about: AboutBars, proposal: Pro
         told = f"they go from {first:%H:%M} to {last:%H:%M}, as openings do; " if all(ends) else ""
         said.append(
             f"timestamps are taken as closes, and whether they are cannot be seen in them: {told}exchanges write openings. "
-            "If these "
-            "are, each bar would be known one bar early: run again with --stamp open"
+            "If these are, each bar would be known one bar early: run again with --stamp open"
         )
     local = first.astimezone(ZoneInfo(about.timezone or "UTC"))
     if about.interval == "1d" and local.date() != first.date():
@@ -47,14 +46,12 @@ def doubts(bars: pl.DataFrame, days: MarketDays, about: AboutBars, proposal: Pro
     if strange:
         said.append(
             f"the interval is {about.interval}, and {'; '.join(strange[:5])}: a horizon lasts longer there; leave these "
-            "symbols out with "
-            "data.symbols, or bring bars of one interval"
+            "symbols out with data.symbols, or bring bars of one interval"
         )
     if proposal.left_out:
         said.append(
             f"{', '.join(proposal.left_out)} left out by data.symbols: too few bars for one window; leaving out what ended "
-            "early "
-            "flatters the rest (survivorship)"
+            "early flatters the rest (survivorship)"
         )
     n = len(about.traded)
     if n < FEW_SYMBOLS:
@@ -64,9 +61,8 @@ def doubts(bars: pl.DataFrame, days: MarketDays, about: AboutBars, proposal: Pro
     ended_at = bars.group_by("symbol").agg(pl.col("timestamp").max())["timestamp"]
     if n >= SURVIVORS and days.years > SURVIVED_YEARS and bool((ended_at == last).all()):
         said.append(
-            f"all {len(ended_at)} symbols have bars to the last day, over {days.years:.0f} years: were those that ended "
-            "left out? Then "
-            "holding any of them looks better than it was (survivorship)"
+            f"all {len(ended_at)} symbols have bars to the last day, over {days.years:.0f} years: were those that ended left "
+            "out? Then holding any of them looks better than it was (survivorship)"
         )
     absent = [name for name in ("open", "high", "low", "volume") if name not in about.columns]
     if absent:
@@ -75,8 +71,7 @@ def doubts(bars: pl.DataFrame, days: MarketDays, about: AboutBars, proposal: Pro
     if own:
         said.append(
             f"columns {', '.join(own)} become features of your own as they are: each value must be known when its bar "
-            "closes; drop "
-            "the others, such as row numbers and closes of tomorrow"
+            "closes; drop the others, such as row numbers and closes of tomorrow"
         )
     if days.years < 1.0 and about.interval == "1d":
         said.append(f"{days.years:.1f} years of daily bars show one state of the market")

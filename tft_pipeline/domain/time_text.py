@@ -27,6 +27,8 @@ Form = Literal[
 DateOrder = Literal["day-first", "month-first"]
 UNITS: dict[str, int] = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 UNIT_WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+RUN_TOGETHER = r"^(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])([01]\d|2[0-3])([0-5]\d){0,2}$"
+"""2022010309, 202201030930 and 20220103093000: a column of nothing else is no epoch, though some of it would read as one."""
 FIRST_YEAR, LAST_YEAR = 1900, 2100
 """Years that a market's bar can be of; a number that is a time in a unit is within them in that unit alone."""
 ISO = r"^\s*\d{4}-?\d{2}-?\d{2}"
@@ -113,10 +115,15 @@ def _whole(text: pl.Series) -> pl.Series:
 
 def _number(known: pl.Series, name: str) -> TimeForm:
     value = int(known[0])
+    run_together = bool(known.cast(pl.String).str.contains(RUN_TOGETHER).all())
     known = known.cast(pl.Float64)  # a narrow type holds no limit of an epoch to compare with
     if bool(known.is_between(FIRST_YEAR * 10_000, LAST_YEAR * 10_000).all()):
         return TimeForm(
             "compact", str(value), f"{name} holds dates as numbers ({value}): write {_dashes(value)}", pattern="%Y%m%d"
+        )
+    if run_together:
+        return TimeForm(
+            "unreadable", str(value), f"{name} holds date and time run together ({value}): write {_with_clock(str(value))}"
         )
     for unit, a_second in UNITS.items():
         if _is_epoch(known, a_second):
@@ -134,6 +141,11 @@ def _number(known: pl.Series, name: str) -> TimeForm:
 def _dashes(value: int) -> str:
     text = str(value)
     return f"{text[:4]}-{text[4:6]}-{text[6:]}"
+
+
+def _with_clock(digits: str) -> str:
+    clock = ":".join(part for part in (digits[8:10], digits[10:12] or "00", digits[12:]) if part)
+    return f"{_dashes(int(digits[:8]))}T{clock}"
 
 
 def _is_epoch(known: pl.Series, a_second: int) -> bool:
@@ -155,8 +167,7 @@ def _numeric_dates(parts: list[re.Match[str]], name: str) -> TimeForm:
             "unreadable",
             above[1][0],
             f"{name} holds both {above[0][0].strip()!r} and {above[1][0].strip()!r}: days and months are exchanged in some "
-            "rows; "
-            "write year-month-day",
+            "rows; write year-month-day",
         )
     if above[0]:
         said = f"{name} is written day first ({above[0][0].strip()!r}): write year-month-day"

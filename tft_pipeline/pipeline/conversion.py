@@ -59,7 +59,7 @@ def converted_bars(
     """
     try:
         files = source_files(source, key="DATA")
-        _refuse_output(output, files, force)
+        _refuse_output(output, source, files, force)
         parts = [_converted_file(path, timezone, dates, symbol) for path in files]
         widened = floats_where_files_differ([part.bars.schema for part in parts])
         frames = [part.bars.cast(widened) if widened else part.bars for part in parts]
@@ -99,11 +99,15 @@ def write_copy(output: Path, bars: pl.DataFrame) -> None:
         raise ConfigurationError(f"--convert {output} cannot be written: {error}") from error
 
 
-def _refuse_output(output: Path, files: Sequence[Path], force: bool) -> None:
+def _refuse_output(output: Path, source: Path, files: Sequence[Path], force: bool) -> None:
     if output.suffix != ".parquet" or output.is_dir():
         raise ConfigurationError(f"--convert {output}: name a file that ends in .parquet")
-    if same_file(output, files) is not None or output.resolve().parent in {path.resolve() for path in files}:
+    if same_file(output, files) is not None:
         raise ConfigurationError(f"--convert {output} would replace the file it is made from: name another place")
+    if source.is_dir() and output.resolve().parent == source.resolve():
+        raise ConfigurationError(
+            f"--convert {output} lies in the folder it is made from, and would be one of its files: name another place"
+        )
     if output.exists() and not force:
         raise ConfigurationError(f"--convert {output} is there already: name another file, or replace it with --force")
 
@@ -180,8 +184,7 @@ def _long(
     if columns.shape == "unknown":
         raise BarsError(
             f"{path}: columns {frame.columns} hold no time and close that could be told by name; rename them to timestamp, "
-            "symbol "
-            "and close"
+            "symbol and close"
         )
     if columns.opening:
         raise BarsError(

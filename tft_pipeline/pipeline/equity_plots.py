@@ -24,6 +24,7 @@ from tft_pipeline.pipeline.figures import (
     plain,
     plain_label,
     short_label,
+    thinned,
 )
 from tft_pipeline.pipeline.plots import picture
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_POINTS = 1500
 MOST_FOLD_LABELS = 16
 SERIES = {"model": "net", **{name: f"{name}_net" for name in BASELINES}}
 """Name in a picture, and column of the portfolio."""
@@ -64,8 +64,9 @@ def equity_picture(portfolio: pl.DataFrame, *, said: str = "") -> dg.MarkdownMet
         top.axhline(1.0, color=GREY, linewidth=0.8)
         top.set_ylabel("capital, 1 at the start", fontsize=8)
         top.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        below = -100.0 * drawdowns(portfolio["net"].to_numpy())
-        bottom.fill_between(stamps.gather(shown).to_list(), below[shown], color=BLUE, linewidth=0.0)
+        # the deepest point since the last one drawn, which the last bar of a stretch need not be
+        below = np.minimum.reduceat(-100.0 * drawdowns(portfolio["net"].to_numpy()), [0, *(end + 1 for end in shown[:-1])])
+        bottom.fill_between(stamps.gather(shown).to_list(), below, color=BLUE, linewidth=0.0)
         bottom.set_ylabel("drawdown of\nthe model, %", fontsize=8)
         bottom.set_xlabel("date (UTC)", fontsize=8)
         for axes in (top, bottom):
@@ -178,9 +179,3 @@ def validation_picture(folds: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadat
 def capital_of(net: np.ndarray) -> np.ndarray:
     """(n,) returns -> (n,) capital after each bar, 1 before the first; nothing comes back from ruin."""
     return np.asarray(np.cumprod(np.maximum(1.0 + net, 0.0)))
-
-
-def thinned(n: int) -> list[int]:
-    """Places of at most `MOST_POINTS` values of a series: the last one of each stretch."""
-    step = max(1, -(-n // MOST_POINTS))
-    return [min(start + step, n) - 1 for start in range(0, n, step)]

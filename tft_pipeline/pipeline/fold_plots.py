@@ -1,7 +1,8 @@
 """One picture a fold: how it learned, and what it looks at. All panels in one figure, for there are many folds.
 
-A production fold shows nothing of what its test bars earned: that is a look at the production period, which is written down
-before its first picture is drawn (`pipeline.ledgers`); `oos_portfolio` shows it, fold by fold. Not here: the fits.
+A production fold shows nothing of what its test bars earned, nor its validation bars, test bars of earlier folds: that
+is a look at the production period, which is written down before its first picture is drawn (`pipeline.ledgers`);
+`oos_portfolio` and `oos_performance` show it, fold by fold. Not here: the fits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +12,8 @@ import dagster as dg
 import numpy as np
 
 from tft_pipeline.domain.reports import ExplorationFold, FoldSpec
-from tft_pipeline.domain.sharpe import annualise, best_of_null_epochs
 from tft_pipeline.pipeline.figures import (
     BLUE,
-    GREEN,
     GREY,
     INK,
     LIMIT,
@@ -91,7 +90,7 @@ def production_picture(
     raw_position: np.ndarray,
     spec: FoldSpec,
 ) -> dg.MarkdownMetadataValue:
-    """Losses and validation Sharpe ratio by epoch, the positions asked for on the test bars, and the weights behind them.
+    """Losses by epoch, the positions asked for on the test bars, and the weights behind them.
 
     Args:
         vsn_weights: mean over the test bars, by feature; not finite where the family selects no features.
@@ -101,9 +100,8 @@ def production_picture(
     height = 5.8
 
     def draw(figure: "Figure") -> None:
-        losses(placed(figure, 0.75, 3.95, 4.3, 5.1), [history], [best_epoch], spec.training.loss_mode)
-        validation_ratios(placed(figure, 0.75, 2.25, 4.3, 3.4), history, best_epoch, spec)
-        positions(placed(figure, 0.75, 0.55, 4.3, 1.7), raw_position)
+        losses(placed(figure, 0.75, 3.25, 4.3, 5.1), [history], [best_epoch], spec.training.loss_mode)
+        positions(placed(figure, 0.75, 0.55, 4.3, 2.4), raw_position)
         axes = placed(figure, 6.4, 0.55, 8.8, 5.1)
         if shown:
             equal = ("equal weights", 1.0 / len(vsn_weights))
@@ -142,28 +140,6 @@ def losses(axes: "Axes", histories: Sequence[History], best_epochs: Sequence[int
     _by_epoch(axes, max(len(history) for history in histories))
     axes.set_ylabel(f"loss ({loss_mode})", fontsize=8)
     axes.legend(fontsize=7, ncols=3, loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False)
-
-
-def validation_ratios(axes: "Axes", history: History, best_epoch: int, spec: FoldSpec) -> None:
-    """Net Sharpe ratio a year on the validation bars by epoch, and what the best of as many epochs without skill would show.
-
-    Epochs on which it is undefined are gaps.
-    """
-    epochs = [row["epoch"] for row in history]
-    ratios = [
-        np.nan if row["validation_sharpe"] is None else annualise(row["validation_sharpe"], spec.bars_per_year)
-        for row in history
-    ]
-    axes.plot(epochs, ratios, color=GREEN, marker="s", markevery=_every(len(epochs)), markersize=3, linewidth=1.2)
-    axes.plot([epochs[best_epoch]], [ratios[best_epoch]], **KEPT)
-    n_bars = int(spec.dates["validation"]["n_bars"])
-    if n_bars > 1:  # one bar has no Sharpe ratio, with skill or without
-        luck = annualise(best_of_null_epochs(len(history), n_bars), spec.bars_per_year)
-        axes.axhline(luck, color=LIMIT, linewidth=1.0, linestyle="--", label=f"best of {len(history)} without skill")
-        axes.legend(fontsize=7, loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False, borderaxespad=0.1)
-    axes.axhline(0.0, color=GREY, linewidth=0.8)
-    _by_epoch(axes, len(history))
-    axes.set_ylabel("net Sharpe a year,\nvalidation", fontsize=8)
 
 
 def positions(axes: "Axes", raw_position: np.ndarray) -> None:

@@ -22,6 +22,7 @@ from tft_pipeline.pipeline.figures import (
     figure_picture,
     plain_label,
     short_label,
+    thinned,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ STANDINGS: tuple[tuple[Standing, str, str, str, str], ...] = (
     ("dropped", "not kept", PALE, "", "x"),
 )
 """How a feature ended: its standing, what the legend says, colour, hatch of its bar, mark."""
-MOST_FOLD_LABELS, MOST_COLUMN_LABELS, MOST_POINTS = 40, 24, 1500
+MOST_FOLD_LABELS, MOST_COLUMN_LABELS = 40, 24
 
 
 def picture(draw: Callable[["Axes"], None], *, title: str, height: float = 3.2) -> dg.MarkdownMetadataValue:
@@ -122,9 +123,8 @@ def bar_picture(
 
 
 def thinned_line(x: Sequence[Any], y: Sequence[float]) -> tuple[list[Any], list[float]]:
-    """At most about `MOST_POINTS` points of a line: the last one of each stretch."""
-    step = max(1, -(-len(y) // MOST_POINTS))
-    kept = [min(start + step, len(y)) - 1 for start in range(0, len(y), step)]
+    """As many points of a line as a picture shows: the last one of each stretch."""
+    kept = thinned(len(y))
     return [x[k] for k in kept], [y[k] for k in kept]
 
 

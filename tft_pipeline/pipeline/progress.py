@@ -3,6 +3,7 @@ that is left. Not here: showing it (`cli.progress`).
 """
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -188,22 +189,28 @@ class Course:
         self._finished: list[float] = []
         self._before, self._base = 0, 0.0
         self._began = clock()
+        self._seeing = threading.RLock()  # a driver tells of stages in one thread, and the line is drawn in another
         self.stage = Stage(asset="")
 
     def see(self, stage: Stage) -> None:
         """What is told of a stage; another asset, or one that begins again, begins a new course."""
-        if (stage.asset, stage.began) != (self.stage.asset, self.stage.began):
-            self._finished, self._began, self._before, self._base = [], self._clock(), 0, 0.0
-        if stage.asks is not None and not self._before:
-            # a search that goes on has trials of earlier runs, which say nothing of how long one takes
-            self._before, self._base = stage.done, self.seconds
-        # what ended between two looks ended now, as far as is known
-        self._finished += [self.seconds - self._base] * (stage.done - self._before - len(self._finished))
-        self.stage = stage
+        with self._seeing:
+            if (stage.asset, stage.began) != (self.stage.asset, self.stage.began):
+                self._finished, self._began, self._before, self._base = [], self._clock(), 0, 0.0
+            if stage.asks is not None and not self._before:
+                # a search that goes on has trials of earlier runs, which say nothing of how long one takes
+                self._before, self._base = stage.done, self.seconds
+            # what ended between two looks ended now, as far as is known
+            self._finished += [self.seconds - self._base] * (stage.done - self._before - len(self._finished))
+            self.stage = stage
 
     def look(self) -> None:
-        """Ask the stage itself."""
-        self.see(self.stage.now())
+        """Ask the stage itself; what it answers is of no use once another stage was told of."""
+        asked = self.stage
+        found = asked.now()
+        with self._seeing:
+            if self.stage is asked:
+                self.see(found)
 
     @property
     def seconds(self) -> float:

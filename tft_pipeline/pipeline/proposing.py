@@ -17,12 +17,10 @@ import polars as pl
 from tft_pipeline.domain.experiment import ConfigurationError, Experiment
 from tft_pipeline.domain.experiment_features import catalogue_of, computed_targets
 from tft_pipeline.domain.folds import Fold
-from tft_pipeline.domain.intervals import (
-    Stamp,
-)
+from tft_pipeline.domain.intervals import Stamp
 from tft_pipeline.domain.panel import Panel, build_panel
 from tft_pipeline.domain.planning import production_folds, research_folds
-from tft_pipeline.domain.plausibility import Finding, listed
+from tft_pipeline.domain.plausibility import listed
 from tft_pipeline.domain.plausible_bars import implausible_bars
 from tft_pipeline.domain.proposal import AboutBars, proposed
 from tft_pipeline.domain.proposal_doubts import doubts
@@ -114,7 +112,7 @@ def propose_experiment(
     assumed = [_assumed_zone(traded, timezone)] if placed and timezone is not None and read.interval != "1d" else []
     warnings = [*assumed, *(one.sentence for one in findings), *doubts(read.bars, read.days, about, proposal)]
     found = _found(source, read)
-    text = proposal_text(proposal, about, found=found, warnings=_most_important(findings, warnings))
+    text = proposal_text(proposal, about, found=found, warnings=_first_three(warnings))
     if convert is not None and copy is not None:
         write_copy(convert, copy.bars)
     _write(path, text, proposal.experiment)
@@ -178,8 +176,7 @@ def _calendar(draft: Experiment, bars: pl.DataFrame) -> tuple[SnapshotCalendar, 
     if labelled.is_empty():
         raise ConfigurationError(
             f"not one of {len(stamps)} bars has a label: a label needs {draft.target.volatility_span} bars before it and "
-            "prices that "
-            "move; bring more bars, or look at the prices"
+            "prices that move; bring more bars, or look at the prices"
         )
     first = max(int((stamps < labelled.min()).sum()), catalogue.max_lookback)
     dates = stamps.dt.date().to_numpy().astype("datetime64[D]")
@@ -212,8 +209,8 @@ def _panel(experiment: Experiment, bars: pl.DataFrame) -> Panel:
     return build_panel(keys, targets, names=("nothing",), min_history=catalogue.max_lookback)
 
 
-def _most_important(findings: Sequence[Finding], warnings: Sequence[str]) -> list[str]:
-    """For the head of the file: three, and how many more."""
+def _first_three(warnings: Sequence[str]) -> list[str]:
+    """For the head of the file: those that are said first, and how many more."""
     shown = list(warnings[:3])
     return shown if len(warnings) <= 3 else [*shown, f"and {len(warnings) - 3} more, which `tft init` lists"]
 
@@ -226,8 +223,7 @@ def _found(source: Path, read: ReadBars) -> str:
     n = read.bars["symbol"].n_unique()
     return (
         f"{source.name} holds {read.bars.height:,} rows of {read.interval} bars, {n} symbol{'s' * (n > 1)}, {first:{form}} to "
-        f"{last:{form}} "
-        f"UTC; {read.days.words}; {read.days.bars_per_year:g} bars a year"
+        f"{last:{form}} UTC; {read.days.words}; {read.days.bars_per_year:g} bars a year"
     )
 
 
@@ -237,8 +233,7 @@ def _assumed_zone(bars: pl.DataFrame, timezone: str) -> str:
     assert isinstance(first, datetime)
     return (
         f"times without a zone were taken as {timezone}, because --timezone says so (the first bar closes "
-        f"{first:%Y-%m-%d %H:%M} UTC): "
-        "nothing in the file shows their zone, and in another one every bar stands hours early or late; ask the source"
+        f"{first:%Y-%m-%d %H:%M} UTC): nothing in the file shows their zone, and in another one every bar stands hours early or late; ask the source"
     )
 
 

@@ -69,8 +69,7 @@ def read_bars(source: Path, *, timezone: str | None, stamp: Stamp) -> ReadBars:
         raise ConfigurationError(
             _told(source, wrong)
             + f"\nwrite it so, or let `{_conversion(source, raw, timezone)}` write a copy and list what it changed; the "
-            "file stays "
-            "as it is" + ZONED * ("--timezone ZONE" in _conversion(source, raw, timezone))
+            "file stays as it is" + ZONED * ("--timezone ZONE" in _conversion(source, raw, timezone))
         )
     return usable_bars(raw, source, timezone=timezone, stamp=stamp)
 
@@ -189,8 +188,7 @@ def _interval(bars: pl.DataFrame) -> Interval:
         middle = bars.select(pl.col("timestamp").diff().over("symbol").median())["timestamp"][0]
         raise BarsError(
             f"bars of a symbol stand {spacing} apart most often (median {middle}), which is none of {KNOWN_INTERVALS}: make "
-            "bars of "
-            "one of these lengths"
+            "bars of one of these lengths"
         )
     return fitting[0]
 

@@ -68,6 +68,8 @@ def csv_text(path: Path) -> CsvText:
     if encoding is None:
         encoding = _encoding(head)
     text = head.decode(encoding, errors="ignore")
+    if not text.strip():  # a byte-order mark and nothing behind it
+        raise BarsError(f"{path}: cannot be read: it is empty; put the bars there, with a header")
     if "\0" in text:
         raise BarsError(f"{path}: cannot be read: it holds zero bytes and is no text; save it as CSV")
     if text.lstrip().lower().startswith(("<!doctype", "<html")):
@@ -141,8 +143,7 @@ def refuse_unusual(path: Path, *, convertible: bool) -> None:
         raise BarsError(
             f"{path}: cannot be read: its header has {1 + len(found.levels)} lines ({found.header[0]!r}, "
             f"{', '.join(repr(level[0]) for level in found.levels)} ...), a level of names each; bring the table into the "
-            "long form "
-            f"with one header line{convert}"
+            f"long form with one header line{convert}"
         )
     refuse_header(path, found.header)
 
@@ -159,8 +160,7 @@ def refuse_header(path: Path, header: Sequence[str]) -> None:
     if any(_TIME.match(name) for name in header):
         raise BarsError(
             f"{path}: cannot be read: its first line is {','.join(header)[:80]}, which is a row and no header; write "
-            "the names "
-            "of the columns there, such as timestamp,symbol,close"
+            "the names of the columns there, such as timestamp,symbol,close"
         )
 
 

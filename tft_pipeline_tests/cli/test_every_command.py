@@ -151,10 +151,13 @@ def test_a_home_that_is_no_folder_is_one_sentence_and_exit_code_1(
     [
         (
             PermissionError(errno.EACCES, "Permission denied", "/data/x"),
-            "/data/x: Permission denied; give this user the right",
+            "/data/x: Permission denied; give this user the right, or set TFT_HOME to another folder, or name another file",
         ),
         (OSError(errno.ENOSPC, "No space left on device"), "make room"),
         (sqlite3.DatabaseError("file is not a database"), "file is not a database"),
+        (sqlite3.OperationalError("database is locked"), "database is locked"),
+        (sqlite3.ProgrammingError("Cannot operate on a closed database."), None),
+        (sqlite3.IntegrityError("UNIQUE constraint failed"), None),
         (FileNotFoundError(errno.ENOENT, "No such file"), None),
         (ValueError("a fault of this program"), None),
     ],

@@ -56,6 +56,25 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path: Path, words: list[str], s
     assert said in str(done.exception)
 
 
+def test_a_trip_whose_targets_cannot_be_written_is_recorded_and_says_what_is_left(tmp_path: Path) -> None:
+    folder = tmp_path / "live"
+    switch(folder, "arm", "--why", "begin")
+    (folder / "targets.json").mkdir()
+    done = switch(folder, "trip", "--why", "odd fills")
+    assert done.exit_code == 1, done.exception
+    said = json.loads(done.stdout)
+    assert said["state"] == "HALTED"
+    (sentence,) = said["failed"]
+    assert sentence.startswith("HALTED is recorded, targets were not flattened: ")
+    assert "targets.json" in sentence
+    assert json.loads(switch(folder, "status").stdout)["state"] == "HALTED"
+    (folder / "targets.json").rmdir()
+    assert switch(folder, "trip", "--why", "again").exit_code == 0
+    book = written_targets(folder)
+    assert book is not None
+    assert book.flat
+
+
 @pytest.mark.parametrize("words", ["trip", "reduce"])
 def test_tripping_a_folder_in_which_nothing_is_live_is_refused_and_makes_none(tmp_path: Path, words: str) -> None:
     switch(tmp_path / "live", "arm", "--why", "begin")

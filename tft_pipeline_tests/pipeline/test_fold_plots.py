@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from tft_pipeline.domain.reports import ExplorationFold, FoldSpec
-from tft_pipeline.domain.sharpe import expected_max_sharpe
 from tft_pipeline.pipeline import fold_plots
 from tft_pipeline.pipeline.fold_plots import exploration_picture, production_picture
 from tft_pipeline_tests.conftest import Workbench
@@ -64,22 +63,10 @@ def test_the_curves_are_the_losses_by_epoch_and_the_ring_is_at_the_epoch_that_wa
     assert all(str(spec.dates[part][end])[:10] in title for part in ("validation", "test") for end in ("first", "last"))
 
 
-def test_validation_ratios_are_annual_gaps_stay_gaps_and_the_line_is_what_luck_shows() -> None:
-    rows, spec = history(6), spec_of()
-    figure, _ = figure_of(fold_plots, lambda: production(5, 6, history=rows))
-    axes = figure.axes[1]
-    line, luck = axes.lines[0], line_of(axes, "best of 6 without skill")
-    expected = [np.nan if row["validation_sharpe"] is None else row["validation_sharpe"] * 252**0.5 for row in rows]
-    np.testing.assert_allclose(line.get_ydata(), expected)
-    n_bars = spec.dates["validation"]["n_bars"]
-    assert luck.get_ydata()[0] == pytest.approx(expected_max_sharpe(1.0 / n_bars, 6) * 252**0.5)
-    assert "a year" in axes.get_ylabel()
-
-
 def test_the_weights_are_the_largest_first_beside_equal_ones() -> None:
     found = weights(80)
     figure, _ = figure_of(fold_plots, lambda: production(80, 6))
-    axes = figure.axes[3]
+    axes = figure.axes[2]
     assert widths_of(axes) == sorted(found.values(), reverse=True)[:20]
     assert legend_of(axes) == ["equal weights 0.0125"]
     assert "20 of 80" in axes.get_xlabel()
@@ -87,7 +74,7 @@ def test_the_weights_are_the_largest_first_beside_equal_ones() -> None:
 
 def test_the_positions_are_counted_without_the_bars_that_were_not_observed() -> None:
     figure, _ = figure_of(fold_plots, lambda: production(5, 6))
-    axes = figure.axes[2]
+    axes = figure.axes[1]
     (stairs,) = axes.patches
     counts, edges, _ = stairs.get_data()  # type: ignore[attr-defined]
     assert counts.sum() == 5
@@ -97,7 +84,7 @@ def test_the_positions_are_counted_without_the_bars_that_were_not_observed() -> 
 
 def test_a_family_that_selects_nothing_says_so() -> None:
     figure, _ = figure_of(fold_plots, lambda: production(5, 6, vsn_weights=dict.fromkeys(NAMES[:5], float("nan"))))
-    (text,) = figure.axes[3].texts
+    (text,) = figure.axes[2].texts
     assert "no selection weights" in text.get_text()
 
 

@@ -81,6 +81,17 @@ def test_a_look_is_written_down_before_its_picture_can_be_seen(finished: Workben
     assert line["experiment"] == "small"
 
 
+def test_an_ensemble_that_is_made_before_the_portfolio_is_the_same_look(finished: Workbench) -> None:
+    ledger = finished.layout.looks_ledger
+    (line,) = said_by(ledger)
+    for name in (ledger.name, f"{ledger.name}.head"):
+        ledger.with_name(name).unlink()
+    for asset in ("ensemble_weights", "oos_portfolio"):
+        assert not again(finished, asset)["failed"]
+        (written,) = said_by(ledger)
+        assert written["folds"] == line["folds"]
+
+
 def test_a_verdict_is_out_of_date_once_somebody_else_looked_and_its_card_is_refused(finished: Workbench) -> None:
     a_look_of_another(finished)
     assert needs_run(finished)

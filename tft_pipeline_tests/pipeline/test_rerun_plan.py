@@ -135,6 +135,7 @@ READERS: dict[str, tuple[Any, set[str]]] = {
     "production.epochs": (1, {"production_plan"}),
     "evaluation.min_psr": (0.97, {"oos_performance", "model_card", "release"}),
     "drift.recent_bars": (12, {"drift_report", "model_card"}),
+    "drift.fresh_within_hours": (48, set()),
     "ensemble.l2": (0.5, {"ensemble_weights"}),
 }
 

@@ -12,6 +12,7 @@ from tft_pipeline.domain.findings import (
     OosPerformance,
 )
 from tft_pipeline.domain.model_card import build_card
+from tft_pipeline.domain.phases import DriftSection
 from tft_pipeline.domain.reports import (
     FeatureCatalogue,
     FoldPlanReport,
@@ -47,7 +48,9 @@ CARD_SECTIONS = (
     "data.cross_markets",
     "evaluation",
     "latency.max_p95_ms",
-    "drift",
+    *(
+        f"drift.{name}" for name in DriftSection.model_fields if name != "fresh_within_hours"
+    ),  # that one is for the UI alone
     "gates",
 )
 

@@ -45,6 +45,20 @@ def newest_fold(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> FoldBundl
     return planned_folds(plan, folds)[plan.specs[-1].key]
 
 
+def portfolio_looked_at(graph: ExperimentGraph, plan: FoldPlanReport, used: dict[str, FoldBundle]) -> pl.DataFrame:
+    """The portfolio of all production folds, one row a bar, and the look at it written down; before any picture is drawn."""
+    newest = plan.specs[-1]
+    predictions = pl.concat([fold.predictions for fold in used.values()])
+    series = backtest(
+        predictions,
+        newest.position,
+        target_volatility=newest.target_volatility,
+        bars_per_year=newest.bars_per_year,
+    )
+    look_at(graph, ScoredPeriod.of(predictions, series), series, name=graph.name)
+    return series
+
+
 def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """`oos_portfolio`, `oos_performance`, `latency_benchmark`, `ensemble_weights`."""
     experiment = graph.experiment
@@ -61,16 +75,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     def oos_portfolio(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> dg.Output[pl.DataFrame]:
         """Returns of the predictions of all production folds as one portfolio, net of costs, with baselines on the same bars.
         Look at the equity; writing it counts as a look at the period. One row a bar."""
-        used = planned_folds(plan, folds)
-        newest = plan.specs[-1]
-        predictions = pl.concat([fold.predictions for fold in used.values()])
-        series = backtest(
-            predictions,
-            newest.position,
-            target_volatility=newest.target_volatility,
-            bars_per_year=newest.bars_per_year,
-        )
-        look_at(graph, ScoredPeriod.of(predictions, series), series, name=graph.name)  # before the picture is drawn
+        series = portfolio_looked_at(graph, plan, planned_folds(plan, folds))
         rows = fold_rows(series)
         return content_output(
             series,
@@ -179,7 +184,9 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     def ensemble_weights(plan: FoldPlanReport, folds: dict[str, FoldBundle]) -> dg.Output[EnsembleWeights]:
         """Weights with which model, LightGBM and sentiment are blended, scored on later folds than those they come from; also
         as ensemble.json. Look at the finding; one row a fold."""
-        parts = blend_parts(planned_folds(plan, folds))
+        used = planned_folds(plan, folds)
+        portfolio_looked_at(graph, plan, used)  # the same look as the portfolio's, whichever comes first
+        parts = blend_parts(used)
         l2, horizon = experiment.ensemble.l2, plan.specs[-1].horizon
         try:
             record = blend_record(parts, l2=l2, horizon=horizon, seed=experiment.seed)

@@ -148,12 +148,6 @@ def _rounded(value: Any) -> Any:
     return value
 
 
-def thinned(n: int, most: int = MOST_POINTS) -> list[int]:
-    """Last index of every bucket that a series of n values is cut into; every index while there are few."""
-    step = max(-(-n // most), 1)
-    return [min(start + step, n) - 1 for start in range(0, n, step)]
-
-
 def thinning_note(n: int, drawn: int) -> str:
     """How many values of a series are drawn, where not all are."""
     return "" if drawn == n else f"{drawn} of {n} bars are drawn."
