@@ -17,8 +17,8 @@ REMEDIES = {
     errno.EMFILE: "too many files are open: raise the limit with `ulimit -n`",
 }
 OF_DATABASES = ("DatabaseError", "OperationalError", "DagsterInstanceMigrationRequired")
-"""Classes of sqlite3, SQLAlchemy and Dagster, which are not imported for this. A wrong call or a broken constraint, which are of
-classes below `DatabaseError`, is this program's own fault."""
+"""Classes of sqlite3, SQLAlchemy and Dagster, which are not imported for this. A wrong call and a broken constraint are of
+other classes below `DatabaseError`, and faults of this program."""
 
 
 def fault_of_the_machine(error: BaseException) -> str | None:

@@ -158,7 +158,11 @@ def _session(times: pl.Series, zone: str, n_days: int, interval: Interval) -> tu
 
 
 def _a_year(n_bars: int, years: float, interval: Interval, *, every_day: bool) -> float:
-    """Bars a year as counted over years without gaps; the usual number where it is close, that of a market that never closes where it is."""
+    """Bars a year as counted; the usual number where it is close, that of a market that never closes where it is.
+
+    Args:
+        years: without the gaps.
+    """
     counted = (n_bars - 1) / years
     if interval != "1d":
         full = timedelta(days=365) / BAR_LENGTHS[interval]

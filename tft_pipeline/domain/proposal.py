@@ -3,8 +3,8 @@
 The rule. Lengths start from a template (`template`), a small network and short searches that take minutes; `snapshot_plan`
 cuts its folds to the bars. The lookback is the longest of `LOOKBACKS` for which there are `COMFORT` times the bars that every
 part of a fold needs; the shortest where none is comfortable. Features are whole groups; where their histories are longer than
-a sixth of the bars, single features whose histories are not. Production is the last third, in folds of about a year for daily
-bars.
+a sixth of the bars, single features whose histories are not, and those of 21 bars at most where that leaves the folds too few.
+Production is the last third, in folds of about a year for daily bars.
 
 Not here: reading bars (`pipeline.proposing`), the text of the file (`proposal_text`), what else can be set (`sections`).
 """
@@ -25,8 +25,8 @@ LOOKBACKS = (63, 42, 32, 21, 16)
 """Windows that are tried, bars; the network's default is the first."""
 COMFORT = 1.25
 """A lookback is taken with so many times the bars it needs at least."""
-HISTORY_SHARE = 6
-"""A feature may look back over one bar in so many of those there are."""
+HISTORY_SHARE, SHORT_HISTORY = 6, 21
+"""A feature may look back over one bar in so many of those there are, and over the second number of bars always."""
 VOLATILITY_SPAN, SHORT_SPAN = 60, 20
 GROUPS = ("ret", "sma", "macd", "z")
 """Groups of closes alone that a first run takes."""
@@ -112,11 +112,12 @@ class Proposal:
     left_out: tuple[str, ...]
 
 
-def template(about: AboutBars, n_bars: int) -> dict[str, Any]:
+def template(about: AboutBars, n_bars: int, longest_history: int) -> dict[str, Any]:
     """The file before its folds are cut to the bars.
 
     Args:
         n_bars: of the common calendar.
+        longest_history: bars that a feature may look back over.
     """
     research, tuning, production = _lengths(about)
     placeholder = date(2000, 1, 1)  # replaced by `fit_to_calendar`
@@ -132,7 +133,7 @@ def template(about: AboutBars, n_bars: int) -> dict[str, Any]:
         "name": about.name,
         "seed": 7,
         "data": data,
-        "features": _features(about, n_bars),
+        "features": _features(about, longest_history),
         "target": {"horizon": about.horizon, "volatility_span": _span(n_bars)},
         "periods": {"production_start": placeholder, "purge": max(PURGE, about.horizon)},
         "network": {"hidden": 16, "heads": 2, "dropout": 0.2},
@@ -179,18 +180,17 @@ def _lengths(about: AboutBars) -> tuple[dict[str, Any], dict[str, Any], dict[str
     return research, tuning, production
 
 
-def _features(about: AboutBars, n_bars: int) -> dict[str, Any]:
+def _features(about: AboutBars, longest_history: int) -> dict[str, Any]:
     groups = [*GROUPS, *(group for column, group in MORE_GROUPS.items() if column in about.columns)]
     if len(about.traded) >= FEWEST_RANKED:
         groups.append("xs")
     if about.market_symbol is not None:
         groups.append("rs")
-    most = max(21, n_bars // HISTORY_SHARE)
     own = [feature for feature in catalogue() if feature.group in groups]
-    if all(feature.lookback <= most for feature in own):
+    if all(feature.lookback <= longest_history for feature in own):
         return {"groups": groups}
     present = {*about.columns, *(() if about.market_symbol is None else ("market_close",))}
-    short = [feature.name for feature in own if feature.lookback <= most and set(feature.inputs) <= present]
+    short = [feature.name for feature in own if feature.lookback <= longest_history and set(feature.inputs) <= present]
     return {"groups": [], "names": short}
 
 
@@ -205,14 +205,18 @@ def proposed(
     Raises:
         ConfigurationError: too few bars; the message says how many are needed.
     """
-    content = template(about, n_bars)
-    draft = parse_experiment(content, origin="the proposal")
-    calendar, n_features = calendar_of(draft)
-    usable = n_bars - calendar.first
-    a_day = int(np.unique(calendar.dates, return_counts=True)[1].max())  # of the longest date, as `fit_to_calendar` takes it
-    needs = {lookback: bars_needed(draft, lookback=lookback, bars_a_day=a_day) for lookback in LOOKBACKS}
-    least = min(needs.values())
-    if usable < least:
+    # features of short histories leave more bars to the folds
+    for longest in (max(SHORT_HISTORY, n_bars // HISTORY_SHARE), SHORT_HISTORY):
+        content = template(about, n_bars, longest)
+        draft = parse_experiment(content, origin="the proposal")
+        calendar, n_features = calendar_of(draft)
+        usable = n_bars - calendar.first
+        a_day = int(np.unique(calendar.dates, return_counts=True)[1].max())  # the longest, as for `fit_to_calendar`
+        needs = {lookback: bars_needed(draft, lookback=lookback, bars_a_day=a_day) for lookback in LOOKBACKS}
+        least = min(needs.values())
+        if usable >= least:
+            break
+    else:
         raise ConfigurationError(
             f"too few bars: {n_bars} of the common calendar, of which {calendar.first} are the history of the first feature "
             f"and label; {calendar.first + least} are needed for the shortest lookback of {LOOKBACKS[-1]}, so that folds of "

@@ -122,9 +122,8 @@ def _number(known: pl.Series, name: str) -> TimeForm:
             "compact", str(value), f"{name} holds dates as numbers ({value}): write {_dashes(value)}", pattern="%Y%m%d"
         )
     if run_together:
-        return TimeForm(
-            "unreadable", str(value), f"{name} holds date and time run together ({value}): write {_with_clock(str(value))}"
-        )
+        said = f"{name} holds date and time run together ({value}): write {_with_clock(str(value))}"
+        return TimeForm("unreadable", str(value), said)
     for unit, a_second in UNITS.items():
         if _is_epoch(known, a_second):
             read = datetime.fromtimestamp(value / a_second, UTC)

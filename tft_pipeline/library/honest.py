@@ -101,6 +101,7 @@ def honest_sharpe(
         >>> found = honest_sharpe([0.01, -0.02, 0.015, 0.0, 0.01, -0.005, 0.02, -0.01], bars_per_year=252, trials=20)
         >>> found.dsr < found.psr
         True
+
     Source: Bailey & Lopez de Prado (2012, 2014); Mertens (2002); Politis & Romano (1994); docs/honesty.md.
     """
     given = dict(zip(SETTINGS, (bars_per_year, trials, trial_variance, benchmark_sharpe), strict=True))

@@ -128,6 +128,7 @@ def load_bundle(where: str | Path, *, release: str = "current", form: "Form | No
         IntegrityError: a file is missing, unlisted or not the bytes that were written.
     Example:
         >>> model = load_bundle("demo", release="newest")  # doctest: +SKIP
+
     Source: docs/bundle.md.
     """
     from tft_pipeline.live.predictor import Predictor

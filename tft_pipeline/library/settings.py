@@ -48,6 +48,7 @@ def new_experiment(
         ... )
         >>> experiment.production.folds.test
         504
+
     Source: the experiment file (docs/library.md).
     """
     folds = {"train": train, "validation": validation, "test": test, "step": test, "window": window}

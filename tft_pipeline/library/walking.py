@@ -90,6 +90,7 @@ def walk_forward(
     Example:
         >>> found = walk_forward(bars, experiment)  # doctest: +SKIP
         >>> honest_sharpe(found.net, bars_per_year=found.bars_per_year, trials=1)  # doctest: +SKIP
+
     Source: docs/honesty.md; Lim, Zohren & Roberts (2019) for positions and losses.
     """
     from tft_pipeline.domain.backtest import backtest

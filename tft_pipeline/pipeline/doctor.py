@@ -76,11 +76,27 @@ def checks(layout: Layout, experiment: Path | None) -> list[Check]:
         Check("TFT_LOCKS", servers.lock_server, is_local=False),
         Check("TFT_TUNING_STORAGE", servers.study_server, is_local=False),
         Check("experiments", lambda: experiments.files(experiment)),
-        *[
-            Check(f"would run: {path.name}", lambda path=path: experiments.would_run(path, layout))  # type: ignore[misc]
-            for path in experiments.chosen(experiment)
-        ],
+        # one after the other, for a plan works with the processor; finding the files is part of it, for a disk may hang
+        Check(
+            "would run",
+            lambda: [
+                one
+                for path in experiments.chosen(experiment)
+                for one in outcome(
+                    Check(f"would run: {path.name}", lambda path=path: experiments.would_run(path, layout))  # type: ignore[misc]
+                )
+            ],
+        ),
     ]
+
+
+def outcome(check: Check) -> Sequence[Finding]:
+    """What a check finds; one that crashes is a problem by its name."""
+    try:
+        return check.look()
+    except BaseException as error:  # a broken machine raises anything, and the other checks are still of use
+        said = without_credentials(" ".join(f"{type(error).__name__}: {error}".split()))
+        return [Finding(check.name, PROBLEM, f"the check itself failed: {said}", "read it; mend what it names")]
 
 
 def look_at(checks: Sequence[Check], *, seconds: float, local_seconds: float = LOCAL_SECONDS) -> list[Finding]:
@@ -93,11 +109,7 @@ def look_at(checks: Sequence[Check], *, seconds: float, local_seconds: float = L
     found: dict[int, Sequence[Finding]] = {}
 
     def run(k: int, check: Check) -> None:
-        try:
-            found[k] = check.look()
-        except BaseException as error:  # a broken machine raises anything, and the other checks are still of use
-            said = without_credentials(" ".join(f"{type(error).__name__}: {error}".split()))
-            found[k] = [Finding(check.name, PROBLEM, f"the check itself failed: {said}", "read it; mend what it names")]
+        found[k] = outcome(check)
 
     threads = [
         threading.Thread(target=run, args=(k, check), name=f"doctor {check.name}", daemon=True)

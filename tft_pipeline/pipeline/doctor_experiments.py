@@ -1,6 +1,5 @@
 """Checks of `tft doctor`: whether experiment files load, and what a run of them would compute, as `tft plan` says it."""
 
-import threading
 from pathlib import Path
 
 from tft_pipeline.domain.experiment import ConfigurationError
@@ -12,9 +11,6 @@ from tft_pipeline.pipeline.rerun_plan import STOPS, plan_run
 from tft_pipeline.pipeline.rerun_words import count_in_words
 from tft_pipeline.storage.experiments import usable_experiments
 from tft_pipeline.storage.layout import Layout
-
-_ONE_AT_A_TIME = threading.Lock()
-"""A plan works with the processor: two at once take longer than one after the other, and a slow one would delay both."""
 
 
 def files(experiment: Path | None) -> list[Finding]:
@@ -43,8 +39,7 @@ def would_run(path: Path, layout: Layout) -> list[Finding]:
     if (unasked := not_to_be_asked(name, layout)) is not None:
         return [unasked]
     try:
-        with _ONE_AT_A_TIME:
-            plan = plan_run(path)
+        plan = plan_run(path)
     except ConfigurationError as error:
         return [Finding(name, PROBLEM, str(error), "see the sentence")]
     said = f"{count_in_words(plan.steps)} {last_run(layout, plan.experiment)}".strip()

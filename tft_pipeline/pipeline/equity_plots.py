@@ -65,7 +65,9 @@ def equity_picture(portfolio: pl.DataFrame, *, said: str = "") -> dg.MarkdownMet
         top.set_ylabel("capital, 1 at the start", fontsize=8)
         top.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         # the deepest point since the last one drawn, which the last bar of a stretch need not be
-        below = np.minimum.reduceat(-100.0 * drawdowns(portfolio["net"].to_numpy()), [0, *(end + 1 for end in shown[:-1])])
+        below = np.minimum.reduceat(
+            -100.0 * drawdowns(portfolio["net"].to_numpy()), [0, *(end + 1 for end in shown[:-1])]
+        )
         bottom.fill_between(stamps.gather(shown).to_list(), below, color=BLUE, linewidth=0.0)
         bottom.set_ylabel("drawdown of\nthe model, %", fontsize=8)
         bottom.set_xlabel("date (UTC)", fontsize=8)

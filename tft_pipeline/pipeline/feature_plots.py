@@ -4,7 +4,7 @@ Not here: the records and frames, what phases 1 to 3 chose (`selection_metadata`
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,11 +153,15 @@ def missing_picture(rows: Sequence[Mapping[str, Any]], n_features: int) -> dg.Ma
     return figure_picture(draw, title=f"missing values, {shown}", height=1.4 + 0.18 * max(len(rows), 5))
 
 
-def label_metadata(targets: pl.DataFrame, horizon: int) -> dict[str, Any]:
-    """Labels by symbol, their distribution, and how many are above zero over time."""
+def label_metadata(targets: pl.DataFrame, horizon: int, production_start: date) -> dict[str, Any]:
+    """How many bars have a label; before `production_start` also by symbol, their distribution, and how many are above zero.
+
+    Whoever looks at these goes on to choose features and settings, so that they end where production begins.
+    """
     labelled = targets.filter(pl.col("label").is_not_null())
+    research = labelled.filter(pl.col("timestamp").dt.date() < production_start)
     by_symbol = (
-        labelled.group_by("symbol")
+        research.group_by("symbol")
         .agg(
             labels=pl.len(),
             share_up=(pl.col("label") > 0).mean(),
@@ -168,15 +172,16 @@ def label_metadata(targets: pl.DataFrame, horizon: int) -> dict[str, Any]:
         .sort("labels", "symbol")
         .head(MOST_SYMBOLS)
     )
-    up = int((labelled["label"] > 0).sum())
+    up = int((research["label"] > 0).sum())
     return {
         "n_labels": labelled.height,
         "n_rows_without_label": targets.height - labelled.height,
-        "share_up": up / max(labelled.height, 1),
+        "n_research_labels": research.height,
+        "share_up": up / max(research.height, 1),
         "symbols": table(
             [row | {key: row[key].isoformat() for key in ("first", "last")} for row in by_symbol.to_dicts()]
         ),
-        "labels": label_picture(labelled, horizon),
+        "labels": label_picture(research, horizon),
     }
 
 
@@ -207,7 +212,7 @@ def balance_rows(labelled: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def label_picture(labelled: pl.DataFrame, horizon: int) -> dg.MarkdownMetadataValue:
-    """Histogram of the labels, cut at six, and their balance over time with one half dashed."""
+    """Histogram of the labels of the research period, cut at six, and their balance over time with one half dashed."""
     values = labelled["label"].clip(-6.0, 6.0).to_numpy()
     rows = balance_rows(labelled)
 
@@ -233,7 +238,9 @@ def label_picture(labelled: pl.DataFrame, horizon: int) -> dg.MarkdownMetadataVa
         for axes in (left, right):
             plain(axes)
 
-    title = f"labels over {horizon} bar(s): distribution, and share above zero in {len(rows)} stretches of time"
+    title = (
+        f"labels over {horizon} bar(s), research period: distribution, and share above zero in {len(rows)} stretches"
+    )
     return figure_picture(draw, title=title, height=3.2)
 
 

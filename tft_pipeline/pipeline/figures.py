@@ -36,6 +36,8 @@ WIDTH, DPI = 9.0, 90
 COLOURS = 64
 """In a stored picture."""
 LONGEST_NAME = 34
+MOST_POINTS = 1500
+"""Of one line."""
 
 
 def figure_picture(
@@ -96,6 +98,12 @@ def plain_label(name: str) -> str:
 def short_label(name: str, most: int = LONGEST_NAME) -> str:
     """The same, cut where it is too long for an axis."""
     return plain_label(name if len(name) <= most else name[: most - 1] + "…")
+
+
+def thinned(n: int, most: int = MOST_POINTS) -> list[int]:
+    """Places of at most `most` of n values in a row: the last one of each stretch; every place while there are few."""
+    step = max(1, -(-n // most))
+    return [min(start + step, n) - 1 for start in range(0, n, step)]
 
 
 def few_labels(labels: list[str], most: int) -> tuple[list[int], list[str]]:

@@ -233,7 +233,8 @@ def _assumed_zone(bars: pl.DataFrame, timezone: str) -> str:
     assert isinstance(first, datetime)
     return (
         f"times without a zone were taken as {timezone}, because --timezone says so (the first bar closes "
-        f"{first:%Y-%m-%d %H:%M} UTC): nothing in the file shows their zone, and in another one every bar stands hours early or late; ask the source"
+        f"{first:%Y-%m-%d %H:%M} UTC): "
+        "nothing in the file shows their zone, and in another one every bar stands hours early or late; ask the source"
     )
 
 

@@ -14,7 +14,10 @@ from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.release_history import describe_moment
 from tft_pipeline.pipeline.release_status import describe_status
 from tft_pipeline.pipeline.releasing import MODEL, go_back
-from tft_pipeline.storage.deployments import linked_release
+from tft_pipeline.storage.artifacts import IntegrityError
+from tft_pipeline.storage.object_store import StoreError
+from tft_pipeline.storage.published import PublishError
+from tft_pipeline.storage.standing import standing
 
 Backend = Callable[[dict[str, Any]], dict[str, Any]]
 """From a job's configuration to an answer as commands give it."""
@@ -122,7 +125,7 @@ def _job(
                 asset_key=graph.key("release"),
                 description=description,
                 metadata={
-                    "live": linked_release(graph.layout.models(graph.name)) or "nothing",
+                    "live": _live(graph),
                     **shown,
                     **{f"asked {name}": value for name, value in asked.items()},
                 },
@@ -134,6 +137,18 @@ def _job(
         work()
 
     return job
+
+
+def _live(graph: ExperimentGraph) -> str:
+    """The release that counts as live: the store's where it knows more than this machine.
+
+    What was asked for is done by now, so a store that does not answer is told and fails nothing.
+    """
+    try:
+        now = standing(graph.layout.models(graph.name))
+    except (IntegrityError, PublishError, StoreError) as error:
+        return f"not known: {error}"
+    return f"{now.live or 'nothing'}{now.elsewhere()}"
 
 
 def _shown(value: object) -> str | int | float:

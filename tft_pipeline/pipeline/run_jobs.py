@@ -3,8 +3,6 @@
 Each drives nested runs, a stage or fold each. Not here: how (`pipeline.driver`), which folds failed (`pipeline.failed_folds`).
 """
 
-import json
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -77,25 +75,17 @@ def run_jobs(graph: ExperimentGraph) -> list[dg.JobDefinition]:
 def _job(
     graph: ExperimentGraph, task: str, op: str, description: str, fields: dict[str, dg.Field], drive: Drive
 ) -> dg.JobDefinition:
-    """A job of one op that drives nested runs; its lines also go to the experiment's progress.jsonl."""
+    """A job of one op that drives nested runs; what these do stands in its log."""
 
     @dg.op(name=graph.job(op), description=description, config_schema=fields)
     def work(context: dg.OpExecutionContext) -> None:
         from tft_pipeline.pipeline.factory import build_definitions
 
-        lines = graph.layout.experiment(graph.name) / "progress.jsonl"
-        lines.parent.mkdir(parents=True, exist_ok=True)
-
-        def report(line: str) -> None:
-            context.log.info(line)
-            with lines.open("a") as stream:
-                stream.write(json.dumps({"run": context.run_id, "at": time.time(), "line": line}) + "\n")
-
         driver = Driver(
             graph=graph,
             definitions=build_definitions([graph.file], graph.layout),
             instance=context.instance,
-            report=report,
+            report=context.log.info,
             parent_run_id=context.run_id,
         )
         try:
@@ -103,7 +93,7 @@ def _job(
         except (PipelineFailedError, RunLockedError, WriterLockedError, ConfigurationError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         except StoppedError as stopped:
-            report(f"{stopped}; what was finished is kept: launch {graph.job(RUN_EVERYTHING)} with resume")
+            context.log.info(f"{stopped}; what was finished is kept: launch {graph.job(RUN_EVERYTHING)} with resume")
             raise dg.DagsterExecutionInterruptedError(str(stopped)) from stopped
 
     @dg.job(

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 from tft_pipeline.cli import progress
 from tft_pipeline.cli.answers import be_quiet
 from tft_pipeline.cli.progress import shown
-from tft_pipeline.pipeline.progress import Stage
+from tft_pipeline.pipeline.progress import Stage, Trials
 
 
 @pytest.fixture(autouse=True)
@@ -86,10 +87,10 @@ def test_what_is_short_says_nothing_and_what_is_long_says_that_it_lives(
 ) -> None:
     assert lines_of("reading bars", 0.0, capsys) == ["a line"]
     monkeypatch.setattr(progress, "SHORT_SECONDS", 0.1)
-    monkeypatch.setattr(progress, "BEAT_SECONDS", 0.4)
-    found = lines_of("reading bars", 0.75, capsys)
+    monkeypatch.setattr(progress, "BEAT_SECONDS", 1.0)
+    found = lines_of("reading bars", 1.6, capsys)
     # early once, then as often as one beats, and not right after a line of the command's own
-    assert found == ["reading bars (0 s so far)"] * 2 + ["a line"]
+    assert found == ["reading bars (0 s so far)", "reading bars (1 s so far)", "a line"]
 
 
 def test_a_sign_of_life_names_the_stage_that_was_told_last(
@@ -99,10 +100,31 @@ def test_a_sign_of_life_names_the_stage_that_was_told_last(
     monkeypatch.setattr(progress, "SHORT_SECONDS", 0.1)
     with shown(True) as to:
         to.watch(Stage(asset="production_fold", done=1, of=3, journals=tmp_path, began=0.0, most_epochs=12))
-        time.sleep(0.4)
+        time.sleep(1.0)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("production_fold: 1 of 3 folds done, epochs 1 of at most 12, best validation loss 0.5000")
     assert line.endswith(" s so far)")
+
+
+@pytest.mark.parametrize("on_a_terminal", [True, False])
+def test_a_search_that_cannot_be_asked_costs_the_line_its_rest_and_nothing_else(
+    on_a_terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "SHORT_SECONDS", 0.1)
+    screen, asked = io.StringIO(), []
+
+    def locked() -> Trials:
+        asked.append(True)
+        raise sqlite3.OperationalError("database is locked")
+
+    with shown(False, Console(file=screen, force_terminal=True, width=100) if on_a_terminal else None) as to:
+        to.watch(Stage(asset="tuned_hyperparameters", of=9, unit="trials", asks=locked))
+        time.sleep(1.0)
+        to.report("a line")
+    assert asked
+    said = screen.getvalue() if on_a_terminal else capsys.readouterr().err
+    assert "tuned_hyperparameters" in said
+    assert "a line" in said
 
 
 def test_quiet_shows_neither_lines_nor_life_nor_a_live_line(

@@ -27,7 +27,10 @@ BARS_BEFORE = 272
 ELSEWHERE = {"docs/tutorial.md"}
 """Typed from its first line to its last by a test of its own (`test_tutorial`)."""
 NOT_RUN: tuple[tuple[str, str], ...] = (
-    (r"make |\.ci/run$", "CI calls the targets itself; some start servers"),
+    (
+        r"make |\.ci/run$",
+        "installs, serves or takes hours; CI calls setup, lint, types and the tests; the walk in the browser `make dev`",
+    ),
     (r"(docker|kubectl|echo|\(umask)\b", "needs a container engine or a cluster; tests of deploy read these documents"),
     (r"(pip|pip-compile|sed)\b", "installs from an index, or edits what that made"),
     (r"export ", "names a database or a store that only its reader has"),

@@ -158,6 +158,17 @@ def test_a_copy_replaces_nothing_without_force_and_never_its_source(tmp_path: Pa
     assert (tmp_path / "out.parquet").read_text() == "mine"
 
 
+def test_a_copy_never_joins_the_folder_it_is_made_from(tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    MEANT.write_parquet(folder / "m.parquet")
+    given = {"timezone": None, "dates": None, "symbol": None, "upper": False, "force": False}
+    with pytest.raises(ConfigurationError, match="would be one of its files: name another place"):
+        converted_bars(folder, folder / "all.parquet", **given)  # type: ignore[arg-type]
+    converted_bars(folder, folder / "copies" / "all.parquet", **given)  # type: ignore[arg-type]
+    converted_bars(folder / "m.parquet", folder / "all.parquet", **given)  # type: ignore[arg-type]
+
+
 def text_file(path: Path, lines: list[str]) -> Path:
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -218,6 +229,15 @@ def test_a_date_and_a_time_of_day_in_two_columns_are_one_time(date: str, clock: 
     found, changes = converted(path, timezone="UTC", dates="day-first" if "/" in date else None)
     assert found["timestamp"].to_list() == [datetime(2020, 1, 6, 9, 30, tzinfo=UTC)]
     assert any("joined '<DATE>' and '<TIME>'" in one for one in changes)
+
+
+def test_hours_alone_are_not_read_as_minutes(tmp_path: Path) -> None:
+    rows = [f"2022-01-03,{hour},1.5" for hour in range(24)]
+    path = text_file(tmp_path / "h.csv", ["Date,Time,Close", *rows])
+    with pytest.raises(ConfigurationError, match=r"Time holds 1: hours or minutes\? write 09:00; nothing was written"):
+        converted(path, timezone="UTC")
+    path = text_file(tmp_path / "d.csv", ["Date,Time,Close", "2022-01-03,0,1.5", "2022-01-04,00,1.6"])
+    assert converted(path, timezone="UTC")[0]["timestamp"][0] == datetime(2022, 1, 3, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """What snapshot, catalogue, features and targets show: gaps where they are, missing values, balance of the labels."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -180,11 +180,25 @@ def test_the_balance_of_labels_is_a_share_of_each_stretch_with_an_interval_on_it
 
 
 def test_labels_are_counted_by_symbol_and_what_has_none_is_told() -> None:
-    shown = label_metadata(targets_of(), 1)
+    shown = label_metadata(targets_of(), 1, date(2999, 1, 1))
     assert (shown["n_labels"], shown["n_rows_without_label"]) == (3 * 239, 3)
     assert [(row["symbol"], row["labels"]) for row in rows_of(shown["symbols"])] == [("X", 239), ("Y", 239), ("Z", 239)]
     assert len(png_of(shown["labels"])) < 60_000
 
 
 def test_two_bars_are_enough_for_a_picture() -> None:
-    assert label_metadata(targets_of(3), 1)["n_labels"] == 6
+    assert label_metadata(targets_of(3), 1, date(2999, 1, 1))["n_labels"] == 6
+
+
+def test_labels_of_the_production_period_are_counted_and_not_shown() -> None:
+    frame, start = targets_of(), (START + timedelta(days=100)).date()
+    other = frame.with_columns(
+        label=pl.when(pl.col("timestamp").dt.date() < start).then("label").when(pl.col("label").is_not_null()).then(5.0)
+    )
+    shown, again = (label_metadata(one, 1, start) for one in (frame, other))
+    assert (shown["n_labels"], shown["n_research_labels"]) == (3 * 239, 300)
+    assert [row["labels"] for row in rows_of(shown["symbols"])] == [100, 100, 100]
+    assert rows_of(shown["symbols"]) == rows_of(again["symbols"])
+    assert (shown["share_up"], shown["labels"]) == (again["share_up"], again["labels"])
+    assert "research period" in shown["labels"].value
+    assert label_metadata(frame, 1, START.date())["n_research_labels"] == 0

@@ -1,6 +1,7 @@
 """`tft deploy`, `tft rollback` and `tft pull` on a machine that does not know yet what another one deployed."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.pipeline import deploying, releasing
 from tft_pipeline.pipeline.deploying import make_live
+from tft_pipeline.pipeline.release_jobs import _live
 from tft_pipeline.pipeline.releasing import go_back
 from tft_pipeline.pipeline.sharing import pull
 from tft_pipeline.storage.deploying import deploy_release
@@ -60,6 +62,17 @@ def test_who_names_no_release_is_refused_and_told_which_one_it_would_be(behind):
     with pytest.raises(ConfigurationError, match=f"{LIVE}, which is live already in the store, and {BEFORE} here"):
         back(behind, LIVE)
     assert linked_release(behind.models("small")) == BEFORE
+
+
+def test_the_page_of_the_release_names_what_is_live_in_the_store_and_that_it_is_not_here(behind, monkeypatch):
+    graph = SimpleNamespace(layout=behind, name="small")
+    assert _live(graph) == f"{LIVE} in the store, and {BEFORE} here: `tft pull` takes it"
+
+    def away(self: ObjectStore, key: str, *_: object) -> bytes:
+        raise self._error("read", key, ConnectionResetError("away"))
+
+    monkeypatch.setattr(ObjectStore, "get", away)
+    assert _live(graph).startswith("not known: ")
 
 
 def test_who_names_one_has_it_live_everywhere_even_if_it_was_not_here(behind):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from tft_pipeline.__main__ import app
 from tft_pipeline.pipeline import doctor as module
+from tft_pipeline.pipeline import doctor_experiments
 from tft_pipeline.pipeline.doctor import Check, answer, checks, in_words, look_at
 from tft_pipeline.pipeline.doctor_databases import dagster, dead_runs
 from tft_pipeline.pipeline.doctor_experiments import would_run
@@ -73,12 +75,43 @@ def test_a_check_that_crashes_or_hangs_is_its_own_problem_and_the_others_speak()
     assert (d.state, "SystemExit: 3" in d.said) == (PROBLEM, True)
 
 
-def test_what_is_local_may_take_longer_and_what_did_not_answer_is_no_run_that_can_work() -> None:
-    def slow() -> list[Finding]:
-        time.sleep(1.0)
+def test_a_folder_of_experiments_that_crashes_is_one_finding_and_each_of_its_files_speaks_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Path | None) -> list[Path]:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(doctor_experiments, "chosen", broken)
+    (check,) = [one for one in checks(Layout(tmp_path), None) if one.name == "would run"]
+    (found,) = look_at([check], seconds=60.0)
+    assert (found.name, found.state, "the disk is gone" in found.said) == ("would run", PROBLEM, True)
+
+    def plan(path: Path, _: Layout) -> list[Finding]:
+        if path.name == "a.yaml":
+            raise KeyError("broken")
         return [FINE]
 
-    local, server = look_at([Check("a", slow), Check("b", slow, is_local=False)], seconds=0.2, local_seconds=60.0)
+    monkeypatch.setattr(doctor_experiments, "chosen", lambda _: [Path("a.yaml"), Path("b.yaml")])
+    monkeypatch.setattr(doctor_experiments, "would_run", plan)
+    (check,) = [one for one in checks(Layout(tmp_path), None) if one.name == "would run"]
+    first, second = look_at([check], seconds=60.0)
+    assert (first.name, first.state) == ("would run: a.yaml", PROBLEM)
+    assert second == FINE
+
+
+def test_what_is_local_may_take_longer_and_what_did_not_answer_is_no_run_that_can_work() -> None:
+    over = threading.Event()
+
+    def slow() -> list[Finding]:
+        time.sleep(0.5)
+        return [FINE]
+
+    def hanging() -> list[Finding]:
+        over.wait()
+        return [FINE]
+
+    local, server = look_at([Check("a", slow), Check("b", hanging, is_local=False)], seconds=0.1, local_seconds=60.0)
+    over.set()
     assert local == FINE
     assert (server.name, server.state) == ("b", WARNING)
     assert in_words([local, server])[-1].endswith("but b could not be looked at")

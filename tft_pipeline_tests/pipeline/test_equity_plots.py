@@ -14,9 +14,9 @@ from tft_pipeline.pipeline.equity_plots import (
     fold_rows,
     folds_picture,
     ratio_picture,
-    thinned,
     validation_picture,
 )
+from tft_pipeline.pipeline.figures import thinned
 from tft_pipeline_tests.drawings import axes_of, figure_of, legend_of, line_of, png_of
 from tft_pipeline_tests.report_records import made_records
 
@@ -52,6 +52,17 @@ def test_the_lines_are_the_compounded_returns_and_the_area_is_the_fall_from_the_
     assert first == portfolio["timestamp"][0].date()
     assert title.startswith("NO-GO: capital out of sample, net of costs")
     assert f"{portfolio['timestamp'][0].date()} to {portfolio['timestamp'][-1].date()}, {n_folds} fold(s)" in title
+
+
+def test_the_lowest_point_of_a_long_series_is_drawn_though_its_stretch_ends_higher() -> None:
+    stamps = pl.datetime_range(datetime(2001, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC), "1d", eager=True)
+    n = 4501
+    net = np.full(n, 1e-6)
+    net[1000:1002] = -0.5, 0.9  # 1000 is the middle of a stretch of four: 1000 to 1003
+    names = [name for name in made_records(n_bars=40, n_folds=1).portfolio.columns if name.endswith("_net")]
+    frame = pl.DataFrame({"timestamp": stamps.head(n), "fold": "f", "net": net, **{name: net for name in names}})
+    figure, _ = figure_of(equity_plots, lambda: equity_picture(frame))
+    assert figure.axes[1].collections[0].get_paths()[0].vertices[:, 1].min() == pytest.approx(-50.0)
 
 
 def test_a_fold_has_its_own_return_beside_long_only() -> None:

@@ -1,6 +1,5 @@
 """The job that runs failed folds again: these, what follows from them, and nothing else."""
 
-import json
 import shutil
 import socket
 import subprocess
@@ -32,9 +31,11 @@ def rerun(bench: Workbench) -> tuple[dg.ExecuteInProcessResult, int]:
 
 
 def said(bench: Workbench) -> list[str]:
-    """What the jobs of this home said, oldest first."""
-    lines = (bench.layout.experiment("small") / "progress.jsonl").read_text().splitlines()
-    return [json.loads(line)["line"] for line in lines]
+    """What the jobs of this home said in their logs, oldest first."""
+    with bench.instance() as instance:
+        runs = instance.get_runs(filters=dg.RunsFilter(job_name="small_rerun_failed_folds"))
+        entries = [entry for run in reversed(runs) for entry in instance.all_logs(run.run_id)]
+    return [entry.user_message for entry in entries if not entry.is_dagster_event]
 
 
 def test_a_fold_that_failed_and_one_that_is_lost_run_again_alone_where_they_come_out_as_before(

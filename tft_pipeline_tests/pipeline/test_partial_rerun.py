@@ -18,7 +18,6 @@ KEPT_FOR_ITSELF = {
     "drift",
     "ensemble",
     "tracking",
-    "progress.jsonl",
     "usage.jsonl",
     "run.lock",
     "locks",

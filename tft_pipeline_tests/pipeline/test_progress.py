@@ -134,6 +134,18 @@ def test_a_search_is_asked_how_far_it_is_and_trials_of_an_earlier_run_are_no_bas
     assert course.words().endswith("8 of 10 trials done, best net Sharpe 0.70 a year, about 60 s left")
 
 
+def test_an_answer_that_comes_after_the_next_stage_was_told_does_not_bring_the_old_one_back() -> None:
+    course, following = Course(Clock()), Stage(asset="production_fold", of=3)
+
+    def slow() -> Trials:
+        course.see(following)  # the driver goes on while the database is asked
+        return Trials(10, 0.7)
+
+    course.see(Stage(asset="tuned_hyperparameters", of=10, unit="trials", asks=slow))
+    course.look()
+    assert course.stage is following
+
+
 def test_a_step_without_folds_says_how_long_it_took_the_last_time() -> None:
     clock = Clock()
     course = Course(clock)

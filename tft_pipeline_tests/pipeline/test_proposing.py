@@ -219,6 +219,26 @@ def test_the_number_of_bars_that_is_said_to_be_needed_is_enough_and_one_less_is_
     assert "bring 1 more bars" in tried(needed - 1)
 
 
+def test_the_number_that_is_said_to_be_needed_is_enough_where_one_day_has_more_bars_than_others(folder: Path) -> None:
+    def tried(days: int) -> str:
+        first = datetime(2024, 1, 1, tzinfo=UTC)
+        stamps = [first + timedelta(days=k, hours=9 + j) for k in range(days) for j in range(7)]
+        stamps += [first + timedelta(days=9, hours=j) for j in (*range(1, 9), *range(16, 24))]
+        returns = 0.01 * np.random.default_rng(2).normal(size=len(stamps))
+        frame = pl.DataFrame({"timestamp": sorted(stamps), "symbol": "AAA", "close": np.exp(returns.cumsum())})
+        frame.write_parquet(folder / "mine.parquet")
+        try:
+            propose_experiment(folder / "mine.parquet", force=True)
+        except ConfigurationError as error:
+            return str(error)
+        return ""
+
+    needed = int(tried(20).split(" are needed")[0].split()[-1])
+    enough = -(-(needed - 16) // 7)
+    assert tried(enough) == ""
+    assert f"{needed} are needed" in tried(enough - 1)
+
+
 def test_nothing_is_overwritten_without_force(folder: Path) -> None:
     bars().write_parquet(folder / "mine.parquet")
     first = propose_experiment(folder / "mine.parquet")

@@ -283,8 +283,8 @@ def test_an_override_is_in_gate_file_card_renderings_and_log(finished: Workbench
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--reason", ""), "reason is empty"),
-        (("--override", "  "), "override is empty"),
+        (("--reason", ""), "reason is empty: say why"),
+        (("--override", "  "), "override is empty: say why"),
         (("--reason", "two\nlines"), "cannot be printed"),
         (("--reason", "x" * 1001), "1001 characters"),
         (("nonsense", "--reason", "x"), "'nonsense' names no release"),

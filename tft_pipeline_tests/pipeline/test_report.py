@@ -13,8 +13,9 @@ import pytest
 
 from tft_pipeline.domain.findings import PurgeComparison, ResearchPaths
 from tft_pipeline.domain.performance_targets import METRICS, absent_targets
+from tft_pipeline.pipeline.figures import thinned
 from tft_pipeline.pipeline.report.build import build_report, report_page
-from tft_pipeline.pipeline.report.charts import MOST_POINTS, thinned
+from tft_pipeline.pipeline.report.charts import MOST_POINTS
 from tft_pipeline.pipeline.report.markup import DASH, MINUS, THIN_SPACE
 from tft_pipeline.pipeline.report.records import ReportRecords
 from tft_pipeline.pipeline.report.sections.equity import equity_section
@@ -223,13 +224,14 @@ def test_a_long_series_is_thinned_and_the_page_says_so(records: ReportRecords) -
     n = 12_001
     rng = np.random.default_rng(3)
     columns = {name: rng.normal(0.0, 1e-4, n) for name in records.portfolio.columns if name.endswith("net")}
-    assert 7000 not in thinned(n)
+    drawn = thinned(n, MOST_POINTS)
+    assert 7000 not in drawn
     columns["net"][7000] = -0.5  # a single bar, which is not the last of its bucket
     columns["net"][7001] = 0.9
     frame = pl.DataFrame({"timestamp": pl.Series(minute_stamps(n), dtype=pl.Datetime("us", "UTC")), **columns})
     equity, drawdown, _ = equity_section(replace(records, portfolio=frame)).parts
     points = len(equity.figure["data"][0]["x"])
-    assert points == len(thinned(n)) <= MOST_POINTS
+    assert points == len(drawn) <= MOST_POINTS
     assert f"{points} of {n} bars are drawn" in equity.note
     capital = np.cumprod(1.0 + columns["net"])
     assert equity.figure["data"][0]["y"][-1] == pytest.approx(capital[-1], rel=1e-5)

@@ -56,7 +56,9 @@ def test_a_fold_shows_its_seeds_and_importance_with_its_share_of_the_time_where_
         (k, fold.best_epochs[k], pytest.approx(fold.validation_losses[k])) for k in range(n)
     ]
     (without,) = folds(1, importance=False)
-    assert "importance_seconds" not in fold_metadata(without, [epochs] * n, spec, 0.0)
+    shown = fold_metadata(without, [epochs] * n, spec, 0.0)
+    assert "importance_seconds" not in shown
+    assert size_of(shown["picture"])
 
 
 def test_phase_three_shows_the_notes_tables_and_three_pictures() -> None:

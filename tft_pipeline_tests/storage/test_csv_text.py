@@ -21,6 +21,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "zero bytes": (b"a,b\n\0\0\n", "zero bytes and is no text"),
     "empty": (b"", "it is empty; put the bars there"),
     "blank": (b" \n \n", "it is empty; put the bars there"),
+    "a byte order mark alone": (b"\xef\xbb\xbf", "it is empty; put the bars there"),
+    "a byte order mark of UTF-16 alone": (b"\xff\xfe", "it is empty; put the bars there"),
     "a web page": (b"<!DOCTYPE html><html>", "a web page, not a table"),
     "a name twice": (b"timestamp,symbol,close,close\n", "names 'close' twice; rename one"),
     "no header": (b"2020-01-01,A,1.5\n", "which is a row and no header"),

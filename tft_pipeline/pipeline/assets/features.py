@@ -145,9 +145,10 @@ def feature_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     @guarded(graph, "targets")
     def targets(snapshot: Snapshot) -> dg.Output[pl.DataFrame]:
         """What is to be learned, from the snapshot: next return, volatility known before it, and the label over the horizon.
-        Look at the label's distribution; one row a traded symbol and bar."""
+        Look at the label's distribution in the research period; one row a traded symbol and bar."""
         frame = computed_targets(experiment, snapshot.bars)
-        return content_output(frame, label_metadata(frame, experiment.target.horizon))
+        shown = label_metadata(frame, experiment.target.horizon, experiment.periods.production_start)
+        return content_output(frame, shown)
 
     @dg.asset(
         key=graph.key("prefiltered_features"),

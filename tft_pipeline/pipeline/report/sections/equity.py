@@ -6,16 +6,17 @@ import numpy as np
 import polars as pl
 
 from tft_pipeline.domain.track_record import drawdowns
+from tft_pipeline.pipeline.figures import thinned
 from tft_pipeline.pipeline.report.charts import (
     COLOURS,
     DASHES,
+    MOST_POINTS,
     Chart,
     axis,
     bar_height,
     figure,
     label,
     named_axis,
-    thinned,
     thinning_note,
 )
 from tft_pipeline.pipeline.report.markup import Html, count, decimal, figure_of, paragraph, percent
@@ -69,7 +70,7 @@ def _equity_chart(records: ReportRecords, title: str) -> Chart:
     import plotly.graph_objects as go
 
     stamps = _stamps(records)
-    ends = thinned(len(stamps))
+    ends = thinned(len(stamps), MOST_POINTS)
     equities = _equities(records)
     lines: list[Any] = [
         go.Scatter(
@@ -104,7 +105,7 @@ def _drawdown_chart(records: ReportRecords) -> Chart:
 
     depth = -100.0 * drawdowns(_net(records.portfolio, "net"))
     stamps = _stamps(records)
-    ends = thinned(len(depth))
+    ends = thinned(len(depth), MOST_POINTS)
     worst_since = np.minimum.reduceat(depth, [0, *(end + 1 for end in ends[:-1])])
     worst = int(depth.argmin())
     trace = go.Scatter(
