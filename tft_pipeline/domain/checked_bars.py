@@ -7,15 +7,15 @@ import polars as pl
 
 from tft_pipeline.domain.bars import BarsError, normalise_bars, publish_in_time
 from tft_pipeline.domain.data_section import DataSection
-from tft_pipeline.domain.intervals import refusal_of_openings
+from tft_pipeline.domain.intervals import refusal_of_interval, refusal_of_openings
 
 
 def checked_bars(data: DataSection, raw: pl.DataFrame) -> pl.DataFrame:
     """One row a symbol and bar, in UTC, sorted by symbol and timestamp.
 
     Raises:
-        BarsError: rows that cannot be used, timestamps that are no openings where `data.stamp` says so, or a market that is
-            not among them.
+        BarsError: rows that cannot be used, bars that are not of `data.interval`, timestamps that are no openings where
+            `data.stamp` says so, or a market that is not among them.
     """
     frame = publish_in_time(
         normalise_bars(
@@ -28,9 +28,11 @@ def checked_bars(data: DataSection, raw: pl.DataFrame) -> pl.DataFrame:
             opened_before=data.opened_before,
         )
     )
-    refusal = refusal_of_openings(frame, data.interval) if data.stamp == "open" else None
-    if refusal:  # added to an opening, a wrong length would place the close before the bar has seen it
-        raise BarsError(f"data.stamp is open, which adds data.interval to each timestamp: {refusal}")
+    if data.stamp == "open":  # added to an opening, a wrong length would place the close before the bar has seen it
+        if refusal := refusal_of_openings(frame, data.interval):
+            raise BarsError(f"data.stamp is open, which adds data.interval to each timestamp: {refusal}")
+    elif refusal := refusal_of_interval(frame, data.interval):
+        raise BarsError(f"data.{refusal}")
     _refuse_absent_markets(data, frame)
     return frame
 

@@ -55,7 +55,7 @@ def refusal_of_interval(bars: pl.DataFrame, interval: Interval) -> str | None:
     """
     spacing = common_spacing(bars)
     if spacing is None:
-        return f"no symbol has two bars, so nothing shows that they are of interval {interval}; bring more bars"
+        return f"interval is {interval} and no symbol has two bars, so nothing shows it; bring more bars"
     if _fits(spacing, interval):
         return None
     fitting = [name for name, other in BAR_LENGTHS.items() if other == spacing]

@@ -180,14 +180,11 @@ def _panel(
     """Bars to the panel of the wanted features, everything that these bars allow, and what looks wrong in them."""
     from tft_pipeline.domain.checked_bars import checked_bars
     from tft_pipeline.domain.experiment_features import catalogue_of, computed_targets, feature_build
-    from tft_pipeline.domain.intervals import refusal_of_interval
     from tft_pipeline.domain.panel import build_panel
     from tft_pipeline.domain.plausibility import listed
     from tft_pipeline.domain.plausible_bars import implausible_bars
 
     checked, data = checked_bars(experiment.data, bars), experiment.data
-    if refusal := refusal_of_interval(checked, data.interval):
-        raise BarsError(refusal)
     newest = checked["timestamp"].max()
     assert isinstance(newest, datetime)
     doubts = listed(implausible_bars(checked, data.interval, timezone=data.timezone, now=newest))

@@ -80,7 +80,7 @@ def test_each_symbol_is_looked_at_by_itself_where_openings_are_moved():
 
 def test_two_bars_are_needed_to_know():
     refusal = refusal_of_interval(bars({"A": every(MINUTE, 1), "B": every(MINUTE, 1)}), "1m")
-    assert refusal == "no symbol has two bars, so nothing shows that they are of interval 1m; bring more bars"
+    assert refusal == "interval is 1m and no symbol has two bars, so nothing shows it; bring more bars"
     assert common_spacing(bars({"A": every(MINUTE, 1)})) is None
 
 

@@ -108,6 +108,17 @@ def test_an_interval_that_the_bars_have_not_is_refused_where_it_is_added(workben
         taken_bars(bench.graph.file)
 
 
+@pytest.mark.parametrize(("stated", "bars_per_year"), [("15m", 35_040), ("1d", 252)])
+def test_bars_of_another_interval_than_stated_are_refused_before_anything_is_annualised(
+    stated: str, bars_per_year: int, workbench: Callable[..., Workbench]
+) -> None:
+    bench = workbench(hourly(), {**HOURLY, "data.interval": stated, "data.bars_per_year": bars_per_year})
+    with pytest.raises(
+        BarsError, match=rf"data\.interval is {stated} and .* stand 1:00:00 apart .*; state interval 1h"
+    ):
+        taken_bars(bench.graph.file)
+
+
 def test_one_symbol_of_longer_bars_is_refused_where_the_interval_is_added(workbench: Callable[..., Workbench]) -> None:
     """Its bars would count as known three hours before they closed, and the hours of the others hide it."""
     bars = opened(hourly())
