@@ -1,4 +1,6 @@
-"""What raw bars must be before anything is computed from them. Not here: reading files, features.
+"""What raw bars must be before anything is computed from them.
+
+Not here: reading files, features, when values were published (`bar_publications`).
 
 Long format: `timestamp, symbol, close`, optionally `open, high, low, volume`, `available_at`, and ready-made features.
 A bar's timestamp names its close; a decision is taken after it.
@@ -6,13 +8,11 @@ A bar's timestamp names its close; a decision is taken after it.
 
 from collections.abc import Sequence
 from datetime import date, timedelta
-from typing import Any
 
 import polars as pl
 
 from tft_pipeline.domain.dates import refusal_of_dates, refusal_of_midnights
 from tft_pipeline.domain.number_text import number_form
-from tft_pipeline.domain.publications import newest_published
 from tft_pipeline.domain.source_columns import source_columns
 from tft_pipeline.domain.time_text import OFFSET, in_repeated_hour, placed, time_form
 from tft_pipeline.domain.visible_text import LONGEST_NAME, shortened, unseen
@@ -178,94 +178,6 @@ def _refuse_strange_names(columns: Sequence[str]) -> None:
             )
 
 
-def publish_in_time(bars: pl.DataFrame) -> pl.DataFrame:
-    """Replace each user feature by the newest value that was public at the bar's close; point in time by `available_at`.
-
-    `available_at` says when a row's feature columns were published (its prices are known at the close). At bar t a value
-    counts if it belongs to bar t or an older one and `available_at` <= timestamp of t. One that is published later is
-    used from the first bar that closes at its publication or after it. Of the values that count, the newest bar's is
-    used: a late value of an older bar never displaces it. A restated value is a further row of the same bar with a later
-    `available_at`; it is used from its publication on and changes no earlier bar. A value may be published before its
-    bar closes. Without feature columns `available_at` speaks of the prices: each is public at its close or later, and
-    before the next bar of the calendar; the last bar's decision is one ordinary bar later.
-
-    Bars stamped with their date alone close at midnight, when the day begins: what is published during the day is then
-    used from the next bar on. Stamp bars with the time of their close to use it on its own day.
-
-    Returns:
-        One row a bar, with the `available_at` of its first publication.
-    Raises:
-        BarsError: `available_at` is null; the rows of one bar differ in a price; without feature columns, a price was
-            published before its bar closed or after its own decision.
-    """
-    if "available_at" not in bars.columns:
-        return bars
-    if bars["available_at"].null_count():
-        raise BarsError("available_at is null in some rows: say when each row was published, or drop the column")
-    features = user_columns(bars.columns)
-    first = _first_publications(bars)
-    if not features:
-        _refuse_untimely_prices(first)
-        return first
-    joined = newest_published(first.drop(features), bars, features)
-    return joined.select(bars.columns).sort("symbol", "timestamp")
-
-
-def _refuse_untimely_prices(bars: pl.DataFrame) -> None:
-    """Raise for a price known before its bar closed, or not before the next bar of the calendar."""
-    early = bars.filter(pl.col("available_at") < pl.col("timestamp"))
-    if early.height:
-        raise BarsError(
-            f"available_at is before its timestamp in {early.height} rows ({_example(early)}): a price cannot be known "
-            "before its bar closed; correct the column"
-        )
-    calendar = bars.select(pl.col("timestamp").unique().sort())
-    one_bar_on = pl.col("timestamp").max() + pl.col("timestamp").diff().median()
-    calendar = calendar.with_columns(decision=pl.col("timestamp").shift(-1).fill_null(one_bar_on))
-    late = bars.join(calendar, on="timestamp", how="left").filter(pl.col("available_at") >= pl.col("decision"))
-    if late.height:
-        raise BarsError(
-            f"{late.height} prices were published after the next bar ({_example(late)}): a decision cannot use them; "
-            "use a later timestamp for these bars"
-        )
-
-
-def _first_publications(bars: pl.DataFrame) -> pl.DataFrame:
-    """The earliest row of each bar; the others may differ from it in features only."""
-    keys = ["timestamp", "symbol"]
-    priced = [name for name in (*PRICES, "volume") if name in bars.columns]
-    differ = bars.group_by(keys).agg(pl.col(priced).n_unique()).filter(pl.any_horizontal(pl.col(priced) > 1)).sort(keys)
-    if differ.height:
-        raise BarsError(
-            f"{differ.height} bars have several publications that differ in {priced} ({_example(differ)}): which price was "
-            "traded at cannot be known; state one price a bar and restate features only"
-        )
-    first = bars.sort("symbol", "timestamp", "available_at").unique(keys, keep="first", maintain_order=True)
-    return first.select(bars.columns)
-
-
-def quality(bars: pl.DataFrame) -> dict[str, Any]:
-    """Counts for the manifest: rows a symbol, gaps against the common calendar, nulls and NaN by feature."""
-    calendar = bars["timestamp"].n_unique()
-    per_symbol = bars.group_by("symbol").agg(
-        rows=pl.len(), first=pl.col("timestamp").min(), last=pl.col("timestamp").max()
-    )
-    ticks = bars.select(pl.col("timestamp").unique().sort())["timestamp"]
-    gaps = {}
-    for row in per_symbol.sort("symbol").iter_rows(named=True):
-        inside = ticks.is_between(row["first"], row["last"]).sum()
-        gaps[row["symbol"]] = int(inside) - int(row["rows"])
-    floats = [name for name in user_columns(bars.columns)]
-    return {
-        "calendar_bars": int(calendar),
-        "rows_per_symbol": {r["symbol"]: r["rows"] for r in per_symbol.sort("symbol").iter_rows(named=True)},
-        "gaps_per_symbol": gaps,
-        "duplicates": 0,
-        "nulls": {name: int(bars[name].null_count()) for name in floats},
-        "non_finite": {name: int(bars[name].is_infinite().sum()) + int(bars[name].is_nan().sum()) for name in floats},
-    }
-
-
 def utc_column(column: pl.Series, timezone: str | None) -> pl.Series:
     """Times as UTC microseconds: dates, ISO 8601 text or datetimes; naive ones are placed in `timezone`.
 
@@ -358,13 +270,13 @@ def _refuse_bad_prices(frame: pl.DataFrame) -> None:
             )
             raise BarsError(
                 f"{name} is missing, non-finite or not positive in {bad.height} of {frame.height} rows "
-                f"({_example(bad)}, value {bad[name][0]}): returns would be undefined; {remedy}"
+                f"({example_of(bad)}, value {bad[name][0]}): returns would be undefined; {remedy}"
             )
     if "volume" in frame.columns:
         bad = frame.filter(pl.col("volume").is_null() | ~pl.col("volume").is_finite() | (pl.col("volume") < 0))
         if bad.height:
             raise BarsError(
-                f"volume is missing, non-finite or negative in {bad.height} rows ({_example(bad)}); "
+                f"volume is missing, non-finite or negative in {bad.height} rows ({example_of(bad)}); "
                 "correct it, or drop the column"
             )
     against = contradiction(frame.columns)
@@ -372,7 +284,7 @@ def _refuse_bad_prices(frame: pl.DataFrame) -> None:
     if bad.height:
         prices = ", ".join(f"{name} {bad[name][0]}" for name in PRICES if name in bad.columns)
         raise BarsError(
-            f"prices contradict each other in {bad.height} of {frame.height} rows ({_example(bad)}: {prices}): a bar trades "
+            f"prices contradict each other in {bad.height} of {frame.height} rows ({example_of(bad)}: {prices}): a bar trades "
             "between its low and its high, so ranges, gaps and wicks would be wrong; exchange or correct the columns, or "
             "remove these bars"
         )
@@ -403,11 +315,13 @@ def _refuse_duplicates(frame: pl.DataFrame, timezone: str | None, opened_before:
                     "repeat in autumn; export them in UTC"
                 )
         raise BarsError(
-            f"{repeated.height} duplicate ({', '.join(keys)}) keys ({_example(repeated)}, {repeated['len'][0]} rows): {remedy}"
+            f"{repeated.height} duplicate ({', '.join(keys)}) keys "
+            f"({example_of(repeated)}, {repeated['len'][0]} rows): {remedy}"
         )
 
 
-def _example(frame: pl.DataFrame) -> str:
+def example_of(frame: pl.DataFrame) -> str:
+    """The first row, as a message names it."""
     return f"first at {frame['timestamp'][0].isoformat()} {frame['symbol'][0]!s}"
 
 

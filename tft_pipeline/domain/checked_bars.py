@@ -5,7 +5,8 @@ Not here: reading files, what minutes and tables join to bars (`minutes`, `table
 
 import polars as pl
 
-from tft_pipeline.domain.bars import BarsError, normalise_bars, publish_in_time
+from tft_pipeline.domain.bar_publications import publish_in_time
+from tft_pipeline.domain.bars import BarsError, normalise_bars
 from tft_pipeline.domain.data_section import DataSection
 from tft_pipeline.domain.intervals import refusal_of_interval, refusal_of_openings
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from tft_pipeline.domain.bars import quality
+from tft_pipeline.domain.bars import user_columns
 from tft_pipeline.domain.content import frame_sha256, json_sha256
 
 SCHEMA_VERSION = 2
@@ -61,4 +61,26 @@ def snapshot_manifest(
         "tables": list(tables),
         "environment": environment,
         "quality": quality(bars),
+    }
+
+
+def quality(bars: pl.DataFrame) -> dict[str, Any]:
+    """Counts for the manifest: rows a symbol, gaps against the common calendar, nulls and NaN by feature."""
+    calendar = bars["timestamp"].n_unique()
+    per_symbol = bars.group_by("symbol").agg(
+        rows=pl.len(), first=pl.col("timestamp").min(), last=pl.col("timestamp").max()
+    )
+    ticks = bars.select(pl.col("timestamp").unique().sort())["timestamp"]
+    gaps = {}
+    for row in per_symbol.sort("symbol").iter_rows(named=True):
+        inside = ticks.is_between(row["first"], row["last"]).sum()
+        gaps[row["symbol"]] = int(inside) - int(row["rows"])
+    floats = [name for name in user_columns(bars.columns)]
+    return {
+        "calendar_bars": int(calendar),
+        "rows_per_symbol": {r["symbol"]: r["rows"] for r in per_symbol.sort("symbol").iter_rows(named=True)},
+        "gaps_per_symbol": gaps,
+        "duplicates": 0,
+        "nulls": {name: int(bars[name].null_count()) for name in floats},
+        "non_finite": {name: int(bars[name].is_infinite().sum()) + int(bars[name].is_nan().sum()) for name in floats},
     }

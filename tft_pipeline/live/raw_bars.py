@@ -9,15 +9,8 @@ from typing import Self
 
 import polars as pl
 
-from tft_pipeline.domain.bars import (
-    RESERVED_PREFIX,
-    TIMESTAMP,
-    BarsError,
-    normalise_bars,
-    publish_in_time,
-    user_columns,
-    utc_column,
-)
+from tft_pipeline.domain.bar_publications import publish_in_time
+from tft_pipeline.domain.bars import RESERVED_PREFIX, TIMESTAMP, BarsError, normalise_bars, user_columns, utc_column
 from tft_pipeline.domain.publications import newest_published
 from tft_pipeline.domain.signature import Signature
 from tft_pipeline.live.refusals import UnknownSymbolError, UnusableBarsError

@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 import polars as pl
 
-from tft_pipeline.domain.bars import AT_CLOSE, normalise_bars, publish_in_time, user_columns
+from tft_pipeline.domain.bar_publications import publish_in_time
+from tft_pipeline.domain.bars import AT_CLOSE, normalise_bars, user_columns
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.intervals import BAR_LENGTHS, Interval, Stamp
 from tft_pipeline.domain.minute_generator import generate_minute_bars, regime_change

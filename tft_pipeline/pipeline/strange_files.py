@@ -12,7 +12,8 @@ from pathlib import Path
 
 import polars as pl
 
-from tft_pipeline.domain.bars import REQUIRED, BarsError, normalise_bars, publish_in_time
+from tft_pipeline.domain.bar_publications import publish_in_time
+from tft_pipeline.domain.bars import REQUIRED, BarsError, normalise_bars
 from tft_pipeline.domain.date_and_time import date_and_time
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.intervals import (

@@ -6,7 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tft_pipeline.domain.bars import BarsError, normalise_bars, publish_in_time, quality, user_columns
+from tft_pipeline.domain.bar_publications import publish_in_time
+from tft_pipeline.domain.bars import BarsError, normalise_bars, user_columns
+from tft_pipeline.domain.manifest import quality
 
 DAY = datetime(2024, 1, 1, tzinfo=UTC)
 

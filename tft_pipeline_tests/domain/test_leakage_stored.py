@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tft_pipeline.domain.bars import publish_in_time
+from tft_pipeline.domain.bar_publications import publish_in_time
 from tft_pipeline.domain.leakage import Finding
 from tft_pipeline.domain.leakage_stored import (
     predictions_are_paid_by_the_stored_targets,

@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tft_pipeline.domain.bars import normalise_bars, publish_in_time
+from tft_pipeline.domain.bar_publications import publish_in_time
+from tft_pipeline.domain.bars import normalise_bars
 from tft_pipeline.domain.features import build_features, catalogue, resolve_features
 from tft_pipeline.domain.scaling import Scaler
 from tft_pipeline.domain.signature import Signature

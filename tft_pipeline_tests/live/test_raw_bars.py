@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from tft_pipeline.domain.bars import normalise_bars, publish_in_time
+from tft_pipeline.domain.bar_publications import publish_in_time
+from tft_pipeline.domain.bars import normalise_bars
 from tft_pipeline.live.raw_bars import Publications, own_symbols, refuse_strangers, taken_rows
 from tft_pipeline.live.refusals import UnknownSymbolError, UnusableBarsError
 from tft_pipeline_tests.conftest import random_bars

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.dates import date2num
 from scipy.stats import binomtest
 
-from tft_pipeline.domain.bars import quality
+from tft_pipeline.domain.manifest import quality
 from tft_pipeline.domain.reports import FeatureCatalogue, FeatureRow
 from tft_pipeline.pipeline import coverage_plots, feature_plots
 from tft_pipeline.pipeline.coverage_plots import coverage, coverage_metadata, coverage_picture, source_rows
