@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -78,14 +78,15 @@ class _Telling:
         self._course.see(stage)
 
     def words(self) -> str:
-        """The course in words; a search is asked now and then how far it is. Only the stage where that cannot be read."""
+        """The course in words; a search is asked now and then how far it is. Only the stage where a journal cannot be read."""
         if self._course is None:
             return self._doing
-        # a database may be locked and a journal unreadable; a line is not worth the run, and the next look may succeed
-        try:
-            if time.monotonic() - self._looked > LOOK_SECONDS:
-                self._looked = time.monotonic()
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._looked = time.monotonic()
+            # a database may be locked: a line is not worth the run, what is known is still said, and it is asked again
+            with suppress(Exception):
                 self._course.look()
+        try:
             return self._course.words()
         except Exception:
             return self._course.stage.asset

@@ -29,12 +29,13 @@ def checked_bars(data: DataSection, raw: pl.DataFrame) -> pl.DataFrame:
             opened_before=data.opened_before,
         )
     )
-    if data.stamp == "open":  # added to an opening, a wrong length would place the close before the bar has seen it
-        if refusal := refusal_of_openings(frame, data.interval):
-            raise BarsError(f"data.stamp is open, which adds data.interval to each timestamp: {refusal}")
-    elif refusal := refusal_of_interval(frame, data.interval):
-        raise BarsError(f"data.{refusal}")
+    refusal = refusal_of_openings(frame, data.interval) if data.stamp == "open" else None
+    if refusal:  # added to an opening, a wrong length would place the close before the bar has seen it
+        raise BarsError(f"data.stamp is open, which adds data.interval to each timestamp: {refusal}")
     _refuse_absent_markets(data, frame)
+    traded = frame.filter(~pl.col("symbol").is_in(list(data.untraded)))  # the others may have calendars of their own
+    if refusal := refusal_of_interval(traded, data.interval):
+        raise BarsError(f"data.{refusal}")
     return frame
 
 

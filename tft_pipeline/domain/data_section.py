@@ -32,7 +32,7 @@ class DataSection(Section):
     """Where the bars come from and what one bar is."""
 
     source: str = Field(description="Parquet or CSV file or a folder of them; relative to the experiment file")
-    interval: Interval = Field(description="length of one bar")
+    interval: Interval = Field(description="length of one bar; bars of another one are refused")
     stamp: Stamp = Field(
         default="close",
         description="what the timestamps of source name: the close of a bar, or its opening, as exchanges write it; then one "

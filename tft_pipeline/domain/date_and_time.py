@@ -24,19 +24,28 @@ def _all_like(column: pl.Series, pattern: str) -> bool:
     return len(known) > 0 and bool(known.str.contains(pattern).all())
 
 
+def doubt_of_hours(times: pl.Series) -> str | None:
+    """Why times of day of one or two digits cannot be read: hours or minutes. None where they can; midnights are both."""
+    clock = times.cast(pl.String).str.strip_chars()
+    digits = clock.filter(clock.str.contains(r"^\d+$"))
+    short = digits.filter(~digits.str.contains(r"^0+$"))
+    if not len(short) or int(digits.str.len_chars().max()) > 2:  # type: ignore[arg-type]
+        return None
+    return f"{times.name} holds {short[0]}: hours or minutes? write 09:00"
+
+
 def joined(days: pl.Series, times: pl.Series) -> pl.Series:
     """Text of both, named like the days: 2023-01-02 09:30; 93000 and 0930 are times of day too.
 
     Raises:
-        BarsError: the times are 0 to 59 and no more: hours or minutes.
+        BarsError: see `doubt_of_hours`.
     """
+    if (doubt := doubt_of_hours(times)) is not None:
+        raise BarsError(doubt)
     day = days.cast(pl.String).str.strip_chars().str.replace(r"^(\d{4})(\d{2})(\d{2})$", "$1-$2-$3")
     clock = times.cast(pl.String).str.strip_chars()
     digits = clock.str.contains(r"^\d+$")
-    longest = int(clock.filter(digits).str.len_chars().max() or 0)  # type: ignore[arg-type]
-    if longest <= 2 and len(short := clock.filter(digits & ~clock.str.contains(r"^0+$"))):
-        raise BarsError(f"{times.name} holds {short[0]}: hours or minutes? write 09:00")
-    width = 4 if longest <= 4 else 6
+    width = 4 if int(clock.filter(digits).str.len_chars().max() or 0) <= 4 else 6  # type: ignore[arg-type]
     written = clock.str.zfill(width).str.replace(r"^(\d{2})(\d{2})(\d{2})?$", "$1:$2:$3").str.strip_chars_end(":")
     clock = clock.zip_with(~digits, written)
     return (day + " " + clock).alias(days.name)

@@ -59,7 +59,8 @@ def refusal_of_interval(bars: pl.DataFrame, interval: Interval) -> str | None:
     if _fits(spacing, interval):
         return None
     fitting = [name for name, other in BAR_LENGTHS.items() if other == spacing]
-    remedy = f"state interval {fitting[0]}" if fitting else f"make bars of one of {', '.join(BAR_LENGTHS)}"
+    none = f"that is none of {', '.join(BAR_LENGTHS)}: make bars of one of these"
+    remedy = f"state interval {fitting[0]}" if fitting else none
     return (
         f"interval is {interval} and the bars of a symbol stand {spacing} apart most often: horizons, lookbacks and "
         f"closes would be of another length than stated; {remedy}"

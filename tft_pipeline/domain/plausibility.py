@@ -6,8 +6,8 @@ stock was halved or split. Not here: missing bars (`market_days`), names of symb
 The rules. r_t is the log return of the close over one bar, s_t its usual size about t: 1.4826 x the median of |r| over the 101
 bars around t, and no less than half of that of all the symbol's returns that are not 0. Both are relative to the symbol's own
 movement, so a coin that moves 5 % a day and a bond that moves 0.2 % are judged alike. Over a night or a weekend between
-bars shorter than a day s_t is no less than the usual size of such returns alone: splits fall there, and a night moves more than
-a minute does.
+bars shorter than a day, which is an hour and four bars at least, s_t is no less than the usual size of such returns alone:
+splits fall there, and a night moves more than a minute does.
 
     tick    a close that leaves its neighbours by more than 20 s and 5 % on one side, and comes back all but a quarter of the
             way; or a high (a low) more than 20 s and a half away from both open and close
@@ -94,8 +94,8 @@ class _Prices:
         self.returns: Array = np.diff(np.log(self.close))
         """returns[i] leads from bar i to bar i + 1."""
         self.scale = usual_size(self.returns)
-        steps = np.diff(part["timestamp"].to_physical().to_numpy())
-        away = steps > np.median(steps)
+        hours = np.diff(part["timestamp"].to_physical().to_numpy()) / 3.6e9
+        away = hours >= max(1.0, 4.0 * float(np.median(hours)))
         if not daily and int(away.sum()) >= FEWEST_RETURNS:
             self.scale[away] = np.maximum(self.scale[away], usual_size(self.returns[away]))
 

@@ -41,8 +41,8 @@ class BarHistory:
         signature: whose features are computed.
         bars: raw rows, as `domain.bars.normalise_bars` takes them: timestamp (of the close), symbol, close, and what other
             columns the features are made of. With `available_at` a bar may have several rows, and a user's column is read
-            from the bar on at which it was public, as in the snapshot (`domain.bars.publish_in_time`); bars of a snapshot
-            have that behind them, so leave `available_at` out of these.
+            from the bar on at which it was public, as in the snapshot (`domain.bar_publications.publish_in_time`); bars of
+            a snapshot have that behind them, so leave `available_at` out of these.
         opened_before: what the timestamps are earlier than the closes of their bars; `DataSection.opened_before`.
         keep_bars: newest bars a symbol that are kept, at least; all by default. `enough` says how many change nothing.
         marks: what `marks` of another history over the same bars said: begin where that one did.

@@ -105,7 +105,7 @@ class Publications:
         """One row a bar of the very first rows, and what goes on.
 
         Raises:
-            UnusableBarsError: what `domain.bars.publish_in_time` refuses.
+            UnusableBarsError: what `domain.bar_publications.publish_in_time` refuses.
         """
         return cls(None)._read(rows, rows)
 

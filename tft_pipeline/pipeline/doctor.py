@@ -6,7 +6,7 @@ A check that crashes or hangs is its own problem and takes no other with it. Not
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class Check:
     """
 
     name: str
-    look: Callable[[], Sequence[Finding]]
+    look: Callable[[], Iterable[Finding]]
     is_local: bool = True
 
 
@@ -55,6 +55,12 @@ def checks(layout: Layout, experiment: Path | None) -> list[Check]:
     from tft_pipeline.pipeline import doctor_experiments as experiments
     from tft_pipeline.pipeline import doctor_machine as machine
     from tft_pipeline.pipeline import doctor_servers as servers
+
+    def would_run() -> Iterator[Finding]:
+        # one file after the other, for a plan works with the processor; finding them is part of it, for a disk may hang
+        for path in experiments.chosen(experiment):
+            one = Check(f"would run: {path.name}", lambda path=path: experiments.would_run(path, layout))  # type: ignore[misc]
+            yield from outcome(one)
 
     return [
         Check("python", machine.python),
@@ -76,27 +82,17 @@ def checks(layout: Layout, experiment: Path | None) -> list[Check]:
         Check("TFT_LOCKS", servers.lock_server, is_local=False),
         Check("TFT_TUNING_STORAGE", servers.study_server, is_local=False),
         Check("experiments", lambda: experiments.files(experiment)),
-        # one after the other, for a plan works with the processor; finding the files is part of it, for a disk may hang
-        Check(
-            "would run",
-            lambda: [
-                one
-                for path in experiments.chosen(experiment)
-                for one in outcome(
-                    Check(f"would run: {path.name}", lambda path=path: experiments.would_run(path, layout))  # type: ignore[misc]
-                )
-            ],
-        ),
+        Check("would run", would_run),
     ]
 
 
-def outcome(check: Check) -> Sequence[Finding]:
-    """What a check finds; one that crashes is a problem by its name."""
+def outcome(check: Check) -> Iterator[Finding]:
+    """What a check finds, each as soon as it is found; one that crashes is a problem by its name."""
     try:
-        return check.look()
+        yield from check.look()
     except BaseException as error:  # a broken machine raises anything, and the other checks are still of use
         said = without_credentials(" ".join(f"{type(error).__name__}: {error}".split()))
-        return [Finding(check.name, PROBLEM, f"the check itself failed: {said}", "read it; mend what it names")]
+        yield Finding(check.name, PROBLEM, f"the check itself failed: {said}", "read it; mend what it names")
 
 
 def look_at(checks: Sequence[Check], *, seconds: float, local_seconds: float = LOCAL_SECONDS) -> list[Finding]:
@@ -106,14 +102,15 @@ def look_at(checks: Sequence[Check], *, seconds: float, local_seconds: float = L
         seconds: for all that ask a server.
         local_seconds: for all that do not.
     """
-    found: dict[int, Sequence[Finding]] = {}
+    found: list[list[Finding]] = [[] for _ in checks]
 
-    def run(k: int, check: Check) -> None:
-        found[k] = outcome(check)
+    def run(check: Check, to: list[Finding]) -> None:
+        for one in outcome(check):
+            to.append(one)  # what is found before the time is over counts, whatever hangs after it
 
     threads = [
-        threading.Thread(target=run, args=(k, check), name=f"doctor {check.name}", daemon=True)
-        for k, check in enumerate(checks)
+        threading.Thread(target=run, args=(check, to), name=f"doctor {check.name}", daemon=True)
+        for check, to in zip(checks, found, strict=True)
     ]
     for thread in threads:
         thread.start()
@@ -121,21 +118,13 @@ def look_at(checks: Sequence[Check], *, seconds: float, local_seconds: float = L
     allowed = [local_seconds if check.is_local else seconds for check in checks]
     for thread, time_allowed in zip(threads, allowed, strict=True):
         thread.join(max(0.0, began + time_allowed - time.monotonic()))
-    return [
-        one
-        for k, check in enumerate(checks)
-        for one in found.get(
-            k,
-            [
-                Finding(
-                    check.name,
-                    WARNING,
-                    f"{UNANSWERED} within {allowed[k]:g} s",
-                    f"{'a disk' if check.is_local else 'a server'} hangs, or the machine is busy: try again when it is idle",
-                )
-            ],
-        )
-    ]
+    for thread, check, to, time_allowed in zip(threads, checks, found, allowed, strict=True):
+        if thread.is_alive():
+            hangs = (
+                f"{'a disk' if check.is_local else 'a server'} hangs, or the machine is busy: try again when it is idle"
+            )
+            to.append(Finding(check.name, WARNING, f"{UNANSWERED} within {time_allowed:g} s", hangs))
+    return [one for to in found for one in to]
 
 
 def answer(findings: Sequence[Finding]) -> dict[str, Any]:

@@ -154,12 +154,12 @@ def missing_picture(rows: Sequence[Mapping[str, Any]], n_features: int) -> dg.Ma
 
 
 def label_metadata(targets: pl.DataFrame, horizon: int, production_start: date) -> dict[str, Any]:
-    """How many bars have a label; before `production_start` also by symbol, their distribution, and how many are above zero.
+    """How many bars have a label; of those that end before `production_start`: by symbol, their distribution, signs over time.
 
-    Whoever looks at these goes on to choose features and settings, so that they end where production begins.
+    Whoever looks at these goes on to choose features and settings, so that no return of the production period is in them.
     """
     labelled = targets.filter(pl.col("label").is_not_null())
-    research = labelled.filter(pl.col("timestamp").dt.date() < production_start)
+    research = labelled.filter(pl.col("label_end").dt.date() < production_start)
     by_symbol = (
         research.group_by("symbol")
         .agg(

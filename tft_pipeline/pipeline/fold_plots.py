@@ -1,8 +1,8 @@
 """One picture a fold: how it learned, and what it looks at. All panels in one figure, for there are many folds.
 
-A production fold shows nothing of what its test bars earned, nor its validation bars, test bars of earlier folds: that
-is a look at the production period, which is written down before its first picture is drawn (`pipeline.ledgers`);
-`oos_portfolio` and `oos_performance` show it, fold by fold. Not here: the fits.
+A production fold shows nothing of what its test bars earned: that is a look at the production period, which is written down
+before its first picture is drawn (`pipeline.ledgers`); `oos_portfolio` and `oos_performance` show it, fold by fold. Of its
+validation bars, test bars of the fold before, it shows the loss that chose its epoch and no more. Not here: the fits.
 """
 
 from collections.abc import Mapping, Sequence

@@ -15,6 +15,7 @@ from tft_pipeline.pipeline.release_history import describe_moment
 from tft_pipeline.pipeline.release_status import describe_status
 from tft_pipeline.pipeline.releasing import MODEL, go_back
 from tft_pipeline.storage.artifacts import IntegrityError
+from tft_pipeline.storage.deployments import linked_release
 from tft_pipeline.storage.object_store import StoreError
 from tft_pipeline.storage.published import PublishError
 from tft_pipeline.storage.standing import standing
@@ -144,10 +145,11 @@ def _live(graph: ExperimentGraph) -> str:
 
     What was asked for is done by now, so a store that does not answer is told and fails nothing.
     """
+    models = graph.layout.models(graph.name)
     try:
-        now = standing(graph.layout.models(graph.name))
-    except (IntegrityError, PublishError, StoreError) as error:
-        return f"not known: {error}"
+        now = standing(models)
+    except (IntegrityError, PublishError, StoreError):
+        return f"{linked_release(models) or 'nothing'} here; the store could not be asked: `tft doctor` says why"
     return f"{now.live or 'nothing'}{now.elsewhere()}"
 
 

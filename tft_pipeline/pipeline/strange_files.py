@@ -14,7 +14,7 @@ import polars as pl
 
 from tft_pipeline.domain.bar_publications import publish_in_time
 from tft_pipeline.domain.bars import REQUIRED, BarsError, normalise_bars
-from tft_pipeline.domain.date_and_time import date_and_time
+from tft_pipeline.domain.date_and_time import date_and_time, doubt_of_hours
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.domain.intervals import (
     BAR_LENGTHS,
@@ -65,7 +65,7 @@ def read_bars(source: Path, *, timezone: str | None, stamp: Stamp) -> ReadBars:
         raise ConfigurationError(_for_init(str(error), source)) from error
     wrong = wrong_as_it_stands(raw, timezone)
     if wrong:
-        if source_columns(raw.schema).shape == "either":
+        if _only_a_person_can_say(raw):
             raise ConfigurationError(_told(source, wrong))
         raise ConfigurationError(
             _told(source, wrong)
@@ -73,6 +73,17 @@ def read_bars(source: Path, *, timezone: str | None, stamp: Stamp) -> ReadBars:
             "file stays as it is" + ZONED * ("--timezone ZONE" in _conversion(source, raw, timezone))
         )
     return usable_bars(raw, source, timezone=timezone, stamp=stamp)
+
+
+def _only_a_person_can_say(raw: pl.DataFrame) -> bool:
+    """Whether a copy would be refused for the same reason: it is not known which column or time is meant."""
+    columns = source_columns(raw.schema)
+    if (two := date_and_time(raw)) is not None:
+        return columns.shape == "either" or doubt_of_hours(raw[two[1]]) is not None
+    time = next((name for name in raw.columns if columns.renaming.get(name, name) == "timestamp"), None)
+    if time is None or not (raw.schema[time] == pl.String or raw.schema[time].is_integer()):
+        return columns.shape == "either"
+    return columns.shape == "either" or time_form(raw[time]).form == "unreadable"
 
 
 def _told(source: Path, wrong: Sequence[str]) -> str:
@@ -114,6 +125,7 @@ def wrong_as_it_stands(raw: pl.DataFrame, timezone: str | None) -> list[str]:
     time = named.get("timestamp")
     if (two := date_and_time(raw)) is not None:
         wrong.append(f"{two[0]} and {two[1]} are two columns: join them into one time, such as 2023-01-02T09:30:00Z")
+        wrong += [doubt for doubt in (doubt_of_hours(raw[two[1]]),) if doubt is not None]
     elif time is not None and (raw.schema[time] == pl.String or raw.schema[time].is_integer()):
         form = time_form(raw[time])
         if form.form != "aware" and not (form.form == "naive" and timezone is not None):

@@ -1,4 +1,4 @@
-"""The README's pictures: taken in every walk, stored on request, and held against those that are stored.
+"""The README's pictures: taken in every walk, stored on request, and held against the stored ones by name and size.
 
 Not here: what is on them.
 """

@@ -88,7 +88,7 @@ def test_an_unusual_length_is_refused_with_those_there_are():
     refusal = refusal_of_interval(bars({"A": every(3 * MINUTE, 9)}), "1m")
     assert refusal is not None
     assert "0:03:00 apart" in refusal
-    assert refusal.endswith("make bars of one of 1m, 5m, 15m, 1h, 1d")
+    assert refusal.endswith("that is none of 1m, 5m, 15m, 1h, 1d: make bars of one of these")
 
 
 def test_only_a_daily_bar_cannot_be_stamped_with_its_opening():

@@ -69,8 +69,9 @@ def test_a_planted_split_is_found_at_its_bar_with_its_ratio(
     assert f"{'divide' if falls else 'multiply'} the prices before it by {new / old:g}" in one.sentence
 
 
+@pytest.mark.parametrize("missing", [0.0, 0.02, 0.1])
 @pytest.mark.parametrize(("minutes", "a_day"), [(1, 390), (5, 78), (15, 26), (60, 7)])
-def test_a_split_over_night_is_found_among_bars_of_a_session(minutes: int, a_day: int) -> None:
+def test_a_split_over_night_is_found_among_bars_of_a_session(minutes: int, a_day: int, missing: float) -> None:
     """Nights move eight thousandths, which is many times what one bar does."""
     chance = np.random.default_rng(3)
     days = [day for day in (FIRST + timedelta(days=k) for k in range(60)) if day.weekday() < 5]
@@ -80,10 +81,12 @@ def test_a_split_over_night_is_found_among_bars_of_a_session(minutes: int, a_day
     bar = a_day * (len(days) // 2)
     returns[bar] = 0.008 - math.log(4)
     bars = pl.DataFrame({"timestamp": stamps, "symbol": "AAA", "close": 100.0 * np.exp(np.cumsum(returns))})
-    (one,) = implausible_prices(bars, daily=False)
+    there = chance.random(len(stamps)) >= missing
+    there[bar - 1 : bar + 1] = True
+    (one,) = implausible_prices(bars.filter(there), daily=False)
     assert (one.kind, one.at) == ("jump", stamps[bar])
     assert "4:1 split" in one.sentence
-    assert implausible_prices(bars.head(bar), daily=False) == ()
+    assert implausible_prices(bars.filter(there & (np.arange(len(stamps)) < bar)), daily=False) == ()
 
 
 def test_a_crash_that_is_no_ratio_and_one_that_was_traded_through_are_no_splits() -> None:

@@ -152,6 +152,7 @@ def targets_of(n_bars: int = 240) -> pl.DataFrame:
                 "symbol": symbol,
                 "volatility": 0.2,
                 "label": [*rng.normal(0.1, 3.0, n_bars - 1).tolist(), None],
+                "label_end": pl.Series([*stamps[1:], None], dtype=pl.Datetime("us", "UTC")),
             }
         )
         for symbol in ("X", "Y", "Z")
@@ -190,14 +191,14 @@ def test_two_bars_are_enough_for_a_picture() -> None:
     assert label_metadata(targets_of(3), 1, date(2999, 1, 1))["n_labels"] == 6
 
 
-def test_labels_of_the_production_period_are_counted_and_not_shown() -> None:
+def test_labels_that_hold_a_return_of_the_production_period_are_counted_and_not_shown() -> None:
     frame, start = targets_of(), (START + timedelta(days=100)).date()
     other = frame.with_columns(
-        label=pl.when(pl.col("timestamp").dt.date() < start).then("label").when(pl.col("label").is_not_null()).then(5.0)
+        label=pl.when(pl.col("label_end").dt.date() < start).then("label").when(pl.col("label").is_not_null()).then(5.0)
     )
     shown, again = (label_metadata(one, 1, start) for one in (frame, other))
-    assert (shown["n_labels"], shown["n_research_labels"]) == (3 * 239, 300)
-    assert [row["labels"] for row in rows_of(shown["symbols"])] == [100, 100, 100]
+    assert (shown["n_labels"], shown["n_research_labels"]) == (3 * 239, 3 * 99)
+    assert [row["labels"] for row in rows_of(shown["symbols"])] == [99, 99, 99]
     assert rows_of(shown["symbols"]) == rows_of(again["symbols"])
     assert (shown["share_up"], shown["labels"]) == (again["share_up"], again["labels"])
     assert "research period" in shown["labels"].value

@@ -72,7 +72,7 @@ def test_the_page_of_the_release_names_what_is_live_in_the_store_and_that_it_is_
         raise self._error("read", key, ConnectionResetError("away"))
 
     monkeypatch.setattr(ObjectStore, "get", away)
-    assert _live(graph).startswith("not known: ")
+    assert _live(graph) == f"{BEFORE} here; the store could not be asked: `tft doctor` says why"
 
 
 def test_who_names_one_has_it_live_everywhere_even_if_it_was_not_here(behind):

@@ -75,7 +75,7 @@ def test_a_check_that_crashes_or_hangs_is_its_own_problem_and_the_others_speak()
     assert (d.state, "SystemExit: 3" in d.said) == (PROBLEM, True)
 
 
-def test_a_folder_of_experiments_that_crashes_is_one_finding_and_each_of_its_files_speaks_for_itself(
+def test_a_folder_of_experiments_that_crashes_or_hangs_is_one_finding_and_each_of_its_files_speaks_for_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: Path | None) -> list[Path]:
@@ -97,6 +97,20 @@ def test_a_folder_of_experiments_that_crashes_is_one_finding_and_each_of_its_fil
     first, second = look_at([check], seconds=60.0)
     assert (first.name, first.state) == ("would run: a.yaml", PROBLEM)
     assert second == FINE
+
+    over = threading.Event()
+
+    def hanging(path: Path, _: Layout) -> list[Finding]:
+        if path.name == "b.yaml":
+            over.wait()
+        return [Finding("a", PROBLEM, "cannot be loaded", "")]
+
+    monkeypatch.setattr(doctor_experiments, "would_run", hanging)
+    (check,) = [one for one in checks(Layout(tmp_path), None) if one.name == "would run"]
+    told, unanswered = look_at([check], seconds=60.0, local_seconds=0.5)
+    over.set()
+    assert told.said == "cannot be loaded"
+    assert (unanswered.name, unanswered.state) == ("would run", WARNING)
 
 
 def test_what_is_local_may_take_longer_and_what_did_not_answer_is_no_run_that_can_work() -> None:

@@ -81,12 +81,12 @@ def test_a_look_is_written_down_before_its_picture_can_be_seen(finished: Workben
     assert line["experiment"] == "small"
 
 
-def test_an_ensemble_that_is_made_before_the_portfolio_is_the_same_look(finished: Workbench) -> None:
+def test_drift_and_an_ensemble_that_are_made_before_the_portfolio_are_the_same_look(finished: Workbench) -> None:
     ledger = finished.layout.looks_ledger
     (line,) = said_by(ledger)
     for name in (ledger.name, f"{ledger.name}.head"):
         ledger.with_name(name).unlink()
-    for asset in ("ensemble_weights", "oos_portfolio"):
+    for asset in ("drift_report", "ensemble_weights", "oos_portfolio"):
         assert not again(finished, asset)["failed"]
         (written,) = said_by(ledger)
         assert written["folds"] == line["folds"]

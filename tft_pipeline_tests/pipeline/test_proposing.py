@@ -92,6 +92,16 @@ REFUSED: dict[str, tuple[Callable[[], pl.DataFrame], tuple[str, ...]]] = {
         ),
         ("Date and Time are two columns: join them",),
     ),
+    "hours alone": (
+        lambda: bars().select(
+            pl.col("timestamp").dt.strftime("%Y-%m-%d").alias("Date"), pl.lit(9).alias("Time"), "symbol", "close"
+        ),
+        ("Date and Time are two columns: join them", "Time holds 9: hours or minutes? write 09:00"),
+    ),
+    "date and time run together": (
+        lambda: bars(timestamp=pl.col("timestamp").dt.strftime("%Y%m%d%H%M").cast(pl.Int64)),
+        ("timestamp holds date and time run together (202001010000): write 2020-01-01T00:00",),
+    ),
     "negative volume": (lambda: bars(volume=pl.lit(-1.0)), ("volume is missing, non-finite or negative",)),
     "bars of a week": (
         lambda: bars().filter(pl.col("timestamp").dt.weekday() == 3),
@@ -110,6 +120,14 @@ def test_a_file_that_cannot_be_used_is_refused_with_what_to_do(case: str, folder
     assert isinstance(done.exception, ConfigurationError)  # exit code 2
     assert [word for word in words if word not in str(done.exception)] == [], str(done.exception)
     assert not (folder / "experiments").exists()
+
+
+def test_no_copy_is_offered_where_it_would_be_refused_for_the_same_reason(folder: Path) -> None:
+    for case, (make, _) in REFUSED.items():
+        if case in ("hours alone", "date and time run together", "a ticker like a field"):
+            with pytest.raises(ConfigurationError) as told:
+                propose_experiment(csv(folder / "mine.csv", make()))
+            assert "--convert" not in str(told.value), case
 
 
 def test_everything_that_is_wrong_with_columns_times_and_numbers_is_told_at_once(folder: Path) -> None:

@@ -11,6 +11,8 @@ import polars as pl
 import pytest
 
 from tft_pipeline.domain.bars import BarsError
+from tft_pipeline.domain.checked_bars import checked_bars
+from tft_pipeline.domain.data_section import DataSection
 from tft_pipeline.domain.experiment_features import catalogue_of
 from tft_pipeline.pipeline.assets.audit import published_rows
 from tft_pipeline.pipeline.assets.exploration import exploration_specs
@@ -117,6 +119,19 @@ def test_bars_of_another_interval_than_stated_are_refused_before_anything_is_ann
         BarsError, match=rf"data\.interval is {stated} and .* stand 1:00:00 apart .*; state interval 1h"
     ):
         taken_bars(bench.graph.file)
+
+
+def test_a_market_that_is_not_traded_may_have_bars_of_another_length_and_hides_nothing() -> None:
+    daily = pl.datetime_range(datetime(2023, 1, 2, tzinfo=UTC), datetime(2023, 12, 1, tzinfo=UTC), "1d", eager=True)
+    hours = pl.datetime_range(daily[0], daily[-1], "1h", eager=True)
+    frame = pl.concat(
+        pl.DataFrame({"timestamp": stamps, "symbol": symbol, "close": 1.0})
+        for symbol, stamps in (("AAA", daily), ("BBB", daily), ("BTC", hours))
+    )
+    given = {"source": "b", "interval": "1d", "bars_per_year": 252.0, "min_bars": 10, "cross_markets": {"btc": "BTC"}}
+    assert checked_bars(DataSection(**given), frame).height == frame.height
+    with pytest.raises(BarsError, match=r"stand 1 day, 0:00:00 apart most often: .*; state interval 1d"):
+        checked_bars(DataSection(**given | {"interval": "1h"}), frame)
 
 
 def test_one_symbol_of_longer_bars_is_refused_where_the_interval_is_added(workbench: Callable[..., Workbench]) -> None:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from tft_pipeline.domain.findings import DriftRecord
 from tft_pipeline.domain.nights import fold_for
 from tft_pipeline.domain.reports import FeatureCatalogue, FoldPlanReport
-from tft_pipeline.pipeline.assets.evaluation import all_production_folds
+from tft_pipeline.pipeline.assets.evaluation import all_production_folds, portfolio_looked_at
 from tft_pipeline.pipeline.automation import on_all_folds
 from tft_pipeline.pipeline.drift_bars import NothingToCompareError, recent_bars
 from tft_pipeline.pipeline.drift_evaluation import evaluate_drift
@@ -123,6 +123,7 @@ def _evaluated(
         )
     spec = plan.specs[place]
     bundle = used[spec.key]
+    portfolio_looked_at(graph, plan, used)  # what the newest bars earned beside all others is such a look too
     panel = panel_of(features, targets, catalogue, bundle.fitted.scaler.names)
     snapshot = read_artifact(graph.layout.artifact(graph.name, "snapshot"))
     try:
