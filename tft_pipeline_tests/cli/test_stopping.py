@@ -18,10 +18,13 @@ pytestmark = pytest.mark.fault("sigterm")
 
 COMMAND = """
 import multiprocessing
+import signal
 import time
 import typer
 from tft_pipeline.cli.progress import shown
 from tft_pipeline.cli.stopping import stoppable
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored, where the tests run under nohup
 
 def run() -> None:
     with stoppable("tft run small.yaml --resume", False), shown(False) as to:
