@@ -48,7 +48,7 @@ test: $(STAMP) ## run the tests that take seconds
 	$(ONE_THREAD) $(BIN)/python -m pytest -m "not slow and not browser" -n auto --maxprocesses 4 --dist loadfile $(COVERAGE)
 
 test-slow: $(STAMP) ## run the tests that take minutes or a browser (Chromium)
-	$(ONE_THREAD) $(BIN)/python -m pytest -m "slow or browser" -n 2 --dist loadfile
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "slow or browser" -n 2 --dist loadfile --no-loadscope-reorder
 
 coverage: $(STAMP) ## run the tests that take seconds, and write what of domain, model and storage they reach; fails below 90 %
 	@$(MAKE) --no-print-directory test COVERAGE="--cov --cov-report=term --cov-report=json:$(VENV)/coverage.json"

@@ -26,6 +26,23 @@ from tft_pipeline_tests.faults.required import (  # noqa: F401, hooks
     pytest_runtest_makereport,
 )
 
+LONGEST = (
+    "test_walk.py",
+    "test_planted_panel.py",
+    "test_power.py",
+    "test_acceptance.py",
+    "test_tutorial.py",
+    "test_intraday.py",
+)
+"""Files whose tests take most of ten minutes: begun last, they would leave the other cores idle at the end."""
+
+
+@pytest.hookimpl(specname="pytest_collection_modifyitems")
+def longest_first(items: list[pytest.Item]) -> None:
+    """Order of `make test-slow`, where a file is tested by one process."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 # the same examples in every run, and no time limit for one: machines differ
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")

@@ -1,6 +1,6 @@
 """Three columns that drive the returns among 97 that do not: phases 1 to 3, with their limits at the defaults, tell them apart.
 
-Seeds are 0 to 19, all of them; none was chosen or left out by what it gave. A true column counts as kept when it is kept
+Seeds are 0 to 9, and 0 to 19 with `TFT_PANELS=20`; none was chosen or left out by what it gave. A true column counts as kept when it is kept
 itself, or when phase 1 dropped it as a twin and the feature that stands for it is kept. Kept is kept whatever the reason, for
 true columns and noise alike: those filled up to `pruning.min_features` count. That is 5, and 3 columns are true, so two noise
 columns are kept whatever their weights; the share above the threshold is told beside the share kept. Both are of the 91 noise
@@ -9,6 +9,7 @@ columns that reach phase 2: phase 1 always drops the other 6, and they prove not
 The panel is easy: its oracle Sharpe ratio is 7 to 9 a year, see `selection_panel`.
 """
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -35,8 +36,8 @@ from tft_pipeline_tests.selection_panel import (
 )
 from tft_pipeline_tests.stored import stored_report
 
-SEEDS = range(20)
-FOUND_IN = 19
+SEEDS = range(int(os.environ.get("TFT_PANELS", "10")))
+FOUND_IN = len(SEEDS) - 1
 MOST_NOISE = 0.05
 SECONDS_A_SEED = 300
 
@@ -80,7 +81,7 @@ PAIRS = {noise_name(later): noise_name(earlier) for earlier, later in NEARLY_EQU
 
 
 @pytest.mark.slow
-def test_true_columns_are_kept_in_19_of_20_panels_and_at_most_5_percent_of_noise_survives() -> None:
+def test_true_columns_are_kept_in_all_panels_but_one_and_at_most_5_percent_of_noise_survives() -> None:
     with process_pool(n_workers(2)) as pool:
         panels = list(pool.map(chosen, SEEDS, timeout=SECONDS_A_SEED * len(SEEDS)))
     lines = [told(found, seed) for seed, found in zip(SEEDS, panels, strict=True)]

@@ -99,7 +99,12 @@ RUNNING = [block for block in BLOCKS if not all(map(reason, block.lines))]
 def environment(folder: Path) -> dict[str, str]:
     """Of a process in a checkout whose home is `data`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TFT_", "DAGSTER_", "AWS_"))}
-    own = {"TFT_HOME": str(folder / "data"), "TFT_WORKERS": "1", "PATH": f"{BIN}:{os.environ['PATH']}"}
+    own = {
+        "TFT_HOME": str(folder / "data"),
+        "TFT_EXPERIMENTS": str(folder / "experiments" / "demo.yaml"),
+        "TFT_WORKERS": "1",
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+    }
     return kept | own
 
 
@@ -130,10 +135,25 @@ def files_of_a_reader(folder: Path) -> None:
     ).write_parquet(folder / "minutes.parquet")
 
 
+@dataclass(frozen=True)
+class Checkouts:
+    """Two copies of one checkout in which `tft run experiments/demo.yaml` is done; the experiment is a small one.
+
+    Attributes:
+        live: its model is live.
+        waiting: its model waits to be deployed.
+        made_in: folder that their files name.
+    """
+
+    live: Path
+    waiting: Path
+    made_in: Path
+
+
 @pytest.fixture(scope="module")
-def finished_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout in which `tft run experiments/demo.yaml` is done and its model live; the experiment is a small one."""
+def finished_demo(tmp_path_factory: pytest.TempPathFactory) -> Checkouts:
     folder = tmp_path_factory.mktemp("checkout")
+    waiting = tmp_path_factory.mktemp("waiting") / "checkout"
     first = np.busday_offset(FIRST_FOLD, -BARS_BEFORE)
     stamps = pl.DataFrame({"timestamp": business_days(420), "dated": business_days(420, str(first))})
     bars = random_bars().join(stamps, on="timestamp").drop("timestamp").rename({"dated": "timestamp"})
@@ -148,17 +168,21 @@ def finished_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for line in ("tft run experiments/demo.yaml", 'tft deploy --experiment demo --override "to have one that is live"'):
         done = typed(line, folder)
         assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-3000:]
+        if not waiting.exists():
+            shutil.copytree(folder, waiting, symlinks=True)
     assert len(SYMBOLS) == 4
-    return folder
+    return Checkouts(live=folder, waiting=waiting, made_in=folder)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block", RUNNING, ids=str)
-def test_the_lines_of_a_block_run_one_after_the_other(block: Block, finished_demo: Path, tmp_path: Path) -> None:
+def test_the_lines_of_a_block_run_one_after_the_other(block: Block, finished_demo: Checkouts, tmp_path: Path) -> None:
     folder = tmp_path / "checkout"
-    shutil.copytree(finished_demo, folder, symlinks=True)
+    deploys = any(line.startswith("tft deploy") for line in block.lines)
+    shutil.copytree(finished_demo.waiting if deploys else finished_demo.live, folder, symlinks=True)
     owner = folder / "data" / "experiments" / "demo" / "owner.txt"
-    owner.write_text(owner.read_text(encoding="utf-8").replace(str(finished_demo), str(folder)), encoding="utf-8")
+    made_in = str(finished_demo.made_in)
+    owner.write_text(owner.read_text(encoding="utf-8").replace(made_in, str(folder)), encoding="utf-8")
     for line in block.lines:
         if not reason(line):
             done = typed(line, folder)
