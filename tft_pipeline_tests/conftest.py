@@ -38,7 +38,7 @@ LONGEST = (
 
 
 @pytest.hookimpl(specname="pytest_collection_modifyitems")
-def longest_first(items: list[pytest.Item]) -> None:
+def pytest_longest_first(items: list[pytest.Item]) -> None:
     """Order of `make test-slow`, where a file is tested by one process."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
 

@@ -1,10 +1,10 @@
 """Three columns that drive the returns among 97 that do not: phases 1 to 3, with their limits at the defaults, tell them apart.
 
-Seeds are 0 to 9, and 0 to 19 with `TFT_PANELS=20`; none was chosen or left out by what it gave. A true column counts as kept when it is kept
-itself, or when phase 1 dropped it as a twin and the feature that stands for it is kept. Kept is kept whatever the reason, for
-true columns and noise alike: those filled up to `pruning.min_features` count. That is 5, and 3 columns are true, so two noise
-columns are kept whatever their weights; the share above the threshold is told beside the share kept. Both are of the 91 noise
-columns that reach phase 2: phase 1 always drops the other 6, and they prove nothing about weights.
+Seeds are 0 to 9, and 0 to 19 with `TFT_PANELS=20`; none was chosen or left out by what it gave. A true column counts as kept
+when it is kept itself, or when phase 1 dropped it as a twin and the feature that stands for it is kept. Kept is kept whatever
+the reason, for true columns and noise alike: those filled up to `pruning.min_features` count. That is 5, and 3 columns are
+true, so two noise columns are kept whatever their weights; the share above the threshold is told beside the share kept. Both
+are of the 91 noise columns that reach phase 2: phase 1 always drops the other 6, and they prove nothing about weights.
 
 The panel is easy: its oracle Sharpe ratio is 7 to 9 a year, see `selection_panel`.
 """
