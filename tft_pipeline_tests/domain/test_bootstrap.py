@@ -82,3 +82,12 @@ def test_a_series_that_cannot_be_resampled_is_refused():
         bootstrap_sharpes(np.arange(20.0), block_length=0.5, seed=0)
     with pytest.raises(ValueError, match="confidence"):
         bootstrap_sharpe_interval(np.arange(20.0), confidence=95.0, seed=0)
+
+
+def test_a_ratio_of_a_resample_is_its_mean_over_its_standard_deviation_with_one_degree_of_freedom_less() -> None:
+    returns = autoregressive(0.1, 12, seed=4)
+    drawn = resample_indices(12, 50, block_length=2.0, generator=np.random.default_rng(9))
+    expected = [returns[row].mean() / np.sqrt(((returns[row] - returns[row].mean()) ** 2).sum() / 11) for row in drawn]
+    np.testing.assert_allclose(
+        bootstrap_sharpes(returns, n_resamples=50, block_length=2.0, seed=9), expected, rtol=1e-12
+    )
