@@ -61,6 +61,8 @@ DOWNSTREAM = {
     "report",
     "release",
 }
+SERVERS = ("TFT_STORE", "TFT_LOCKS", "TFT_TUNING_STORAGE", "MLFLOW_TRACKING_URI")
+"""Variables that name what other machines share: a test that wants one names it itself."""
 FOLDS = {"train": 120, "validation": 30, "test": 40, "step": 40, "window": "sliding"}
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -226,5 +228,5 @@ def _on_this_machine_alone(folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("TFT_HOME", str(folder / "home"))
     patch.setenv("TFT_WORKERS", "1")
     patch.setenv("DAGSTER_HOME", str(folder / "home" / "dagster"))
-    for shared in ("TFT_STORE", "TFT_LOCKS"):
+    for shared in SERVERS:
         patch.delenv(shared, raising=False)

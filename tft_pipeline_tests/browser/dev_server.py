@@ -13,20 +13,13 @@ from pathlib import Path
 import psutil
 import requests
 
+from tft_pipeline_tests.conftest import SERVERS
 from tft_pipeline_tests.pipeline.test_webserver import LOCATIONS, free_port, until
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 300.0
 END_SECONDS = 60.0
-ELSEWHERE = (
-    "DAGSTER_HOME",
-    "TFT_STORE",
-    "TFT_LOCKS",
-    "TFT_TUNING_STORAGE",
-    "MLFLOW_TRACKING_URI",
-    "MAKEFLAGS",
-    "MAKELEVEL",
-)
+ELSEWHERE = (*SERVERS, "DAGSTER_HOME", "MAKEFLAGS", "MAKELEVEL")
 USER = "you"
 """Who the log of deployments says deployed: not the name of whoever runs the tests."""
 

@@ -14,6 +14,7 @@ from tft_pipeline.cli.answers import be_quiet
 from tft_pipeline.cli.machine_faults import fault_of_the_machine
 from tft_pipeline.storage.layout import PROJECT_ROOT
 from tft_pipeline_tests.cli.test_help import COMMANDS
+from tft_pipeline_tests.conftest import SERVERS
 
 REFUSED = {
     "doctor": ["absent.yaml"],
@@ -55,7 +56,7 @@ def _somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     """An empty folder, an empty home, and nothing of this machine's settings."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TFT_HOME", str(tmp_path / "home"))
-    for name in ("TFT_STORE", "TFT_LOCKS", "TFT_TUNING_STORAGE"):
+    for name in SERVERS:
         monkeypatch.delenv(name, raising=False)
     yield
     be_quiet(False)

@@ -17,7 +17,7 @@ from tft_pipeline.pipeline.doctor_databases import dagster, dead_runs
 from tft_pipeline.pipeline.doctor_experiments import would_run
 from tft_pipeline.pipeline.doctor_findings import OK, PROBLEM, WARNING, Finding
 from tft_pipeline.storage.layout import Layout
-from tft_pipeline_tests.conftest import Workbench
+from tft_pipeline_tests.conftest import SERVERS, Workbench
 
 FINE = Finding("fine", OK, "as it should be")
 
@@ -27,7 +27,7 @@ def _plenty_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine is no finding of these tests."""
     monkeypatch.setattr(module, "SECONDS", 120.0)
     monkeypatch.setattr(module, "LOCAL_SECONDS", 120.0)
-    for name in ("TFT_STORE", "TFT_LOCKS", "TFT_TUNING_STORAGE", "TFT_EXPERIMENTS", "MLFLOW_TRACKING_URI"):
+    for name in (*SERVERS, "TFT_EXPERIMENTS"):
         monkeypatch.delenv(name, raising=False)
 
 
