@@ -45,8 +45,8 @@ def bench(
 ) -> None:
     """Time one decision of the newest model, eager and in its exported forms, against the limit of the latency gate."""
     names = None if forms is None else tuple(name.strip() for name in forms.split(",") if name.strip())
-    with shown(as_json, doing=f"timing decisions of {experiment}"):
+    with shown(as_json, doing=f"timing decisions of {experiment}") as to:
         from tft_pipeline.pipeline.benching import bench_model
 
-        found = bench_model(experiment, warmup=warmup, n=n, rate_per_s=rate, forms=names)
+        found = bench_model(experiment, warmup=warmup, n=n, rate_per_s=rate, forms=names, watch=to.watch)
     finish(found, as_json)

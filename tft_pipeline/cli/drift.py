@@ -63,10 +63,14 @@ def drift(
 
             found = compare_files(reference, recent, output=output, **limits)
     elif snapshot is not None and reference is None and recent is None:
-        with shown(as_json, doing=f"comparing the last {recent_days} days with the training bars of {experiment}"):
+        with shown(
+            as_json, doing=f"comparing the last {recent_days} days with the training bars of {experiment}"
+        ) as to:
             from tft_pipeline.pipeline.drift_command import compare_snapshot
 
-            found = compare_snapshot(experiment, snapshot, recent_days=recent_days, output=output, **limits)
+            found = compare_snapshot(
+                experiment, snapshot, recent_days=recent_days, output=output, watch=to.watch, **limits
+            )
     else:
         raise ConfigurationError("name --snapshot ID, or both --reference FILE and --recent FILE")
     finish(found, as_json)

@@ -69,10 +69,10 @@ def pull(
 
 def push(experiment: ExperimentOption = TRAINED, as_json: JsonOption = False) -> None:
     """Put into the store what it lacks of an experiment and tell it what is live here; nothing in it is replaced."""
-    with shown(as_json, doing="putting into the store what it lacks"):
+    with shown(as_json, doing="putting into the store what it lacks") as to:
         from tft_pipeline.pipeline.sharing import push as put
 
-        found = put(experiment)
+        found = put(experiment, to.watch)
     finish(found, as_json)
 
 
@@ -90,8 +90,8 @@ def clean(
     as_json: JsonOption = False,
 ) -> None:
     """Remove old versions of assets and of retired folds that nothing refers to, here and in the store; says what and why."""
-    with shown(as_json, doing="looking for versions that nothing refers to"):
+    with shown(as_json, doing="looking for versions that nothing refers to") as to:
         from tft_pipeline.pipeline.cleaning import clean as remove
 
-        found = remove(experiment, keep=keep, dry_run=dry_run, leftovers=leftovers, alone=alone)
+        found = remove(experiment, keep=keep, dry_run=dry_run, leftovers=leftovers, alone=alone, watch=to.watch)
     finish(found, as_json)

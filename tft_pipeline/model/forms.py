@@ -137,13 +137,21 @@ class OpenedForm:
 
 
 def open_forms(
-    fitted: FittedFold, series: BarSeries, wanted: Sequence[LatencyForm]
+    fitted: FittedFold,
+    series: BarSeries,
+    wanted: Sequence[LatencyForm],
+    report: Callable[[str], None] = lambda doing: None,
 ) -> tuple[tuple[OpenedForm, ...], dict[str, str]]:
-    """Eager torch and the wanted forms that equal it, in one thread; and the others with the reason why they are left out."""
+    """Eager torch and the wanted forms that equal it, in one thread; and the others with the reason why they are left out.
+
+    Args:
+        report: told of each form before it is opened.
+    """
     left_out: dict[str, str] = {name: why for name in wanted if (why := why_not(fitted, name)) is not None}
     opened: list[OpenedForm] = []
     expected = np.empty(0)
     for name in (EAGER, *(name for name in wanted if name not in left_out)):
+        report(f"opening {name}")
         with single_thread():
             form = _MAKERS[name](fitted, series)
             with torch.inference_mode():

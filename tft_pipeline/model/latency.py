@@ -5,7 +5,7 @@ in it: they are computed for all symbols at once when a bar closes.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,20 +44,25 @@ class LatencyMeasurement:
     threads: int
 
 
-def benchmark_latency(fitted: FittedFold, settings: LatencySection, *, seed: int) -> LatencyMeasurement:
+def benchmark_latency(
+    fitted: FittedFold, settings: LatencySection, *, seed: int, report: Callable[[str], None] = lambda doing: None
+) -> LatencyMeasurement:
     """Wall-clock time of decisions, batch of one, one thread: closed loop of every form, open loop of the quickest.
 
     Args:
         seed: of the made-up bars and of random arrivals.
+        report: told what is done next, and nothing while decisions are timed.
     """
-    opened, left_out = open_forms(fitted, BarSeries(fitted, seed=seed), settings.forms)
+    opened, left_out = open_forms(fitted, BarSeries(fitted, seed=seed), settings.forms, report)
     calls = {one.form.name: one.form for one in opened}
+    report(f"timing {settings.n} decisions one after the other: {', '.join(calls)}")
     watch = MachineWatch()
     with single_thread(), torch.inference_mode():
         name, took = quickest(calls, warmup=settings.warmup, n=settings.n)
         rows = [_row(one, took[one.form.name] * 1e3) for one in opened]
         chosen = next(row for row in rows if row["form"] == name)
         due = intended_starts(settings.n, rate_per_s=settings.rate_per_s, arrivals=settings.arrivals, seed=seed)
+        report(f"timing {settings.n} decisions of {name}, {settings.rate_per_s:g} a second asked for")
         loop = open_loop(calls[chosen["form"]], due)
         threads = torch.get_num_threads()
     machine = watch.record()

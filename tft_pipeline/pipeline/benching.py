@@ -17,6 +17,7 @@ from tft_pipeline.domain.verdict import json_ready
 from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.named import graph_named
+from tft_pipeline.pipeline.progress import Watch, naming
 from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError, read_artifact
 from tft_pipeline.storage.cold_start import ColdStartError, cold_starts
 from tft_pipeline.storage.deployments import VERSIONS, WEIGHTS_FILE
@@ -29,14 +30,21 @@ NOT_ASKED = "latency.cold_start is false"
 COMPILES = "it would compile first, as it did here (load_ms)"
 
 
-def benchmark_bundle(bundle: FoldBundle, settings: LatencySection, *, seed: int) -> LatencyBenchmark:
-    """Time one fold's model, in this process and in fresh ones, and say whether the gate would pass."""
+def benchmark_bundle(
+    bundle: FoldBundle, settings: LatencySection, *, seed: int, watch: Watch | None = None
+) -> LatencyBenchmark:
+    """Time one fold's model, in this process and in fresh ones, and say whether the gate would pass.
+
+    Args:
+        watch: told of each form that is opened or timed.
+    """
     from tft_pipeline.model.forms import decision_facts
     from tft_pipeline.model.latency import benchmark_latency
 
     fitted = bundle.fitted
-    measured = benchmark_latency(fitted, settings, seed=seed)
-    fresh = cold_starts(bundle, measured.models, decision_facts(fitted)) if settings.cold_start else {}
+    report = naming(watch)
+    measured = benchmark_latency(fitted, settings, seed=seed, report=report)
+    fresh = cold_starts(bundle, measured.models, decision_facts(fitted), report) if settings.cold_start else {}
     rows = [row | {"cold_start": fresh.get(row["form"])} for row in measured.forms]
     chosen = measured.chosen
     figures = {name: chosen[name] for name in FIGURES}
@@ -77,12 +85,14 @@ def bench_model(
     n: int,
     rate_per_s: float | None = None,
     forms: Sequence[str] | None = None,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Time the newest model of an experiment again, with the experiment's `latency` section; nothing is written.
 
     Args:
         experiment: file, or name of one that was run here.
         warmup, n, rate_per_s, forms: instead of the section's; None leaves its value.
+        watch: told of each form that is opened or timed.
     Returns:
         gate (passed, reasons) and its figures first; forms, open_loop, fresh_process, machine as sentences; live, whether the
         model is the live one; record, all of it. `failed` alone where a fresh process cannot be timed.
@@ -103,7 +113,7 @@ def bench_model(
         raise ConfigurationError(f"latency: {refused}") from error
     bundle = newest_bundle(graph)
     try:
-        record = benchmark_bundle(bundle, settings, seed=graph.experiment.seed)
+        record = benchmark_bundle(bundle, settings, seed=graph.experiment.seed, watch=watch)
     except ColdStartError as error:
         return {"fold": bundle.key, "failed": [str(error)]}
     live = {"live": _live(graph, record.weights_sha256)}

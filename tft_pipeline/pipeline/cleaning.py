@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.pipeline.deciding_records import OTHER_SHAPE, plan_in
 from tft_pipeline.pipeline.graph import EXPLORATION, PRODUCTION
+from tft_pipeline.pipeline.progress import Watch, counting
 from tft_pipeline.pipeline.releasing import models_of
 from tft_pipeline.storage.artifacts import ArtifactMissingError, IntegrityError
 from tft_pipeline.storage.cleaning import clean as remove_old
@@ -24,13 +25,20 @@ KEEP = 3
 
 
 def clean(
-    named: str, *, keep: int = KEEP, dry_run: bool = False, leftovers: bool = False, alone: bool = False
+    named: str,
+    *,
+    keep: int = KEEP,
+    dry_run: bool = False,
+    leftovers: bool = False,
+    alone: bool = False,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Remove what no record that stays speaks of.
 
     Args:
         named: experiment file, or the name of one that was run here.
         alone: the caller says that no other machine works on it now: without `TFT_LOCKS` no lock reaches the others.
+        watch: told how many versions are removed.
     Returns:
         experiment, removed (would_remove), bytes, kept (numbers by reason), leftovers, log, details, failed.
     Raises:
@@ -53,7 +61,14 @@ def clean(
         with run_lock(layout.run_lock(name)):
             plans = {f"{phase}_fold": _planned(layout, name, phase) for phase in (EXPLORATION, PRODUCTION)}
             planned = {asset: keys for asset, keys in plans.items() if keys is not None}
-            done = remove_old(folder, keep=keep, planned=planned, dry_run=dry_run, leftovers=leftovers)
+            done = remove_old(
+                folder,
+                keep=keep,
+                planned=planned,
+                dry_run=dry_run,
+                leftovers=leftovers,
+                removing=lambda n: counting(watch, "removing what nothing refers to", n, "versions"),
+            )
     except _UnreadPlanError as error:
         return {"experiment": name, "removed": [], "failed": [str(error)]}
     except (RunLockedError, StoreError, IntegrityError, OSError) as error:

@@ -29,6 +29,7 @@ from tft_pipeline.pipeline.graph import ExperimentGraph
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
 from tft_pipeline.pipeline.named import graph_named
 from tft_pipeline.pipeline.panels import KEYS
+from tft_pipeline.pipeline.progress import Watch, naming
 from tft_pipeline.storage.artifacts import Artifact, ArtifactMissingError, IntegrityError, read_artifact
 from tft_pipeline.storage.atomic import same_file
 from tft_pipeline.storage.drift_reports import report_name, report_of, reports_folder, write_report
@@ -88,7 +89,14 @@ def compare_files(
 
 
 def compare_snapshot(
-    experiment: str, snapshot: str, *, recent_days: int, output: Path | None, psi_threshold: float, js_threshold: float
+    experiment: str,
+    snapshot: str,
+    *,
+    recent_days: int,
+    output: Path | None,
+    psi_threshold: float,
+    js_threshold: float,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Compare the last days of a frozen snapshot with what the newest fold of an experiment learned from.
 
@@ -99,6 +107,7 @@ def compare_snapshot(
         experiment: experiment file, or the name of one that was run.
         snapshot: id or folder of a frozen snapshot.
         recent_days: days up to its newest bar.
+        watch: told what is done next.
     Raises:
         ConfigurationError: no such experiment or snapshot, no production fold yet, bars of another interval, bars from which
             the model's features cannot be built, or a snapshot without a symbol that the model was trained on, with other bars
@@ -118,12 +127,15 @@ def compare_snapshot(
     bars = frozen.bars
     if data.symbols is not None:
         bars = bars.filter(pl.col("symbol").is_in([*data.symbols, *data.untraded]))
+    report = naming(watch)
+    report(f"building features of {bars.height:,} bars of snapshot {frozen.snapshot_id}")
     try:
         panel = _panel(graph, spec, bundle, bars)
         _refuse_other_bars(spec, panel, bundle)
         since = panel.calendar[-1] - timedelta(days=recent_days)
         start = sum(stamp <= since for stamp in panel.calendar)
         compared = recent_since(panel, spec, start)
+        report(f"comparing the last {recent_days} days with the training bars of fold {spec.key}")
         record = evaluate_drift(panel, bundle, scored, settings, compared, snapshot_id=frozen.snapshot_id)
     except SliceChangedError as error:
         raise ConfigurationError(

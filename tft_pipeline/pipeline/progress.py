@@ -2,6 +2,7 @@
 that is left. Not here: showing it (`cli.progress`).
 """
 
+import itertools
 import json
 import threading
 import time
@@ -109,6 +110,24 @@ class Stage:
 
 Watch = Callable[[Stage], None]
 """Told what is being computed: before it is, and after each of its folds."""
+
+
+def counting(watch: Watch | None, doing: str, of: int, unit: str) -> Callable[[], None]:
+    """Tell that work of equal pieces begins; the answer is called after each of them."""
+    stage = Stage(asset=doing, of=of, unit=unit)
+    done = itertools.count(1)
+
+    def tell(finished: int) -> None:
+        if watch is not None:
+            watch(replace(stage, done=finished))
+
+    tell(0)
+    return lambda: tell(next(done))
+
+
+def naming(watch: Watch | None) -> Callable[[str], None]:
+    """Tell what is done next, in a few words, where there are no pieces to count."""
+    return lambda doing: None if watch is None else watch(Stage(asset=doing))
 
 
 def _in_training(rows: list[dict[str, Any]]) -> InTraining:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.pipeline.named import graph_named
+from tft_pipeline.pipeline.progress import Watch, counting
 from tft_pipeline.storage.artifacts import CURRENT, MANIFEST, IntegrityError, read_artifact
 from tft_pipeline.storage.deployments import (
     DeploymentLockedError,
@@ -77,12 +78,14 @@ def pull(named: str, *, into: Path | None = None, release: str | None = None) ->
     }
 
 
-def push(named: str) -> dict[str, Any]:
+def push(named: str, watch: Watch | None = None) -> dict[str, Any]:
     """Put into the store what it lacks of an experiment: current versions it has no pointer to, releases, what is live.
 
     And looks and trials, of all experiments: their ledgers are one. Nothing that the store has is replaced. It is the way to
     begin with a store or with another one, and what follows a deployment that did not reach it.
 
+    Args:
+        watch: told how many versions were looked at and, where the store lacks them, put.
     Returns:
         experiment, put (looks, trials, artifacts and releases), live, store, failed.
     Raises:
@@ -102,23 +105,29 @@ def push(named: str) -> dict[str, Any]:
         for push_ledger, what in ((push_looks, layout.looks_ledger), (push_trials, layout.trials_ledger)):
             if n := push_ledger(what):
                 done.append(f"lines of {what.stem}: {n}")
-        for root in sorted(link.parent for link in folder.rglob(CURRENT) if link.is_symlink()):
-            place = stored_place(root)
-            if root.is_relative_to(stored.models) or place is None or place.pointer() is not None:
-                continue
-            place.publish(read_artifact(root, in_store=False))
-            done.append(str(root.relative_to(folder)))
+        links = sorted(link.parent for link in folder.rglob(CURRENT) if link.is_symlink())
+        roots = [root for root in links if not root.is_relative_to(stored.models)]
         frozen = stored_place(layout.frozen)
         here = [one for one in known_snapshots(layout) if frozen is not None and (layout.frozen / one).is_dir()]
+        n_versions = len(roots) + len(here) + len(release_ids(stored.models))
+        one_more = counting(watch, f"putting into {stored.store.url} what it lacks", n_versions, "versions")
+        for root in roots:
+            place = stored_place(root)
+            if place is not None and place.pointer() is None:
+                place.publish(read_artifact(root, in_store=False))
+                done.append(str(root.relative_to(folder)))
+            one_more()
         for snapshot in here:
             if frozen is not None and frozen.store.get(f"{frozen.key}/{snapshot}/{MANIFEST}") is None:
                 frozen.put_version(frozen.fetched(snapshot))
                 done.append(f"snapshot {snapshot}")
+            one_more()
         with deployment_lock(stored.models):
             for release_id in release_ids(stored.models):
                 if stored.store.get(f"{stored.versions.key}/{release_id}/{MANIFEST}") is None:
                     stored.put_version(released_version(stored.models, release_id))
                     done.append(f"release {release_id}")
+                one_more()
             live = linked_release(stored.models)
             if live is not None and stored.publish(released_version(stored.models, live)):
                 done.append(f"what is live: {live}")

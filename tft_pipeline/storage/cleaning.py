@@ -14,7 +14,7 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -83,7 +83,13 @@ class Cleaned:
 
 
 def clean(
-    experiment: Path, *, keep: int, planned: Mapping[str, Collection[str]], dry_run: bool, leftovers: bool
+    experiment: Path,
+    *,
+    keep: int,
+    planned: Mapping[str, Collection[str]],
+    dry_run: bool,
+    leftovers: bool,
+    removing: Callable[[int], Callable[[], None]] = lambda n: lambda: None,
 ) -> Cleaned:
     """Remove old versions that nothing speaks of.
 
@@ -93,6 +99,7 @@ def clean(
         planned: asset over folds -> keys that its plan holds or that something trains: these folds are left alone.
         dry_run: only say what would go.
         leftovers: remove damaged versions that were set aside, stages and removals of killed processes, unfinished uploads.
+        removing: told how many versions go; its answer is called after each of them.
     Raises:
         ValueError: `keep` < 1.
         StoreError: the store does not answer; what was removed by then is in `removed.jsonl`.
@@ -109,8 +116,10 @@ def clean(
     found = _leftovers(experiment, place, listed)
     n_bytes = sum(one.n_bytes * (one.here + one.stored) for one in gone)
     if not dry_run:
+        one_more = removing(len(gone))
         for one in gone:
             one.why = _remove(experiment, place, listed, one)
+            one_more()
         gone = [one for one in gone if one.why is None]
         n_bytes = sum(one.n_bytes * (one.here + one.stored) for one in gone)
         if leftovers:

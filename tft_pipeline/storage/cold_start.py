@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,11 +30,17 @@ class ColdStartError(RuntimeError):
     """A fresh process failed, did not end, or decided otherwise than the others."""
 
 
-def cold_starts(bundle: FoldBundle, models: Mapping[str, bytes], facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def cold_starts(
+    bundle: FoldBundle,
+    models: Mapping[str, bytes],
+    facts: Mapping[str, Any],
+    report: Callable[[str], None] = lambda doing: None,
+) -> dict[str, dict[str, Any]]:
     """Milliseconds of a fresh process by form: of eager torch from the bundle's files, of the others from exported bytes.
 
     Args:
         models: exported networks by form. facts: what they need besides (`forms.decision_facts`).
+        report: told of each process before it is started.
     Returns:
         total_ms from before the process starts to its first decision; of it start_ms (the interpreter), import_ms, load_ms,
         first_decision_ms; memory_mb of the process then.
@@ -52,6 +58,7 @@ def cold_starts(bundle: FoldBundle, models: Mapping[str, bytes], facts: Mapping[
                     (folder / MODEL_FILE).write_bytes(models[form])
                     (folder / FACTS_FILE).write_text(json.dumps(facts))
 
+            report(f"timing a fresh process of {form}")
             write_artifact(Path(home) / form, fill, in_store=False)
             found[form] = _fresh_process(form, Path(home) / form)
     positions = {form: one.pop("position") for form, one in found.items()}

@@ -25,7 +25,15 @@ QUICK: dict[str, Any] = {"warmup": 1, "n": 20, "forms": (), "rate_per_s": 2000.0
 
 
 def test_the_command_times_the_model_that_the_asset_timed(finished: Workbench) -> None:
-    found = bench_model(str(finished.file), warmup=2, n=80, rate_per_s=1000.0)
+    told: list[str] = []
+    found = bench_model(
+        str(finished.file), warmup=2, n=80, rate_per_s=1000.0, watch=lambda stage: told.append(stage.asset)
+    )
+    assert told == [
+        "opening eager",
+        "timing 80 decisions one after the other: eager",
+        "timing 80 decisions of eager, 1000 a second asked for",
+    ]
     asset = stored_report(finished, LatencyBenchmark, "latency_benchmark")
     record = LatencyBenchmark.model_validate(found["record"])
     assert record.weights_sha256 == asset.weights_sha256

@@ -176,7 +176,19 @@ def frozen(bench: Workbench, bars: pl.DataFrame, interval: str = "1d") -> str:
 def test_a_snapshot_is_compared_with_what_the_newest_model_learned_from(finished: Workbench) -> None:
     bars = random_bars(N_BARS)
     named = frozen(finished, bars)
-    found = compare_snapshot(str(finished.file), named, recent_days=16, output=finished.folder / "out.json", **LIMITS)
+    told: list[str] = []
+    found = compare_snapshot(
+        str(finished.file),
+        named,
+        recent_days=16,
+        output=finished.folder / "out.json",
+        watch=lambda stage: told.append(stage.asset),
+        **LIMITS,
+    )
+    assert told == [
+        f"building features of {bars.height:,} bars of snapshot {named}",
+        f"comparing the last 16 days with the training bars of fold {finished.folds()[-1]}",
+    ]
     stored = json.loads((finished.layout.experiment("small") / "drift" / "drift_2021-08-10.json").read_text())
     report = found["drift"]
     assert (report["fold"], report["weights_sha256"]) == (stored["fold"], stored["weights_sha256"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tft_pipeline.pipeline.driver import Driver
-from tft_pipeline.pipeline.progress import Course, Stage, Trials, stage_of
+from tft_pipeline.pipeline.progress import Course, Stage, Trials, counting, naming, stage_of
 from tft_pipeline_tests.conftest import Workbench
 
 
@@ -118,6 +118,20 @@ def test_a_fold_that_takes_longer_than_those_before_is_not_promised_for_a_time()
     course.see(Stage(asset="production_fold", done=1, of=2, began=stage.began))
     clock.now = 40.0
     assert course.words().endswith("later than the folds before")
+
+
+def test_pieces_are_counted_in_one_course_and_what_has_none_is_named() -> None:
+    clock = Clock()
+    course = Course(clock)
+    one_more = counting(course.see, "removing", 4, "versions")
+    assert course.words() == "removing: 0 of 4 versions done"
+    for clock.now in (60.0, 120.0):
+        one_more()
+    assert course.words() == "removing: 2 of 4 versions done, about 2 min left"
+    naming(course.see)("timing eager")
+    assert (course.words(), course.seconds) == ("timing eager", 0.0)
+    counting(None, "removing", 4, "versions")()
+    naming(None)("timing eager")
 
 
 def test_a_search_is_asked_how_far_it_is_and_trials_of_an_earlier_run_are_no_basis() -> None:

@@ -14,6 +14,7 @@ from tft_pipeline.pipeline.claiming import claim
 from tft_pipeline.pipeline.commands import run_experiment, summary
 from tft_pipeline.pipeline.drift_facts import judged_days, planned_models, stored_nights
 from tft_pipeline.pipeline.io_managers import REPORT_FILE
+from tft_pipeline.pipeline.progress import Stage
 from tft_pipeline.pipeline.release_status import describe_status
 from tft_pipeline.pipeline.runs import materialise
 from tft_pipeline.pipeline.sharing import push
@@ -46,7 +47,10 @@ def second(finished: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("TFT_STORE", f"file://{tmp_path / 'store'}")
     with finished.instance() as instance:
         claim(finished.graph, instance)
-    assert not push("small")["failed"]
+    told: list[Stage] = []
+    assert not push("small", told.append)["failed"]
+    assert [stage.done for stage in told] == list(range(told[0].of + 1)), "every version was counted"
+    assert told[0].of > len(finished.folds())
     found = Workbench(tmp_path / "two")
     small_experiment(tmp_path / "two")
     shutil.copytree(finished.layout.dagster_home, found.layout.dagster_home)

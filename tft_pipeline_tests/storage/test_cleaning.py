@@ -9,6 +9,7 @@ import pytest
 
 from tft_pipeline.domain.experiment import ConfigurationError
 from tft_pipeline.pipeline.cleaning import clean as clean_experiment
+from tft_pipeline.pipeline.progress import Stage
 from tft_pipeline.storage import cleaning
 from tft_pipeline.storage.artifacts import Artifact, ArtifactMissingError, read_artifact, write_artifact
 from tft_pipeline.storage.cleaning import Cleaned, clean
@@ -241,6 +242,19 @@ def test_a_store_is_cleaned_under_a_lock_that_reaches_other_machines_or_when_som
     assert clean_experiment("small", alone=True)["failed"] == []
     monkeypatch.delenv("TFT_STORE")
     assert clean_experiment("small")["failed"] == []
+
+
+def test_what_is_removed_is_counted_and_a_look_at_it_is_not(tmp_path, monkeypatch):
+    use_store(monkeypatch, "none", tmp_path)
+    claimed = tmp_path / "home" / "experiments" / "small"
+    for k in range(4):
+        version(claimed, "features", f"v{k}", 20 - k)
+    (claimed / OWNER_FILE).write_text("small.yaml")
+    told: list[Stage] = []
+    clean_experiment("small", keep=1, dry_run=True, watch=told.append)
+    assert told == []
+    assert len(clean_experiment("small", keep=1, watch=told.append)["removed"]) == 3
+    assert [(stage.done, stage.of) for stage in told] == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 def test_a_plan_of_another_shape_removes_nothing_and_says_what_to_do(tmp_path, monkeypatch):

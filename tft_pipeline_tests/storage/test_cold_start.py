@@ -78,7 +78,9 @@ def test_nothing_heavy_is_imported_before_the_clock_runs() -> None:
 def test_fresh_processes_are_timed_from_their_start_and_need_no_torch_for_an_exported_form(
     bundle: FoldBundle, exported: bytes
 ) -> None:
-    found = cold_starts(bundle, {"onnx_window": exported}, decision_facts(bundle.fitted))
+    told: list[str] = []
+    found = cold_starts(bundle, {"onnx_window": exported}, decision_facts(bundle.fitted), told.append)
+    assert told == ["timing a fresh process of eager", "timing a fresh process of onnx_window"]
     assert list(found) == ["eager", "onnx_window"]
     for row in found.values():
         stages = [row[name] for name in ("start_ms", "import_ms", "load_ms", "first_decision_ms")]
