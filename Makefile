@@ -9,6 +9,7 @@ PYTHON ?= python3
 PORT ?= 3000
 AUTOMATION ?= off
 COVERAGE ?=
+TESTS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -45,7 +46,7 @@ dev: $(STAMP) ## open Dagster's UI on this machine; AUTOMATION=on starts schedul
 	exec $(BIN)/dg dev -w workspace.yaml --host 127.0.0.1 --port $(PORT)
 
 test: $(STAMP) ## run the tests that take seconds
-	$(ONE_THREAD) $(BIN)/python -m pytest -m "not slow and not browser" -n auto --maxprocesses 4 --dist loadfile $(COVERAGE)
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "not slow and not browser" -n auto --maxprocesses 4 --dist loadfile $(COVERAGE) $(TESTS)
 
 test-slow: $(STAMP) ## run the tests that take minutes or a browser (Chromium)
 	$(ONE_THREAD) $(BIN)/python -m pytest -m "slow or browser" -n 2 --dist loadfile --no-loadscope-reorder

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from playwright.sync_api import Page, TimeoutError, expect
+from playwright.sync_api import Locator, Page, TimeoutError, expect
 
 ENDED = re.compile(r"^(Success|Failure|Canceled)$")
 FAILED = re.compile(r"^(Failure|Canceled)$")
 PATIENCE_MS = 120_000
 RUN_MS = 1_800_000
-LOOK_MS = 15_000
+LOOK_MS, AWAY_MS = 15_000, 15_000
 
 
 @dataclass
@@ -92,26 +92,29 @@ class Person:
         self.launched.append(self.run)
 
     def ended(self) -> str:
-        """Look at the page of a run until it says how the run ended; a page that follows a run keeps a core busy, so that
-        another one is open between two looks."""
+        """Wait on the page of a run until it says how the run ended."""
+        return self._looked_for(self.page.get_by_text(ENDED).first).inner_text()
+
+    def line(self, pattern: str) -> None:
+        """Wait on the page of a run for a line of its log; a run that fails ends the waiting."""
+        found = self.page.get_by_text(re.compile(pattern)).last
+        self._looked_for(found.or_(self.page.get_by_text(FAILED)).first)
+        expect(found).to_be_visible()
+
+    def _looked_for(self, what: Locator) -> Locator:
+        """Look at the page of a run until something is on it; a page that follows a run keeps a core busy, so that another
+        one is open between two looks."""
         address, until = self.page.url, time.monotonic() + RUN_MS / 1000
-        badge = self.page.get_by_text(ENDED).first
         while True:
             try:
-                badge.wait_for(timeout=LOOK_MS)
-                return badge.inner_text()
+                what.wait_for(timeout=LOOK_MS)
+                return what
             except TimeoutError:
                 if time.monotonic() > until:
                     raise
             self.page.goto("about:blank")
-            self.page.wait_for_timeout(LOOK_MS)
+            self.page.wait_for_timeout(AWAY_MS)
             self.page.goto(address)
-
-    def line(self, pattern: str) -> None:
-        """Wait on the page of a run for a line of its log, which follows the run; a run that fails ends the waiting."""
-        found = self.page.get_by_text(re.compile(pattern)).last
-        found.or_(self.page.get_by_text(FAILED)).first.wait_for(timeout=RUN_MS)
-        expect(found).to_be_visible()
 
     @property
     def run(self) -> str:
