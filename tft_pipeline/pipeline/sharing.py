@@ -110,7 +110,7 @@ def push(named: str, watch: Watch | None = None) -> dict[str, Any]:
         frozen = stored_place(layout.frozen)
         here = [one for one in known_snapshots(layout) if frozen is not None and (layout.frozen / one).is_dir()]
         n_versions = len(roots) + len(here) + len(release_ids(stored.models))
-        one_more = counting(watch, f"putting into {stored.store.url} what it lacks", n_versions, "versions")
+        one_more = counting(watch, "putting into the store", n_versions, "versions")
         for root in roots:
             place = stored_place(root)
             if place is not None and place.pointer() is None:
