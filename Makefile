@@ -46,10 +46,11 @@ dev: $(STAMP) ## open Dagster's UI on this machine; AUTOMATION=on starts schedul
 	exec $(BIN)/dg dev -w workspace.yaml --host 127.0.0.1 --port $(PORT)
 
 test: $(STAMP) ## run the tests that take seconds
-	$(ONE_THREAD) $(BIN)/python -m pytest -m "not slow and not browser" -n auto --maxprocesses 4 --dist loadfile $(COVERAGE) $(TESTS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "not slow and not browser" -n auto --maxprocesses 4 --dist loadfile $(TESTS) $(COVERAGE)
 
+# two tests at a time: the runs that they start compute in one process each
 test-slow: $(STAMP) ## run the tests that take minutes or a browser (Chromium)
-	$(ONE_THREAD) $(BIN)/python -m pytest -m "slow or browser" -n 2 --dist loadfile --no-loadscope-reorder
+	$(ONE_THREAD) TFT_WORKERS=1 $(BIN)/python -m pytest -m "slow or browser" -n 2 --dist loadfile --no-loadscope-reorder
 
 coverage: $(STAMP) ## run the tests that take seconds, and write what of domain, model and storage they reach; fails below 90 %
 	@$(MAKE) --no-print-directory test COVERAGE="--cov --cov-report=term --cov-report=json:$(VENV)/coverage.json"

@@ -1,18 +1,19 @@
 """A walk through the UI in a real browser, as the README's reader takes it: the graph, a run of everything, a fold and its
 pictures, a fold that breaks and is repaired, two deployments and the way back.
 
-Everything is done by clicks; the event log and the disk are read only to hold against what the pages say. `TFT_WALK` names an
-experiment file other than the demo, for a walk of minutes. `make screenshots` stores the pictures that the walk takes.
+Everything is done by clicks; the event log and the disk are read only to hold against what the pages say. The experiment is the
+demo: its bars, features, graph and production folds, with fewer research folds and shorter training. `make screenshots` walks
+through the whole demo and stores the pictures that the walk takes.
 """
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import yaml
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tft_pipeline.pipeline.factory import build_definitions
@@ -28,17 +29,22 @@ from tft_pipeline_tests.reruns import ran_since
 
 pytestmark = [pytest.mark.slow, *MARKS]
 
-EXPERIMENT = Path(os.environ.get("TFT_WALK", ROOT / "experiments" / "demo.yaml")).resolve()
-NAME = read_experiment(EXPERIMENT).experiment.name
+DEMO = ROOT / "experiments" / "demo.yaml"
+NAME = "demo"
+SHORT: dict[str, dict[str, int]] = {
+    "exploration": {"max_folds": 2, "epochs": 2},
+    "tuning": {"max_folds": 2, "epochs": 2, "n_trials": 2},
+    "production": {"epochs": 4},
+}
 OVERRIDE = "to see a deployment"
 
 
 class Walk(Workbench):
     """One walk: what is clicked, and the event log and files that it is held against."""
 
-    def __init__(self, folder: Path, page: Page, address: str, album: Album) -> None:
+    def __init__(self, folder: Path, file: Path, page: Page, address: str, album: Album) -> None:
         super().__init__(folder)
-        self.file = EXPERIMENT
+        self.file = file
         self.person = Person(page, address, NAME)
         self.page, self.album = page, album
         self.models = self.layout.models(NAME)
@@ -56,6 +62,20 @@ class Walk(Workbench):
         """When each file of the production folds was written, without those of one fold."""
         root = self.layout.artifact(NAME, "production_fold")
         return {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file() and but not in path.parts}
+
+
+def short_demo(folder: Path) -> Path:
+    """The demo in an experiment file of its own, with less training."""
+    content = yaml.safe_load(DEMO.read_text(encoding="utf-8"))
+    content["data"]["source"] = str((DEMO.parent / content["data"]["source"]).resolve())
+    for section, changes in SHORT.items():
+        for key, value in changes.items():
+            part = content[section]["folds"] if key == "max_folds" else content[section]
+            assert key in part, (section, key)
+            part[key] = value
+    file = folder / "demo.yaml"
+    file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return file
 
 
 @pytest.fixture
@@ -87,13 +107,14 @@ def test_a_person_sees_the_graph_runs_it_repairs_a_fold_deploys_and_goes_back(
     monkeypatch.setenv("DAGSTER_HOME", str(home / "dagster"))
     asked: set[str] = set()
     wrong: list[str] = []
-    with dev_server(EXPERIMENT, home, tmp_path / "dev.log") as address:
+    experiment = DEMO if WANTED else short_demo(tmp_path)
+    with dev_server(experiment, home, tmp_path / "dev.log") as address:
         context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, timezone_id="UTC", locale="en-GB")
         context.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
         page = context.new_page()
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
-        walk = Walk(tmp_path, page, address, Album(tmp_path / "images"))
+        walk = Walk(tmp_path, experiment, page, address, Album(tmp_path / "images"))
         with last_seen(page, tmp_path / "last-seen.png"):
             walk.person.arrive()
             see_the_graph(walk)
@@ -121,7 +142,7 @@ def see_the_graph(walk: Walk) -> None:
     groups = page.get_by_role("button", name=re.compile(rf"{NAME}_\d_"))
     expect(groups.first).to_be_visible()
     shown = [re.findall(rf"{NAME}_\d_\w+", text)[0] for text in groups.all_inner_texts()]
-    keys = build_definitions([read_experiment(EXPERIMENT)], walk.layout).resolve_asset_graph()
+    keys = build_definitions([read_experiment(walk.file)], walk.layout).resolve_asset_graph()
     assert shown == sorted({node.group_name for node in keys.asset_nodes})
     assert [group.split("_")[-2] for group in shown] == [str(k + 1) for k in range(len(shown))]
     page.locator(f'foreignObject [data-tooltip="{NAME}_5_production"]').click()

@@ -26,8 +26,8 @@ from tft_pipeline_tests.minute_experiment import frozen, minutes
 RECORDED = Path(os.environ.get("TFT_RECORDED_MINUTES", "no such file"))
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 CUT: dict[str, dict[str, Any]] = {
-    "exploration": {"epochs": 2},
-    "tuning": {"epochs": 2, "n_trials": 2},
+    "exploration": {"epochs": 1},
+    "tuning": {"epochs": 1, "n_trials": 2},
     "training": {"batch_blocks": 4, "learning_rate": 0.003},
 }
 Trained = Callable[[str], dict[str, Any]]
@@ -52,7 +52,7 @@ def trained(home: Path, tmp_path: Path) -> Trained:
     template.write_text(yaml.safe_dump(content))
 
     def train(snapshot: str) -> dict[str, Any]:
-        flags = ["--hidden", "32", "--max-epochs", "6", "--patience", "2", "--template", str(template), "--json"]
+        flags = ["--hidden", "16", "--max-epochs", "3", "--patience", "2", "--template", str(template), "--json"]
         done = CliRunner().invoke(app, ["train", "--snapshot", snapshot, *flags])
         assert done.exit_code == 0, done.output
         answer: dict[str, Any] = json.loads(done.stdout)
