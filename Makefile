@@ -63,7 +63,7 @@ faults: $(STAMP) ## inject every fault and write docs/faults.md (half an hour; s
 	TFT_REQUIRE_FAULTS=1 $(ONE_THREAD) $(BIN)/python -m pytest -m fault --junitxml=$(VENV)/faults.xml
 	$(BIN)/python -m tft_pipeline_tests.faults.table $(VENV)/faults.xml
 
-screenshots: $(STAMP) ## walk through the UI in Chromium and write docs/images (a quarter of an hour)
+screenshots: $(STAMP) ## walk through the whole demo in Chromium and write docs/images (a quarter of an hour)
 	TFT_REQUIRE_BROWSER=1 TFT_SCREENSHOTS=docs/images $(ONE_THREAD) $(BIN)/python -m pytest \
 		--basetemp="$$(mktemp -d /tmp/tft-XXXX)/ui" tft_pipeline_tests/browser/test_walk.py
 
