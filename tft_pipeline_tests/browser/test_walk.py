@@ -31,10 +31,11 @@ pytestmark = [pytest.mark.slow, *MARKS]
 
 DEMO = ROOT / "experiments" / "demo.yaml"
 NAME = "demo"
-SHORT: dict[str, dict[str, int]] = {
+SHORT: dict[str, dict[str, float]] = {
     "exploration": {"max_folds": 2, "epochs": 2},
     "tuning": {"max_folds": 2, "epochs": 2, "n_trials": 2},
     "production": {"epochs": 4},
+    "latency": {"max_p95_ms": 0.001},  # whatever it learned, gates say no
 }
 OVERRIDE = "to see a deployment"
 
@@ -71,7 +72,6 @@ def short_demo(folder: Path) -> Path:
     for section, changes in SHORT.items():
         for key, value in changes.items():
             part = content[section]["folds"] if key == "max_folds" else content[section]
-            assert key in part, (section, key)
             part[key] = value
     file = folder / "demo.yaml"
     file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
