@@ -48,9 +48,9 @@ dev: $(STAMP) ## open Dagster's UI on this machine; AUTOMATION=on starts schedul
 test: $(STAMP) ## run the tests that take seconds
 	$(ONE_THREAD) $(BIN)/python -m pytest -m "not slow and not browser" -n auto --maxprocesses 4 --dist loadfile $(TESTS) $(COVERAGE)
 
-# three tests at a time, for some wait more than they compute; the runs that they start compute in one process each
+# two tests at a time: the runs that they start compute in one process each
 test-slow: $(STAMP) ## run the tests that take minutes or a browser (Chromium)
-	$(ONE_THREAD) TFT_WORKERS=1 $(BIN)/python -m pytest -m "slow or browser" -n 3 --dist loadfile --no-loadscope-reorder
+	$(ONE_THREAD) TFT_WORKERS=1 $(BIN)/python -m pytest -m "slow or browser" -n 2 --dist loadfile --no-loadscope-reorder
 
 coverage: $(STAMP) ## run the tests that take seconds, and write what of domain, model and storage they reach; fails below 90 %
 	@$(MAKE) --no-print-directory test COVERAGE="--cov --cov-report=term --cov-report=json:$(VENV)/coverage.json"
