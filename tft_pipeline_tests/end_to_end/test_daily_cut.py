@@ -55,6 +55,7 @@ def test_phases_one_to_four_of_the_daily_experiment_run_unattended_and_survive_a
     layout = Layout(tmp_path / "home")
     monkeypatch.setenv("TFT_HOME", str(layout.home))
     monkeypatch.setenv("DAGSTER_HOME", str(layout.dagster_home))
+    monkeypatch.setenv("TFT_WORKERS", "2")  # the kill is to meet workers
     file = cut(tmp_path)
     arguments = ["run", str(file), "--until", "tuned_hyperparameters", "--background", "--json"]
     first = json.loads(CliRunner().invoke(app, arguments).stdout)
