@@ -3,8 +3,8 @@ pictures, a fold that breaks and is repaired, two deployments and the way back.
 
 Everything is done by clicks; the event log and the disk are read only to hold against what the pages say. The experiment is the
 demo: its bars, features, graph and production folds, with fewer research folds and trials, shorter training, and a limit on
-latency that no model keeps. `make screenshots` walks through the whole demo, which is refused for its own verdict, and stores the
-pictures that the walk takes.
+latency that no model keeps. `make screenshots` walks through the whole demo, which is refused for its own verdict, and stores
+the pictures that the walk takes.
 """
 
 import contextlib
