@@ -66,9 +66,8 @@ def test_eight_threads_answer_as_one(predictor: Predictor) -> None:
 
 
 @pytest.mark.slow
-def test_eight_threads_of_thousands_answer_as_one(predictor: Predictor) -> None:
-    """Ten thousand decisions a thread of the exported form, which goes live; eager torch takes five times as long for one."""
-    _in_threads(predictor, 10_000 if predictor.form != "torch" else 2_000)
+def test_eight_threads_of_ten_thousand_answer_as_one(predictor: Predictor) -> None:
+    _in_threads(predictor, 10_000)
 
 
 def test_threads_that_step_from_one_state_end_in_the_same_state(predictor: Predictor) -> None:
